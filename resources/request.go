@@ -1,0 +1,93 @@
+package resources
+
+import (
+	"time"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// Interaction names what a request asks for, with the codes of http://hl7.org/fhir/restful-interaction.
+type Interaction string
+
+// The interactions.
+const (
+	Read            Interaction = "read"
+	VRead           Interaction = "vread"
+	Update          Interaction = "update"
+	Patch           Interaction = "patch"
+	Delete          Interaction = "delete"
+	Create          Interaction = "create"
+	SearchType      Interaction = "search-type"
+	SearchSystem    Interaction = "search-system"
+	HistoryInstance Interaction = "history-instance"
+	HistoryType     Interaction = "history-type"
+	HistorySystem   Interaction = "history-system"
+	Transaction     Interaction = "transaction"
+	Batch           Interaction = "batch"
+)
+
+// Request is one interaction, however it came in: as an HTTP request or as an entry of a Bundle.
+type Request struct {
+	Interaction Interaction
+	// Type, ID and Version address a resource; each is "" where the interaction has none.
+	Type, ID, Version string
+	// Query is the raw query string: search or history parameters, or the criteria of a conditional interaction.
+	Query string
+	// Compartment and CompartmentID restrict a search to a compartment ("Patient", "123"); "" for none.
+	Compartment, CompartmentID string
+	// Body is the decoded resource (create, update, batch, transaction) or FHIRPath Patch (Parameters).
+	Body *fhir.Node
+	// JSONPatch is the RFC 6902 document of a patch, instead of Body.
+	JSONPatch []byte
+	// IfMatch and IfNoneMatch are version ids without W/ and quotes, or "*", or "".
+	IfMatch, IfNoneMatch string
+	IfNoneExist          string
+	IfModifiedSince      time.Time
+	// Lenient is Prefer: handling=lenient.
+	Lenient bool
+	// IdempotencyKey makes a create or transaction safe to repeat; "" for none.
+	IdempotencyKey string
+}
+
+// Response is what an interaction gives back; errors come beside it. The server alone turns it into an answer.
+type Response struct {
+	// Version is the resource read or written; nil where there is none (search, multiple delete).
+	Version *storage.Version
+	// Bundle is the answer of searches, histories, batches and transactions.
+	Bundle *Bundle
+	// Created says that a resource began to exist (or exists again); NotModified that the caller's copy is current;
+	// Unchanged that the write changed nothing and made no version.
+	Created, NotModified, Unchanged bool
+	// Deleted is how many resources a delete removed.
+	Deleted int
+	// Issues are warnings and information for the caller.
+	Issues []fhir.Issue
+}
+
+// Bundle is the answer of a search, history, batch or transaction, with its resources still as stored bytes.
+type Bundle struct {
+	Type    string // searchset, history, batch-response, transaction-response
+	Total   *int64
+	Links   []Link
+	Entries []Entry
+	// Issues, if any, become one OperationOutcome entry with search.mode outcome.
+	Issues []fhir.Issue
+}
+
+// Link is a Bundle.link; URL is relative to the FHIR base ("Patient?name=x"), without a leading slash.
+type Link struct{ Relation, URL string }
+
+// Entry is one entry of a Bundle. Which fields are set depends on the Bundle's type.
+type Entry struct {
+	// Version is the resource, nil for none.
+	Version *storage.Version
+	// Mode is search.mode: match, include or outcome.
+	Mode string
+	// Score is search.score; zero for none.
+	Score float64
+	// Interaction, Response and Err are what a batch or transaction entry asked for and got.
+	Interaction Interaction
+	Response    *Response
+	Err         error
+}
