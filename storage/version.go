@@ -1,6 +1,10 @@
 package storage
 
-import "time"
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
 
 // Version is one version of a resource as stored.
 type Version struct {
@@ -10,8 +14,44 @@ type Version struct {
 	LastUpdated time.Time
 	// Deleted marks the version that a delete made; it has no content.
 	Deleted bool
-	// Method is how the version came about: POST, PUT, PATCH or DELETE.
+	// Method is how the version came about: one of the Method constants.
 	Method string
-	// Content is the resource as compact JSON, with id, meta.versionId and meta.lastUpdated in place.
+	// Content is the resource as JSON, with id, meta.versionId and meta.lastUpdated in place.
 	Content []byte
+}
+
+// How a version came about. The first letter is what the database keeps.
+const (
+	MethodCreate = "CREATE"
+	MethodUpdate = "UPDATE"
+	MethodPatch  = "PATCH"
+	MethodDelete = "DELETE"
+)
+
+func methodOf(letter string) string {
+	switch letter {
+	case "U":
+		return MethodUpdate
+	case "P":
+		return MethodPatch
+	case "D":
+		return MethodDelete
+	}
+	return MethodCreate
+}
+
+// scanVersion reads type, id, version, last_updated, method, content, literal, after the columns in before.
+func scanVersion(rows pgx.Rows, before ...any) (*Version, error) {
+	v := &Version{}
+	var method string
+	var literal *string
+	err := rows.Scan(append(before, &v.Type, &v.ID, &v.Number, &v.LastUpdated, &method, &v.Content, &literal)...)
+	if err != nil {
+		return nil, err
+	}
+	v.Method, v.Deleted = methodOf(method), v.Content == nil
+	if literal != nil {
+		v.Content = []byte(*literal)
+	}
+	return v, nil
 }

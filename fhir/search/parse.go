@@ -1,0 +1,333 @@
+package search
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kiln/fhir"
+)
+
+// Options shape how a query is read.
+type Options struct {
+	// Types are the resource types searched; nil for the whole system, where _type may narrow.
+	Types []string
+	// Lenient ignores unknown parameters and says so in Query.Issues; otherwise they are errors.
+	Lenient bool
+	// Zone is where dates without an offset are read; nil is UTC.
+	Zone *time.Location
+	// Now is the moment that the prefix ap measures from.
+	Now time.Time
+	// ConditionsOnly refuses result parameters (_sort, _count …): the criteria of a conditional interaction have none.
+	ConditionsOnly bool
+}
+
+// Parse reads the parameters of a search. All faults are reported together.
+//
+// Errors: Invalid, with an issue for each parameter that is unknown or malformed.
+func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
+	p := &parser{catalog: catalog, options: o, query: &Query{Types: o.Types, Count: -1}}
+	for _, pair := range pairs { // _type decides which parameters there are
+		if pair.Name == "_type" && o.Types == nil {
+			p.types(pair.Value)
+		}
+	}
+	for _, pair := range pairs {
+		if pair.Value == "" && !strings.HasPrefix(pair.Name, "_") {
+			continue // an empty parameter says nothing (R4 search.html#escaping)
+		}
+		if p.parameter(pair) {
+			p.query.Applied = append(p.query.Applied, pair)
+		}
+	}
+	if len(p.issues) > 0 {
+		return nil, &fhir.Error{Kind: fhir.Invalid, Issues: p.issues}
+	}
+	return p.query, nil
+}
+
+type parser struct {
+	catalog Catalog
+	options Options
+	query   *Query
+	issues  []fhir.Issue
+}
+
+// fail records a fault of a parameter.
+func (p *parser) fail(name, code, format string, args ...any) bool {
+	if len(name) > 200 {
+		name = name[:200] + "…"
+	}
+	text := fmt.Sprintf(format, args...)
+	if len(text) > 600 {
+		text = text[:600] + "…"
+	}
+	p.issues = append(p.issues, fhir.Issue{Severity: fhir.SeverityError, Code: code,
+		Text: fmt.Sprintf("Search parameter %s: %s", strconv.Quote(strings.ToValidUTF8(name, "?")), strings.ToValidUTF8(text, "?"))})
+	return false
+}
+
+// unknown handles a parameter that does not exist: an error, or with lenient handling a warning.
+func (p *parser) unknown(name, format string, args ...any) bool {
+	before := len(p.issues)
+	p.fail(name, fhir.CodeNotSupported, format, args...)
+	if p.options.Lenient && !p.options.ConditionsOnly {
+		issue := p.issues[before]
+		issue.Severity = fhir.SeverityWarning
+		issue.Text += " It was ignored."
+		p.issues = p.issues[:before]
+		p.query.Issues = append(p.query.Issues, issue)
+	}
+	return false
+}
+
+func (p *parser) types(list string) {
+	for _, t := range strings.Split(list, ",") {
+		if !p.catalog.IsResource(t) {
+			p.fail("_type", fhir.CodeValue, "%q is no resource type of FHIR R4.", t)
+			continue
+		}
+		if !slices.Contains(p.query.Types, t) {
+			p.query.Types = append(p.query.Types, t)
+		}
+	}
+}
+
+// parameter reads one parameter and says whether it took effect.
+func (p *parser) parameter(pair Pair) bool {
+	name := pair.Name
+	switch base, _, _ := strings.Cut(name, ":"); base {
+	case "_format", "_pretty":
+		return false
+	case "_type":
+		if p.options.Types == nil {
+			return true
+		}
+	case "_sort", "_count", "_total", "_summary", "_elements", "_contained", "_containedType", "_include", "_revinclude",
+		"_cursor", "_explain":
+		if p.options.ConditionsOnly {
+			return p.fail(name, fhir.CodeInvalid, "it shapes results and has no place in criteria.")
+		}
+		return p.result(base, pair)
+	case "_has":
+		e := p.has(name, name, pair.Value, p.searched(), 0)
+		return p.where(e)
+	case "_filter":
+		return p.filter(pair.Value)
+	}
+	return p.where(p.condition(name, name, pair.Value, p.searched(), 0))
+}
+
+func (p *parser) where(e Expr) bool {
+	if e == nil {
+		return false
+	}
+	p.query.Where = append(p.query.Where, e)
+	return true
+}
+
+// searched are the types that a top-level parameter is asked of.
+func (p *parser) searched() []string {
+	if p.query.Types == nil {
+		return p.catalog.ResourceTypes()
+	}
+	return p.query.Types
+}
+
+// condition reads name=value asked of any of types; full is the whole parameter name, for messages.
+func (p *parser) condition(full, name, value string, types []string, depth int) Expr {
+	if depth > MaxChain {
+		p.issues = append(p.issues, tooMuch("A chain has more than %d steps.", MaxChain).Issues...)
+		return nil
+	}
+	head, rest, chained := strings.Cut(name, ".")
+	code, modifier, _ := strings.Cut(head, ":")
+	if code == "_has" {
+		return p.has(full, name, value, types, depth)
+	}
+	if depth > 0 && value == "" {
+		p.fail(full, fhir.CodeValue, "it has no value.")
+		return nil
+	}
+	var any Or
+	for _, typ := range types {
+		param, ok := p.catalog.Param(typ, code)
+		if !ok {
+			if len(types) > 1 && (depth > 0 || p.query.Types == nil) {
+				continue // an untyped chain or system search: some of the types will have it
+			}
+			p.unknownParam(full, typ, code)
+			return nil
+		}
+		var e Expr
+		if chained {
+			e = p.chain(full, typ, param, modifier, rest, value, depth)
+		} else {
+			e = p.match(full, typ, param, modifier, value)
+		}
+		if e == nil {
+			return nil
+		}
+		any = append(any, e)
+	}
+	switch len(any) {
+	case 0:
+		p.unknown(full, "no resource type that it could be asked of has a parameter %q.", code)
+		return nil
+	case 1:
+		return any[0]
+	}
+	return any
+}
+
+func (p *parser) unknownParam(full, typ, code string) {
+	hint := ""
+	if near := nearest(code, p.catalog.Codes(typ)); len(near) > 0 {
+		hint = " Did you mean " + strings.Join(near, ", ") + "?"
+	}
+	p.unknown(full, "%s has no search parameter %q.%s", typ, code, hint)
+}
+
+// chain reads subject:Patient.name (R4 search.html#chaining).
+func (p *parser) chain(full, typ string, param Param, modifier, rest, value string, depth int) Expr {
+	if param.Kind != Reference {
+		p.fail(full, fhir.CodeInvalid, "%s is no reference parameter of %s, so nothing can be chained to it.", param.Code, typ)
+		return nil
+	}
+	targets := param.Targets
+	switch {
+	case modifier != "" && modifier != "identifier":
+		if !p.catalog.IsResource(modifier) || targets != nil && !slices.Contains(targets, modifier) {
+			p.fail(full, fhir.CodeInvalid, "%s of %s does not refer to %q.", param.Code, typ, modifier)
+			return nil
+		}
+		targets = []string{modifier}
+	case targets == nil:
+		targets = p.catalog.ResourceTypes()
+	}
+	code, _, _ := strings.Cut(rest, ".")
+	code, _, _ = strings.Cut(code, ":")
+	var any Or
+	for _, target := range targets {
+		if code != "_has" {
+			if _, ok := p.catalog.Param(target, code); !ok && len(targets) > 1 {
+				continue
+			}
+		}
+		if len(any) >= MaxUntypedTargets {
+			p.fail(full, fhir.CodeTooCostly, "it could lead to more than %d types: name one, as in %s:Patient.%s.", MaxUntypedTargets, param.Code, code)
+			return nil
+		}
+		where := p.condition(full, rest, value, []string{target}, depth+1)
+		if where == nil {
+			return nil
+		}
+		any = append(any, &Chain{Type: typ, Param: param, Target: target, Where: where})
+	}
+	switch len(any) {
+	case 0:
+		p.unknown(full, "none of the types that %s refers to has a parameter %q.", param.Code, code)
+		return nil
+	case 1:
+		return any[0]
+	}
+	return any
+}
+
+// has reads _has:Observation:patient:code=x (R4 search.html#has).
+func (p *parser) has(full, name, value string, types []string, depth int) Expr {
+	if depth > MaxChain {
+		p.issues = append(p.issues, tooMuch("_has nests deeper than %d steps.", MaxChain).Issues...)
+		return nil
+	}
+	parts := strings.SplitN(name, ":", 4)
+	if len(parts) != 4 || !p.catalog.IsResource(parts[1]) {
+		p.fail(full, fhir.CodeInvalid, "it must have the form _has:[type]:[reference parameter]:[parameter]=[value].")
+		return nil
+	}
+	ref, ok := p.catalog.Param(parts[1], parts[2])
+	if !ok || ref.Kind != Reference {
+		p.fail(full, fhir.CodeInvalid, "%s has no reference parameter %q.", parts[1], parts[2])
+		return nil
+	}
+	where := p.condition(full, parts[3], value, []string{parts[1]}, depth+1)
+	if where == nil {
+		return nil
+	}
+	var any Or
+	for _, typ := range types {
+		if ref.Targets == nil || slices.Contains(ref.Targets, typ) {
+			any = append(any, &Has{Type: parts[1], Param: ref, Where: where, Target: typ})
+		}
+	}
+	switch len(any) {
+	case 0:
+		p.fail(full, fhir.CodeInvalid, "%s of %s does not refer to the type searched.", parts[2], parts[1])
+		return nil
+	case 1:
+		return any[0]
+	}
+	return any
+}
+
+// match reads the values of a parameter.
+func (p *parser) match(full, typ string, param Param, modifier, value string) Expr {
+	if modifier == "missing" {
+		if value != "true" && value != "false" {
+			p.fail(full, fhir.CodeValue, ":missing takes true or false.")
+			return nil
+		}
+		return &Missing{Type: typ, Param: param, Missing: value == "true"}
+	}
+	if !p.modifierFits(param, modifier) {
+		p.fail(full, fhir.CodeInvalid, "the modifier :%s does not go with a parameter of type %s.", modifier, param.Kind)
+		return nil
+	}
+	m := &Match{Type: typ, Param: param, Modifier: modifier}
+	for _, raw := range split(value, ',') {
+		if raw == "" {
+			continue
+		}
+		if len(m.Values) == MaxValues {
+			p.issues = append(p.issues, tooMuch("A parameter has more than %d values.", MaxValues).Issues...)
+			return nil
+		}
+		v, reason := p.value(param, modifier, raw)
+		if reason != "" {
+			p.fail(full, fhir.CodeValue, "%s", reason)
+			return nil
+		}
+		m.Values = append(m.Values, v)
+	}
+	if len(m.Values) == 0 {
+		if value == "" {
+			return And{}
+		}
+		p.fail(full, fhir.CodeValue, "it has no value.")
+		return nil
+	}
+	if param.Kind == Reference && p.catalog.IsResource(modifier) {
+		m.Modifier = ""
+	}
+	return m
+}
+
+// modifiers are those of FHIR R4 search.html#modifiers, apart from :missing and resource types.
+var modifiers = map[Kind][]string{
+	String:    {"exact", "contains", "text"},
+	Token:     {"not", "text", "in", "not-in", "above", "below", "of-type"},
+	Reference: {"identifier", "above", "below"},
+	URI:       {"above", "below"},
+}
+
+func (p *parser) modifierFits(param Param, modifier string) bool {
+	if modifier == "" {
+		return true
+	}
+	if param.Kind == Reference && p.catalog.IsResource(modifier) {
+		return param.Targets == nil || slices.Contains(param.Targets, modifier)
+	}
+	return slices.Contains(modifiers[param.Kind], modifier)
+}

@@ -1,0 +1,150 @@
+package kilntest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/migrations"
+)
+
+// DB returns the URL of a new database with the current schema and nothing in it. It is the test's own, so the test may
+// run in parallel with any other; it is dropped when the test ends. Without a PostgreSQL server the test fails.
+func DB(t testing.TB) string {
+	t.Helper()
+	server, err := prepared()
+	if err != nil {
+		t.Fatalf("kilntest: %v", err)
+	}
+	name := databaseName(t.Name())
+	if err := server.admin(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+server.template); err != nil {
+		t.Fatalf("kilntest: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.admin(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			t.Logf("kilntest: %v", err)
+		}
+	})
+	return server.database(name)
+}
+
+// EmptyDB is like DB without the schema: for tests of the migrations themselves.
+func EmptyDB(t testing.TB) string {
+	t.Helper()
+	server, err := prepared()
+	if err != nil {
+		t.Fatalf("kilntest: %v", err)
+	}
+	name := databaseName(t.Name())
+	if err := server.admin(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("kilntest: %v", err)
+	}
+	t.Cleanup(func() { server.admin(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	return server.database(name)
+}
+
+// testServer is where the databases are made.
+type testServer struct {
+	url      url.URL // of a database to connect to for CREATE DATABASE
+	template string
+}
+
+// prepared finds or starts the server and makes the template, once for each test binary.
+var prepared = sync.OnceValues(func() (*testServer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	text := os.Getenv("KILN_TEST_DATABASE_URL")
+	if text == "" {
+		var err error
+		if text, err = sharedCluster(ctx); err != nil {
+			return nil, err
+		}
+	}
+	parsed, err := url.Parse(text)
+	if err != nil || !strings.HasPrefix(parsed.Scheme, "postgres") {
+		return nil, errors.New("KILN_TEST_DATABASE_URL is not a postgres:// URL") // its text may hold a password
+	}
+	s := &testServer{url: *parsed}
+	return s, s.makeTemplate(ctx)
+})
+
+func (s *testServer) database(name string) string {
+	u := s.url
+	u.Path = "/" + name
+	return u.String()
+}
+
+func (s *testServer) admin(ctx context.Context, sql string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.url.String())
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}
+
+// makeTemplate makes the migrated database that the others are copied from, unless there is one for these migrations.
+// The mark that it is whole is that it is a template, which is set last.
+func (s *testServer) makeTemplate(ctx context.Context) error {
+	names, contents, err := migrations.Files()
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	for i, name := range names {
+		fmt.Fprintf(sum, "%s %d\n", name, len(contents[i]))
+		sum.Write(contents[i])
+	}
+	s.template = "kiln_template_" + hex.EncodeToString(sum.Sum(nil)[:8])
+
+	conn, err := pgx.Connect(ctx, s.url.String())
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext('kiln template'))"); err != nil {
+		return err
+	}
+	var whole bool
+	err = conn.QueryRow(ctx, "SELECT datistemplate FROM pg_database WHERE datname = $1", s.template).Scan(&whole)
+	if whole || err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	for _, sql := range []string{"DROP DATABASE IF EXISTS " + s.template + " WITH (FORCE)", "CREATE DATABASE " + s.template} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	if _, err := migrations.Up(ctx, s.database(s.template)); err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "ALTER DATABASE "+s.template+" IS_TEMPLATE true ALLOW_CONNECTIONS false")
+	return err
+}
+
+// databaseName makes a name that is new and says which test it is for.
+func databaseName(test string) string {
+	clean := strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '_' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(test))
+	return fmt.Sprintf("t_%.40s_%s", clean, strings.ToLower(rand.Text()[:12]))
+}

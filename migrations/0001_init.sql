@@ -1,0 +1,145 @@
+-- The whole of version 1. docs/adr/0002 says why there are two tables for all resource types and not two for each.
+-- +goose Up
+
+-- Trusted extensions: no superuser needed.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+
+-- One row: the secret that keys the 64-bit hashes below and the paging cursors. It never leaves the database's owner.
+CREATE TABLE instance (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  hash_key bytea NOT NULL CHECK (length(hash_key) = 16),
+  cursor_key bytea NOT NULL CHECK (length(cursor_key) = 32),
+  created timestamptz NOT NULL DEFAULT now());
+
+-- The current version of every resource, deleted ones included (content NULL).
+CREATE TABLE resource (
+  rk bigint PRIMARY KEY,                -- SipHash of 'Type/id' under hash_key; references store the same number
+  type text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,         -- compared on every read: a hash alone decides nothing
+  version integer NOT NULL CHECK (version > 0),
+  last_updated timestamptz NOT NULL,
+  method "char" NOT NULL,               -- C(reate), U(pdate), P(atch), D(elete)
+  content jsonb,
+  literal text,                         -- the exact JSON, only where jsonb would lose something (1e2, -0)
+  CONSTRAINT resource_deleted CHECK ((method = 'D') = (content IS NULL)));
+ALTER TABLE resource ALTER content SET COMPRESSION pglz;
+
+-- Superseded versions. Append-only.
+CREATE TABLE resource_history (
+  rk bigint NOT NULL,
+  version integer NOT NULL,
+  last_updated timestamptz NOT NULL,
+  method "char" NOT NULL,
+  content jsonb,
+  literal text,
+  PRIMARY KEY (rk, version));
+
+-- One narrow row per version, for the history of types and of the system. Append-only.
+-- xid lets a reader leave out what is not yet visible to everybody: last_updated is set before the commit.
+CREATE TABLE resource_change (
+  seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  last_updated timestamptz NOT NULL,
+  type smallint NOT NULL,               -- conformance.Registry.TypeNumber
+  rk bigint NOT NULL,
+  version integer NOT NULL);
+CREATE INDEX resource_change_type ON resource_change (type, last_updated, seq);
+CREATE INDEX resource_change_time ON resource_change (last_updated, seq);
+
+-- One narrow row per live resource: everything a search needs to find and order it, and nothing else.
+CREATE TABLE search_index (
+  rk bigint PRIMARY KEY,
+  type smallint NOT NULL,
+  last_updated timestamptz NOT NULL,
+  patient bigint,                       -- rk of the patient it is about, where the type has one at most
+  date_low timestamptz NOT NULL,        -- the type's main date, half-open; '-infinity' twice = it has none
+  date_high timestamptz NOT NULL,
+  tokens bigint[] NOT NULL,             -- hashes of few different values: codes, markers
+  refs bigint[] NOT NULL,               -- hashes of many different values: references, identifiers, exact strings
+  generation smallint NOT NULL DEFAULT 1); -- which set of search parameters it was built for
+ALTER TABLE search_index ALTER tokens SET STATISTICS 1000;
+CREATE INDEX search_index_hashes ON search_index USING gin (tokens, refs) WITH (fastupdate = on, gin_pending_list_limit = 256);
+CREATE INDEX search_index_patient ON search_index (patient, type, date_low DESC, rk) WHERE patient IS NOT NULL;
+CREATE INDEX search_index_date ON search_index (type, date_low DESC, rk);
+CREATE INDEX search_index_updated ON search_index (type, last_updated, rk);
+
+-- Values that need order or substring. param is conformance.SearchParameter.Key: one parameter of one type.
+CREATE TABLE search_string (
+  param integer NOT NULL,
+  value text COLLATE "C" NOT NULL,      -- folded: lower case, no accents; of a uri parameter: as it is
+  rk bigint NOT NULL);
+CREATE INDEX search_string_prefix ON search_string (param, value, rk);
+CREATE INDEX search_string_substring ON search_string USING gin (value gin_trgm_ops) WITH (gin_pending_list_limit = 256);
+CREATE INDEX search_string_rk ON search_string (rk, param);
+
+CREATE TABLE search_date (
+  param integer NOT NULL,
+  low timestamptz NOT NULL,
+  high timestamptz NOT NULL,
+  rk bigint NOT NULL);
+CREATE INDEX search_date_low ON search_date (param, low, rk);
+CREATE INDEX search_date_high ON search_date (param, high, rk);
+CREATE INDEX search_date_rk ON search_date (rk, param);
+
+-- Numbers and quantities. A plain number has low = high and no unit.
+CREATE TABLE search_number (
+  param integer NOT NULL,
+  low numeric NOT NULL,
+  high numeric NOT NULL,
+  units bigint[],                       -- hashes of system|code, code and unit text
+  canonical bigint,                     -- hash of the UCUM base unit, where there is one
+  canonical_low double precision,
+  canonical_high double precision,
+  rk bigint NOT NULL);
+CREATE INDEX search_number_value ON search_number (param, low, rk);
+CREATE INDEX search_number_canonical ON search_number (param, canonical, canonical_low, rk) WHERE canonical IS NOT NULL;
+CREATE INDEX search_number_rk ON search_number (rk, param);
+
+-- One row per tuple of a composite parameter: the components of one row belong together.
+CREATE TABLE search_composite (
+  param integer NOT NULL,
+  tokens bigint[] NOT NULL,             -- hashes of token, reference and unit components
+  value text COLLATE "C",               -- a string component
+  date_low timestamptz, date_high timestamptz,
+  low numeric, high numeric,            -- the first number or quantity component
+  canonical_low double precision, canonical_high double precision,
+  low2 numeric, high2 numeric,          -- the second
+  rk bigint NOT NULL);
+CREATE INDEX search_composite_rk ON search_composite (rk, param);
+
+-- Which parameters of a type have a value: resources of one shape share one row here and one hash in tokens, which is
+-- how :missing is answered without a marker for every absent parameter of every resource.
+CREATE TABLE search_shape (
+  marker bigint PRIMARY KEY,
+  type smallint NOT NULL,
+  params integer[] NOT NULL);
+CREATE INDEX search_shape_type ON search_shape (type);
+
+-- Answers to POSTs that carried an Idempotency-Key.
+CREATE TABLE idempotency (
+  key bytea PRIMARY KEY,                -- SHA-256 of client, user and key
+  request bytea NOT NULL,               -- SHA-256 of the request
+  status smallint NOT NULL,
+  answer bytea NOT NULL,
+  created timestamptz NOT NULL DEFAULT now());
+CREATE INDEX idempotency_created ON idempotency (created);
+
+ALTER TABLE resource SET (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE search_index SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- History cannot be rewritten by accident or by an injected statement.
+-- +goose StatementBegin
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% on % is not allowed: it is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+-- +goose StatementEnd
+CREATE TRIGGER resource_history_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON resource_history
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER resource_change_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON resource_change
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- +goose Down
+DROP TABLE idempotency, search_shape, search_composite, search_number, search_date, search_string, search_index,
+  resource_change, resource_history, resource, instance;
+DROP FUNCTION refuse_change();

@@ -1,0 +1,79 @@
+package resources
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// read gives the current version of a resource. Within a transaction it sees what the transaction has written.
+// Spec: FHIR R4 http.html#read, #cread.
+//
+// Errors: NotFound, Gone (with the deleted version in the Response).
+func (s *Service) read(ctx context.Context, tx *storage.Tx, r Request) (*Response, error) {
+	key := storage.Key{Type: r.Type, ID: r.ID}
+	v, err := s.current(ctx, tx, key)
+	if err != nil {
+		return nil, err
+	}
+	return shown(&r, key, v)
+}
+
+// vread gives one version of a resource. Spec: FHIR R4 http.html#vread.
+func (s *Service) vread(ctx context.Context, tx *storage.Tx, r Request) (*Response, error) {
+	key := storage.Key{Type: r.Type, ID: r.ID}
+	number, err := strconv.ParseInt(r.Version, 10, 32)
+	if err != nil || strconv.FormatInt(number, 10) != r.Version || number < 1 {
+		return nil, noVersion(key, r.Version)
+	}
+	v, err := s.version(ctx, tx, key, int(number))
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, noVersion(key, r.Version)
+	}
+	return shown(&r, key, v)
+}
+
+func noVersion(k storage.Key, version string) *fhir.Error {
+	return fhir.NewError(fhir.NotFound, fhir.CodeNotFound, k.Type+"/"+k.ID+" has no version "+quote(version))
+}
+
+// shown is the answer to a read that found v.
+func shown(r *Request, key storage.Key, v *storage.Version) (*Response, error) {
+	if v == nil {
+		return nil, notFound(key)
+	}
+	resp := &Response{Version: v}
+	if v.Deleted {
+		return resp, gone(key)
+	}
+	switch {
+	case r.IfNoneMatch != "":
+		resp.NotModified = r.IfNoneMatch == "*" || r.IfNoneMatch == strconv.Itoa(v.Number)
+	case !r.IfModifiedSince.IsZero():
+		// The date of a header has whole seconds.
+		resp.NotModified = !v.LastUpdated.Truncate(time.Second).After(r.IfModifiedSince)
+	}
+	return resp, nil
+}
+
+// current reads a resource in tx, or outside of any transaction where tx is nil.
+func (s *Service) current(ctx context.Context, tx *storage.Tx, key storage.Key) (*storage.Version, error) {
+	if tx == nil {
+		return s.store.Read(ctx, key.Type, key.ID)
+	}
+	found, err := tx.Read(ctx, key)
+	return found[key], err
+}
+
+func (s *Service) version(ctx context.Context, tx *storage.Tx, key storage.Key, number int) (*storage.Version, error) {
+	if tx == nil {
+		return s.store.ReadVersion(ctx, key.Type, key.ID, number)
+	}
+	return tx.ReadVersion(ctx, key.Type, key.ID, number)
+}

@@ -1,0 +1,196 @@
+package resources
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"kiln/fhir"
+	"kiln/fhir/search"
+	"kiln/storage"
+)
+
+// search answers search-type, search-system and compartment searches.
+func (s *Service) search(ctx context.Context, r Request) (*Response, error) { return s.searchIn(ctx, nil, r) }
+
+// searchIn is search inside a transaction, where tx is not nil.
+func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Response, error) {
+	q, err := s.parseSearch(r)
+	if err != nil {
+		return nil, err
+	}
+	path := searchPath(r)
+	answer := &Bundle{Type: "searchset", Issues: q.Issues}
+	self := path + query(q.Applied)
+	answer.Links = append(answer.Links, Link{"self", self})
+	size := q.Count
+	if size < 0 {
+		size = s.limits.DefaultPageSize
+	}
+	size = min(size, s.limits.MaxPageSize)
+	if q.Count == 0 || q.Summary == "count" {
+		total, err := s.store.Count(ctx, tx, q, 0)
+		answer.Total = &total
+		return &Response{Bundle: answer}, err
+	}
+	mark, err := s.openMark(self, q.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.store.Search(ctx, tx, q, size, mark)
+	if err != nil {
+		return nil, err
+	}
+	included, cut, err := s.store.Include(ctx, tx, page.Matches, q.Includes, s.limits.MaxIncluded)
+	if err != nil {
+		return nil, err
+	}
+	if cut {
+		answer.Issues = append(answer.Issues, fhir.Issue{Severity: fhir.SeverityWarning, Code: fhir.CodeTooCostly,
+			Text: fmt.Sprintf("Only the first %d included resources of this page are here; ask for smaller pages with _count to get all.", s.limits.MaxIncluded)})
+	}
+	if err := s.total(ctx, tx, q, page, answer); err != nil {
+		return nil, err
+	}
+	for _, v := range page.Matches {
+		answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "match"})
+	}
+	for _, v := range included {
+		answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "include"})
+	}
+	for i := range answer.Entries {
+		if answer.Entries[i].Version, err = s.subset(answer.Entries[i].Version, q.Summary, q.Elements); err != nil {
+			return nil, err
+		}
+	}
+	s.pageLinks(answer, self, len(q.Applied) > 0, page)
+	return &Response{Bundle: answer}, nil
+}
+
+// total sets Bundle.total where it is asked for, or known for free.
+func (s *Service) total(ctx context.Context, tx *storage.Tx, q *search.Query, page *storage.SearchPage, answer *Bundle) error {
+	switch {
+	case q.Total == "none":
+	case page.Complete:
+		n := int64(len(page.Matches))
+		answer.Total = &n
+	case q.Total == "accurate", q.Total == "estimate":
+		n, err := s.store.Count(ctx, tx, q, 0)
+		answer.Total = &n
+		return err
+	}
+	return nil
+}
+
+// parseSearch reads the query of a search request, with the compartment as a condition.
+func (s *Service) parseSearch(r Request) (*search.Query, error) {
+	pairs, err := search.ParsePairs(r.Query)
+	if err != nil {
+		return nil, err
+	}
+	c := catalog{s.registry}
+	o := search.Options{Lenient: r.Lenient, Now: s.now()}
+	if r.Type != "" && r.Type != "*" {
+		o.Types = []string{r.Type}
+	}
+	var members search.Or
+	if r.Compartment != "" {
+		types := c.ResourceTypes()
+		if o.Types != nil {
+			types = o.Types
+		}
+		o.Types = nil
+		for _, t := range types {
+			if params := c.CompartmentParams(r.Compartment, t); len(params) > 0 || t == r.Compartment {
+				members = append(members, &search.Member{Compartment: r.Compartment, ID: r.CompartmentID, Type: t, Params: params})
+				o.Types = append(o.Types, t)
+			}
+		}
+		if len(members) == 0 {
+			return nil, fhir.NewError(fhir.NotFound, fhir.CodeNotSupported,
+				fmt.Sprintf("%s is not in the %s compartment.", r.Type, r.Compartment))
+		}
+	}
+	q, err := search.Parse(pairs, c, o)
+	if err != nil {
+		return nil, err
+	}
+	if members != nil {
+		q.Where = append([]search.Expr{members}, q.Where...)
+	}
+	return q, nil
+}
+
+// match finds the resources that meet the criteria of a conditional interaction, inside the transaction where tx is
+// not nil.
+//
+// Errors: Invalid for unknown parameters, and for criteria that would match everything.
+func (s *Service) match(ctx context.Context, tx *storage.Tx, typ, criteria string, limit int) ([]storage.Key, error) {
+	pairs, err := search.ParsePairs(criteria)
+	if err != nil {
+		return nil, err
+	}
+	q, err := search.Parse(pairs, catalog{s.registry}, search.Options{Types: []string{typ}, ConditionsOnly: true, Now: s.now()})
+	if err != nil {
+		return nil, err
+	}
+	if len(q.Where) == 0 {
+		return nil, fhir.NewError(fhir.Invalid, fhir.CodeRequired, "The criteria are empty: they would match every "+typ+".")
+	}
+	return s.store.Keys(ctx, tx, q, limit)
+}
+
+func searchPath(r Request) string {
+	switch {
+	case r.Compartment != "":
+		return r.Compartment + "/" + r.CompartmentID + "/" + r.Type
+	default:
+		return r.Type
+	}
+}
+
+func query(pairs []search.Pair) string {
+	if len(pairs) == 0 {
+		return ""
+	}
+	return "?" + search.Encode(pairs)
+}
+
+// pageLinks adds first, next and previous. A cursor belongs to the query it was made for.
+func (s *Service) pageLinks(answer *Bundle, self string, hasQuery bool, page *storage.SearchPage) {
+	join := "?"
+	if hasQuery {
+		join = "&"
+	}
+	link := func(relation string, mark *storage.SearchMark) {
+		payload, err := json.Marshal(mark)
+		if err == nil {
+			answer.Links = append(answer.Links, Link{relation, self + join + "_cursor=" + s.store.Seal(cursorPurpose(self), payload)})
+		}
+	}
+	if page.Next != nil || page.Previous != nil {
+		answer.Links = append(answer.Links, Link{"first", self})
+	}
+	if page.Next != nil {
+		link("next", page.Next)
+	}
+	if page.Previous != nil {
+		link("previous", page.Previous)
+	}
+}
+
+func cursorPurpose(self string) string { return "search " + self }
+
+func (s *Service) openMark(self, token string) (*storage.SearchMark, error) {
+	if token == "" {
+		return nil, nil
+	}
+	payload, ok := s.store.Open(cursorPurpose(self), token)
+	mark := &storage.SearchMark{}
+	if !ok || json.Unmarshal(payload, mark) != nil {
+		return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue,
+			"The paging link is not one of this server for this query; begin again with the first page.")
+	}
+	return mark, nil
+}
+

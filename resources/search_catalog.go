@@ -1,0 +1,57 @@
+package resources
+
+import (
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/fhir/search"
+)
+
+// catalog tells the query parser what the registry knows.
+type catalog struct{ registry *conformance.Registry }
+
+func (c catalog) IsResource(name string) bool {
+	t := c.registry.Schema().Type(name)
+	return t != nil && t.Kind == fhir.Resource && !t.Abstract
+}
+
+func (c catalog) Param(typ, code string) (search.Param, bool) {
+	def := c.registry.SearchParameter(typ, code)
+	if def == nil || !offered(def) {
+		return search.Param{}, false
+	}
+	return paramOf(def), true
+}
+
+// offered says whether there is an index behind a parameter.
+func offered(def *conformance.SearchParameter) bool {
+	return def.Expression != "" && def.Type != conformance.SearchSpecial
+}
+
+func paramOf(def *conformance.SearchParameter) search.Param {
+	p := search.Param{Code: def.Code, Kind: search.Kind(def.Type), Targets: def.Targets}
+	for _, c := range def.Components {
+		if c.Param != nil {
+			p.Components = append(p.Components, paramOf(c.Param))
+		}
+	}
+	return p
+}
+
+func (c catalog) Codes(typ string) []string {
+	var codes []string
+	for _, def := range c.registry.SearchParameters(typ) {
+		if offered(def) {
+			codes = append(codes, def.Code)
+		}
+	}
+	return codes
+}
+
+func (c catalog) CompartmentParams(compartment, typ string) []string {
+	if def := c.registry.Compartment(compartment); def != nil {
+		return def.Params(typ)
+	}
+	return nil
+}
+
+func (c catalog) ResourceTypes() []string { return c.registry.Schema().Resources }

@@ -1,0 +1,119 @@
+package resources
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// Options are what a Service needs. Store and Registry are required.
+type Options struct {
+	Store    *storage.Store
+	Registry *conformance.Registry
+	// Base is the FHIR base URL, such as https://ehr.example.org/fhir: references and Bundle entries below it are ours.
+	Base string
+	// Validate returns the findings on a resource whose JSON is readable; nil finds nothing.
+	Validate func(*fhir.Node) []fhir.Issue
+	// Strict refuses a resource for the validator's warnings too.
+	Strict bool
+	// MultipleDelete lets a conditional delete remove several resources.
+	MultipleDelete bool
+	// NewID makes ids for new resources; nil for UUIDs of version 7, whose order is that of their making.
+	NewID func() string
+	// Caller names who sent the request, so that one client's Idempotency-Keys are no other's; nil for one and all.
+	Caller func(context.Context) string
+	Limits Limits
+}
+
+// Limits bound what one request may ask for. A zero field means its default. docs/limits.md publishes them.
+type Limits struct {
+	// MaxBundleEntries is how many entries a batch or transaction may have: 25,000.
+	MaxBundleEntries int
+	// MaxResourceBytes bounds one resource as stored: 16 MiB.
+	MaxResourceBytes int
+	// DefaultPageSize and MaxPageSize are what _count is when it is not given, and at most: 20 and 1000.
+	DefaultPageSize, MaxPageSize int
+	// MaxConditionalMatches is how many resources a conditional delete may remove: 1000.
+	MaxConditionalMatches int
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, d := range []struct {
+		field *int
+		value int
+	}{
+		{&l.MaxBundleEntries, 25_000}, {&l.MaxResourceBytes, 16 << 20},
+		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.MaxConditionalMatches, 1000},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return l
+}
+
+// Service performs interactions. It is safe for concurrent use.
+type Service struct {
+	store    *storage.Store
+	registry *conformance.Registry
+	options  Options
+	limits   Limits
+}
+
+// New makes a Service.
+func New(o Options) *Service {
+	if o.NewID == nil {
+		o.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	if o.Caller == nil {
+		o.Caller = func(context.Context) string { return "" }
+	}
+	o.Base = strings.TrimSuffix(o.Base, "/")
+	return &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
+}
+
+// Do performs one interaction. Request.Body is the service's from here on: it may change it.
+//
+// Beside the error Gone it still returns a Response, with the version that the delete made.
+func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
+	if r.Type != "" && !s.isType(r.Type) {
+		return nil, s.unknownType(r.Type)
+	}
+	switch r.Interaction {
+	case Read:
+		return s.read(ctx, nil, r)
+	case VRead:
+		return s.vread(ctx, nil, r)
+	case Create:
+		return s.create(ctx, r)
+	case Update:
+		return s.update(ctx, r)
+	case Patch:
+		return s.patch(ctx, r)
+	case Delete:
+		return s.delete(ctx, r)
+	case HistoryInstance, HistoryType, HistorySystem:
+		return s.history(ctx, nil, r)
+	case SearchType, SearchSystem:
+		return s.search(ctx, r)
+	case Transaction, Batch:
+		return s.bundle(ctx, r)
+	}
+	return nil, fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, "This interaction is not offered")
+}
+
+// isType says whether name is a resource type that has instances.
+func (s *Service) isType(name string) bool {
+	_, found := slices.BinarySearch(s.registry.Schema().Resources, name)
+	return found
+}
+
+func (s *Service) unknownType(name string) *fhir.Error {
+	return fhir.NewError(fhir.NotFound, fhir.CodeNotSupported, quote(name)+" is not a resource type of FHIR R4")
+}

@@ -1,0 +1,236 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kiln/fhir"
+	"kiln/resources"
+)
+
+// action answers one method of one route. An error it returns is written as an OperationOutcome.
+type action func(*exchange) error
+
+// route is one path pattern. Its methods are kept here and not in gorilla/mux, which knows neither HEAD nor Allow.
+type route struct {
+	// pattern is the path with {placeholders}; logs and metrics name requests by it, never by the path itself.
+	pattern string
+	methods map[string]action
+	// allow is what the Allow header says.
+	allow []string
+	// probe marks what machines ask for and not FHIR clients: no content negotiation, and no line in the access log.
+	probe bool
+}
+
+// unmatched stands for every path that no route matches.
+var unmatched = &route{pattern: "unmatched"}
+
+// routes builds the one routing table. Order matters: the first pattern that matches wins, so fixed names stand before
+// placeholders. Paths are matched as they were sent, percent-encoding and all, and never cleaned or redirected.
+func (s *server) routes(registry *prometheus.Registry) http.Handler {
+	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	add := func(pattern string, methods map[string]action) *route {
+		rt := &route{pattern: pattern, methods: methods, allow: allowed(methods)}
+		router.Handle(pattern, s.handle(rt))
+		return rt
+	}
+	get := func(a action) map[string]action { return map[string]action{http.MethodGet: a} }
+	post := func(a action) map[string]action { return map[string]action{http.MethodPost: a} }
+
+	add("/healthz", get((*exchange).health)).probe = true
+	add("/readyz", get((*exchange).readiness)).probe = true
+	exposition := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
+	add("/metrics", get(func(x *exchange) error { exposition.ServeHTTP(x, x.r); return nil })).probe = true
+
+	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
+		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
+	}
+	add(FHIRPath+"/metadata", get((*exchange).metadata))
+	add(FHIRPath+"/_history", get((*exchange).historySystem))
+	add(FHIRPath+"/_search", post((*exchange).searchSystemForm))
+	add(FHIRPath+"/{type}", map[string]action{
+		http.MethodGet:    (*exchange).searchType,
+		http.MethodPost:   (*exchange).create,
+		http.MethodPut:    (*exchange).conditionalUpdate,
+		http.MethodPatch:  (*exchange).conditionalPatch,
+		http.MethodDelete: (*exchange).conditionalDelete,
+	})
+	add(FHIRPath+"/{type}/_history", get((*exchange).historyType))
+	add(FHIRPath+"/{type}/_search", post((*exchange).searchTypeForm))
+	add(FHIRPath+"/{type}/{id}", map[string]action{
+		http.MethodGet:    (*exchange).read,
+		http.MethodPut:    (*exchange).update,
+		http.MethodPatch:  (*exchange).patch,
+		http.MethodDelete: (*exchange).delete,
+	})
+	add(FHIRPath+"/{type}/{id}/_history", get((*exchange).historyInstance))
+	add(FHIRPath+"/{type}/{id}/_history/{version}", get((*exchange).vread))
+	add(FHIRPath+"/{type}/{id}/{other}", get((*exchange).searchCompartment))
+	add(FHIRPath+"/{type}/{id}/{other}/_search", post((*exchange).searchCompartmentForm))
+	router.NotFoundHandler = s.handle(unmatched)
+	return router
+}
+
+func allowed(methods map[string]action) []string {
+	var list []string
+	for _, m := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	} {
+		base := m
+		if m == http.MethodHead {
+			base = http.MethodGet
+		}
+		if methods[base] != nil {
+			list = append(list, m)
+		}
+	}
+	return append(list, http.MethodOptions)
+}
+
+// handle runs the action of the request's method and writes the error it returns, if any.
+func (s *server) handle(rt *route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		x := w.(*exchange)
+		x.r, x.route = r, rt
+		if err := x.dispatch(); err != nil {
+			x.fail(err)
+		}
+	}
+}
+
+func (x *exchange) dispatch() error {
+	if x.route == unmatched {
+		_ = x.negotiate() // whatever the client accepts: nothing is here
+	}
+	if op := operationName(x.r); op != "" {
+		return notFound("The operation " + op + " is not offered here")
+	}
+	if x.route == unmatched {
+		return notFound("There is nothing at this path; the FHIR API is at " + x.s.base)
+	}
+	method := x.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if act := x.route.methods[method]; act != nil {
+		if !x.route.probe {
+			if err := x.negotiate(); err != nil {
+				return err
+			}
+		}
+		return act(x)
+	}
+	if method == http.MethodOptions {
+		x.header["Allow"] = []string{strings.Join(x.route.allow, ", ")}
+		x.writeEmpty(http.StatusNoContent)
+		return nil
+	}
+	e := fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported,
+		"This method does not work here; these do: "+strings.Join(x.route.allow, ", "))
+	e.Allow = x.route.allow
+	return e
+}
+
+// operationName gives the path segment that names an operation ("$everything"), quoted for a message, or "". No
+// operation exists yet; the routes of those to come stand in the table like all others.
+func operationName(r *http.Request) string {
+	path := r.URL.Path
+	if !strings.HasPrefix(path, FHIRPath+"/") || !strings.Contains(path, "/$") {
+		return ""
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if strings.HasPrefix(part, "$") {
+			return quoteInput(part)
+		}
+	}
+	return ""
+}
+
+// notFound is for what the server does not offer at all, as opposed to a resource that is not there.
+func notFound(text string) *fhir.Error {
+	return fhir.NewError(fhir.NotFound, fhir.CodeNotSupported, text)
+}
+
+// segment gives the decoded path segment of a placeholder.
+func (x *exchange) segment(name string) string {
+	raw := mux.Vars(x.r)[name]
+	if strings.IndexByte(raw, '%') < 0 {
+		return raw
+	}
+	decoded, err := url.PathUnescape(raw)
+	if err != nil {
+		return raw // net/http refuses such paths before we see them
+	}
+	return decoded
+}
+
+// knownType returns the resource type that a placeholder names. Errors: NotFound.
+func (x *exchange) knownType(placeholder string) (string, error) {
+	name := x.segment(placeholder)
+	if x.s.types[name] {
+		return name, nil
+	}
+	text := quoteInput(name) + " is not a resource type of FHIR R4"
+	if near := nearest(name, x.s.typeNames); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	return "", notFound(text)
+}
+
+// instance begins a request that addresses [type]/[id].
+func (x *exchange) instance(do resources.Interaction) (req resources.Request, err error) {
+	req.Interaction = do
+	if req.Type, err = x.knownType("type"); err != nil {
+		return req, err
+	}
+	if req.ID = x.segment("id"); !fhir.ValidID(req.ID) {
+		return req, badID("id", req.ID)
+	}
+	req.Query, req.Lenient = x.query, x.prefer.lenient
+	return req, nil
+}
+
+// ofType begins a request that addresses [type].
+func (x *exchange) ofType(do resources.Interaction) (req resources.Request, err error) {
+	req = x.ofSystem(do)
+	req.Type, err = x.knownType("type")
+	return req, err
+}
+
+func (x *exchange) ofSystem(do resources.Interaction) resources.Request {
+	return resources.Request{Interaction: do, Query: x.query, Lenient: x.prefer.lenient}
+}
+
+func badID(what, got string) *fhir.Error {
+	return fhir.NewError(fhir.Invalid, fhir.CodeValue, quoteInput(got)+" cannot be the "+what+
+		" of a resource: 1 to 64 letters, digits, '-' and '.' are allowed").Coded("bad-id")
+}
+
+// compartments are the types that a compartment search may begin with (FHIR R4 compartmentdefinition.html).
+var compartments = []string{"Patient", "Encounter", "RelatedPerson", "Practitioner", "Device"}
+
+// compartment begins a search of [type]/[id]/[other].
+func (x *exchange) compartment() (resources.Request, error) {
+	at, err := x.instance(resources.SearchType)
+	if err != nil {
+		return at, err
+	}
+	req := x.ofSystem(resources.SearchSystem)
+	if x.segment("other") != "*" {
+		req.Interaction = resources.SearchType
+		if req.Type, err = x.knownType("other"); err != nil {
+			return req, err
+		}
+	}
+	if !slices.Contains(compartments, at.Type) {
+		return req, notFound(at.Type + " has no compartment; these have: " + strings.Join(compartments, ", "))
+	}
+	req.Compartment, req.CompartmentID = at.Type, at.ID
+	return req, nil
+}

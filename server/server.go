@@ -1,0 +1,143 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kiln/resources"
+)
+
+// Doer performs one interaction. resources.Service is the one that counts.
+type Doer interface {
+	Do(ctx context.Context, r resources.Request) (*resources.Response, error)
+}
+
+// Options are what New needs. Service and ResourceTypes are required; everything else has a sound zero value.
+type Options struct {
+	Service Doer
+	// ResourceTypes are the names of all resource types on offer; any other {type} is 404.
+	ResourceTypes []string
+	// BaseURL is the public origin without a trailing slash, such as https://ehr.example.org. The FHIR base is
+	// BaseURL + "/fhir", and every link in every answer begins with it.
+	BaseURL string
+	// Logger gets one line a request and one for each fault of ours; nil discards them.
+	Logger *slog.Logger
+	Limits Limits
+	// Ready says whether the server can serve: nil for yes. It is asked by GET /readyz.
+	Ready func(context.Context) error
+	// Capabilities gives the CapabilityStatement as JSON and a tag that changes when it does (without quotes).
+	Capabilities func() (json []byte, etag string)
+	// Metrics is where the request metrics are registered and what GET /metrics shows; nil for a registry of its own.
+	Metrics *prometheus.Registry
+	// Now is the clock; nil for time.Now. NewID makes Bundle ids; nil for random UUIDs.
+	Now   func() time.Time
+	NewID func() string
+}
+
+// Limits bound what one request may take. A zero field means its default. docs/limits.md publishes them.
+type Limits struct {
+	// MaxBodyBytes bounds one resource, patch or form, MaxBundleBytes a batch or transaction. Both hold for the body as
+	// sent and, when it is compressed, for what it unpacks to.
+	MaxBodyBytes, MaxBundleBytes int64
+	// RequestTimeout and BundleTimeout are how long the work may take once the body is here.
+	RequestTimeout, BundleTimeout time.Duration
+	// BodyGrace is how long a client may take to send its body, and again to receive the answer, on top of a second for
+	// each MinRate bytes.
+	BodyGrace time.Duration
+	MinRate   int64
+	// GzipMinBytes is the size from which an answer is compressed for a client that accepts it; negative for never.
+	GzipMinBytes int
+}
+
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.MaxBodyBytes, 16<<20)
+	setDefault(&l.MaxBundleBytes, 100<<20)
+	setDefault(&l.RequestTimeout, 30*time.Second)
+	setDefault(&l.BundleTimeout, 5*time.Minute)
+	setDefault(&l.BodyGrace, 20*time.Second)
+	setDefault(&l.MinRate, 16<<10)
+	setDefault(&l.GzipMinBytes, 8<<10)
+	return l
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// FHIRPath is where the FHIR API stands below the public origin.
+const FHIRPath = "/fhir"
+
+// server is what all requests share. Nothing in it changes after New.
+type server struct {
+	service      Doer
+	types        map[string]bool
+	typeNames    []string
+	base         string // the FHIR base, absolute, without a trailing slash
+	log          *slog.Logger
+	limits       Limits
+	ready        func(context.Context) error
+	capabilities func() ([]byte, string)
+	metrics      *metrics
+	now          func() time.Time
+	newID        func() string
+}
+
+// New makes the handler that serves everything: FHIR under /fhir, and /healthz, /readyz and /metrics beside it.
+func New(o Options) http.Handler {
+	s := &server{
+		service:      o.Service,
+		types:        make(map[string]bool, len(o.ResourceTypes)),
+		typeNames:    o.ResourceTypes,
+		base:         strings.TrimRight(o.BaseURL, "/") + FHIRPath,
+		log:          o.Logger,
+		limits:       o.Limits.withDefaults(),
+		ready:        o.Ready,
+		capabilities: o.Capabilities,
+		now:          o.Now,
+		newID:        o.NewID,
+	}
+	for _, name := range o.ResourceTypes {
+		s.types[name] = true
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.newID == nil {
+		s.newID = uuid.NewString
+	}
+	registry := o.Metrics
+	if registry == nil {
+		registry = prometheus.NewRegistry()
+	}
+	s.metrics = newMetrics(registry)
+	return s.around(s.routes(registry))
+}
+
+// Listener wraps handler, made by New, in an http.Server whose timeouts and header limit suit it. The time for bodies
+// and answers is the handler's own business, since it depends on their size.
+func Listener(handler http.Handler, log *slog.Logger) *http.Server {
+	srv := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return context.Background() },
+	}
+	if log != nil {
+		srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	}
+	return srv
+}

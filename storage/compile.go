@@ -1,0 +1,270 @@
+package storage
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"kiln/fhir"
+	"kiln/fhir/search"
+)
+
+// compiler turns a condition into SQL over search_index. Every value becomes a parameter: no text of a query ever
+// becomes part of a statement. It is the only place that builds SQL.
+type compiler struct {
+	ix   *Indexer
+	args []any
+	// aliases numbers the search_index rows of nested conditions: x, x1, x2 …
+	aliases int
+}
+
+// arg adds a parameter and returns its placeholder with the type PostgreSQL must read it as.
+func (c *compiler) arg(v any, typ string) string {
+	c.args = append(c.args, v)
+	return "$" + strconv.Itoa(len(c.args)) + "::" + typ
+}
+
+func (c *compiler) alias() string {
+	c.aliases++
+	return "x" + strconv.Itoa(c.aliases)
+}
+
+// all compiles conditions that must hold together.
+func (c *compiler) all(where []search.Expr, x string) (string, error) {
+	parts := make([]string, 0, len(where))
+	for _, e := range where {
+		s, err := c.expr(e, x)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, s)
+	}
+	return conjunction(parts), nil
+}
+
+func conjunction(parts []string) string {
+	if len(parts) == 0 {
+		return "true"
+	}
+	return strings.Join(parts, " AND ")
+}
+
+func (c *compiler) expr(e search.Expr, x string) (string, error) {
+	switch e := e.(type) {
+	case search.And:
+		s, err := c.all(e, x)
+		return "(" + s + ")", err
+	case search.Or:
+		parts := []string{"false"}
+		for _, one := range e {
+			s, err := c.expr(one, x)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, s)
+		}
+		if len(parts) == 1 {
+			return "false", nil
+		}
+		return "(" + strings.Join(parts[1:], " OR ") + ")", nil
+	case search.Not:
+		s, err := c.expr(e.Expr, x)
+		return "NOT (" + s + ")", err
+	case *search.Match:
+		return c.match(e, x)
+	case *search.Missing:
+		return c.missing(e, x)
+	case *search.Chain:
+		return c.chain(e, x)
+	case *search.Has:
+		return c.has(e, x)
+	case *search.Member:
+		return c.member(e, x)
+	}
+	return "", fmt.Errorf("storage: no SQL for %T", e)
+}
+
+// missing asks which shapes lack the parameter: see search_shape.
+func (c *compiler) missing(e *search.Missing, x string) (string, error) {
+	if skipInIndex(e.Param.Code) {
+		return strconv.FormatBool(!e.Missing), nil
+	}
+	p, err := c.param(e.Type, e.Param.Code)
+	if err != nil {
+		return "", err
+	}
+	not := ""
+	if e.Missing {
+		not = "NOT "
+	}
+	number := c.ix.registry.TypeNumber(e.Type)
+	return fmt.Sprintf("%s.tokens && ARRAY(SELECT s.marker FROM search_shape s WHERE s.type = %s AND %ss.params @> %s)",
+		x, c.arg(number, "smallint"), not, c.arg([]int32{int32(p.def.Key)}, "integer[]")), nil
+}
+
+// chain finds the targets first, and then what refers to them.
+func (c *compiler) chain(e *search.Chain, x string) (string, error) {
+	p, err := c.param(e.Type, e.Param.Code)
+	if err != nil {
+		return "", err
+	}
+	y := c.alias()
+	where, err := c.expr(e.Where, y)
+	if err != nil {
+		return "", err
+	}
+	inner := fmt.Sprintf("FROM search_index %s WHERE %s.type = %s AND %s", y, y, c.arg(c.ix.registry.TypeNumber(e.Target), "smallint"), where)
+	if p.patient && e.Target == "Patient" {
+		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
+	}
+	same := ""
+	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
+		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
+	}
+	return fmt.Sprintf("%s%s.refs && ARRAY(SELECT %s.rk # %s %s)", same, x, y, c.arg(p.salt, "bigint"), inner), nil
+}
+
+// impliesPatient says whether a reference parameter, where it refers to a Patient, is the one that fills the patient
+// column: subject of an Observation is, because patient is defined as subject.where(resolve() is Patient).
+func (c *compiler) impliesPatient(typ string, p *paramPlan) bool {
+	if p.patient {
+		return true
+	}
+	patient, err := c.ix.param(typ, "patient")
+	if err != nil || patient == nil || !patient.patient {
+		return false
+	}
+	base, _, _ := strings.Cut(patient.def.Expression, ".where(resolve()")
+	return base == p.def.Expression && isSingle(c.ix.registry.Schema(), p.def)
+}
+
+// has finds the referrers first, and then what they refer to. Other references of a referrer, unsalted with the wrong
+// parameter, are numbers that no resource has.
+func (c *compiler) has(e *search.Has, x string) (string, error) {
+	p, err := c.param(e.Type, e.Param.Code)
+	if err != nil {
+		return "", err
+	}
+	y := c.alias()
+	where, err := c.expr(e.Where, y)
+	if err != nil {
+		return "", err
+	}
+	cond := fmt.Sprintf("%s.type = %s AND %s", y, c.arg(c.ix.registry.TypeNumber(e.Type), "smallint"), where)
+	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
+		return fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM search_index %s WHERE %s)", x, y, y, cond), nil
+	}
+	return fmt.Sprintf("%s.rk IN (SELECT u.f # %s FROM search_index %s, unnest(%s.refs) AS u(f) WHERE %s)",
+		x, c.arg(p.salt, "bigint"), y, y, cond), nil
+}
+
+func (c *compiler) member(e *search.Member, x string) (string, error) {
+	rk := c.ix.hash.Resource(e.Compartment, e.ID)
+	var terms []int64
+	for _, code := range e.Params {
+		p, err := c.param(e.Type, code)
+		if err != nil {
+			return "", err
+		}
+		terms = append(terms, rk^p.salt)
+	}
+	in := fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]"))
+	if e.Type == e.Compartment {
+		in = fmt.Sprintf("(%s OR %s.rk = %s)", in, x, c.arg(rk, "bigint"))
+	}
+	return in, nil
+}
+
+func (c *compiler) param(typ, code string) (*paramPlan, error) {
+	p, err := c.ix.param(typ, code)
+	if err == nil && p == nil {
+		err = fhir.NewError(fhir.Invalid, fhir.CodeNotSupported, fmt.Sprintf("%s has no search parameter %q.", typ, code))
+	}
+	return p, err
+}
+
+// match compiles one parameter with its values.
+func (c *compiler) match(m *search.Match, x string) (string, error) {
+	switch m.Param.Code {
+	case "_id":
+		return c.ids(m, x), nil
+	case "_lastUpdated":
+		return disjunction(m.Values, func(v search.Value) (string, error) {
+			return c.instantCondition(x+".last_updated", v), nil
+		})
+	}
+	p, err := c.param(m.Type, m.Param.Code)
+	if err != nil {
+		return "", err
+	}
+	switch m.Param.Kind {
+	case search.Token:
+		return c.token(m, p, x)
+	case search.Reference:
+		return c.reference(m, p, x)
+	case search.URI:
+		return c.uri(m, p, x)
+	case search.String:
+		return c.string(m, p, x)
+	case search.Date:
+		if p.mainDate {
+			cond, err := disjunction(m.Values, func(v search.Value) (string, error) {
+				return c.dateCondition(x+".date_low", x+".date_high", v), nil
+			})
+			return "(" + cond + " AND " + x + ".date_high > '-infinity')", err
+		}
+		return c.side("search_date", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+			return c.dateCondition("s.low", "s.high", v), nil
+		})
+	case search.Number, search.Quantity:
+		return c.side("search_number", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+			return c.quantityCondition(v), nil
+		})
+	case search.Composite:
+		return c.side("search_composite", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+			return c.compositeCondition(p, m.Param, v)
+		})
+	}
+	return "", notOffered(m)
+}
+
+func notOffered(m *search.Match) error {
+	name := m.Param.Code
+	if m.Modifier != "" {
+		name += ":" + m.Modifier
+	}
+	return fhir.NewError(fhir.Invalid, fhir.CodeNotSupported, fmt.Sprintf("Search parameter %q: this server does not offer it.", name))
+}
+
+// side asks for a row in a table of values. Values are alternatives.
+func (c *compiler) side(table string, key uint32, values []search.Value, x string, cond func(search.Value) (string, error)) (string, error) {
+	param := c.arg(int32(key), "integer")
+	any, err := disjunction(values, cond)
+	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, table, param, any), err
+}
+
+func disjunction(values []search.Value, cond func(search.Value) (string, error)) (string, error) {
+	parts := make([]string, 0, len(values))
+	for _, v := range values {
+		s, err := cond(v)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, s)
+	}
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	return "(" + strings.Join(parts, " OR ") + ")", nil
+}
+
+func (c *compiler) ids(m *search.Match, x string) string {
+	rks := make([]int64, 0, len(m.Values))
+	for _, v := range m.Values {
+		if v.HasSystem && v.System != "" {
+			continue
+		}
+		rks = append(rks, c.ix.hash.Resource(m.Type, v.Code))
+	}
+	return fmt.Sprintf("%s.rk = ANY(%s)", x, c.arg(rks, "bigint[]"))
+}

@@ -1,0 +1,311 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+
+	"kiln/fhir"
+	"kiln/fhir/search"
+)
+
+// contains asks for any of the terms; a single one is a containment, which a GIN index intersects with others.
+func (c *compiler) contains(column string, terms []int64) string {
+	if len(terms) == 1 {
+		return fmt.Sprintf("%s @> %s", column, c.arg(terms, "bigint[]"))
+	}
+	return fmt.Sprintf("%s && %s", column, c.arg(unique(terms), "bigint[]"))
+}
+
+func (c *compiler) token(m *search.Match, p *paramPlan, x string) (string, error) {
+	column := x + ".tokens"
+	if p.rare {
+		column = x + ".refs"
+	}
+	var terms []int64
+	for _, v := range m.Values {
+		switch m.Modifier {
+		case "", "not":
+			terms = c.ix.askedTerms(terms, p.def.Key, v)
+		case "of-type":
+			terms = append(terms, c.ix.hash.Term(p.def.Key, termOfType, v.System+"|"+v.Code, FoldCode(v.OfType)))
+		default:
+			return "", notOffered(m)
+		}
+	}
+	cond := c.contains(column, terms)
+	if m.Modifier == "not" {
+		return "NOT (" + cond + ")", nil
+	}
+	return cond, nil
+}
+
+// askedTerms are the hashes of which a resource has one when a token value matches it. It mirrors codeTerms.
+func (ix *Indexer) askedTerms(dst []int64, key uint32, v search.Value) []int64 {
+	switch {
+	case v.HasSystem && v.System == "":
+		return append(dst, ix.hash.Term(key, termNoSystem, "", FoldCode(v.Code)))
+	case v.HasSystem && v.Code == "":
+		return append(dst, ix.hash.Term(key, termSystem, v.System, ""))
+	case v.HasSystem:
+		return append(dst, ix.hash.Term(key, termSystemCode, v.System, ix.caseOf(v.System, v.Code)))
+	}
+	return append(dst, ix.hash.Term(key, termCode, "", FoldCode(v.Code)), ix.hash.Term(key, termCode, "", "="+v.Code))
+}
+
+func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, error) {
+	var terms []int64
+	patients := make([]int64, 0, len(m.Values))
+	for _, v := range m.Values {
+		ref := v.Reference
+		if ref.Base != "" && ref.Base == c.ix.base {
+			ref.Base = ""
+		}
+		switch {
+		case m.Modifier == "identifier":
+			terms = c.ix.askedTerms(terms, p.def.Key^identifierKey, v)
+		case m.Modifier != "":
+			return "", notOffered(m)
+		case ref.ID == "" || ref.Base != "":
+			terms = append(terms, c.ix.hash.Term(p.def.Key, termURI, v.Raw, ""))
+		case ref.Version != "":
+			terms = append(terms, c.ix.hash.Term(p.def.Key, termVersion, ref.Type+"/"+ref.ID+"/_history/"+ref.Version, ""))
+		case ref.Type != "":
+			rk := c.ix.hash.Resource(ref.Type, ref.ID)
+			terms = append(terms, rk^p.salt)
+			if ref.Type == "Patient" {
+				patients = append(patients, rk)
+			}
+		default:
+			targets := m.Param.Targets
+			if targets == nil {
+				targets = c.ix.registry.Schema().Resources
+			}
+			for _, target := range targets {
+				terms = append(terms, c.ix.hash.Resource(target, ref.ID)^p.salt)
+			}
+			if len(targets) == 1 && targets[0] == "Patient" {
+				patients = append(patients, c.ix.hash.Resource("Patient", ref.ID))
+			}
+		}
+	}
+	if len(patients) == len(m.Values) && c.impliesPatient(m.Type, p) {
+		if len(patients) == 1 {
+			return fmt.Sprintf("%s.patient = %s", x, c.arg(patients[0], "bigint")), nil
+		}
+		return fmt.Sprintf("%s.patient = ANY(%s)", x, c.arg(patients, "bigint[]")), nil
+	}
+	return c.contains(x+".refs", terms), nil
+}
+
+func (c *compiler) uri(m *search.Match, p *paramPlan, x string) (string, error) {
+	var terms []int64
+	for _, v := range m.Values {
+		switch m.Modifier {
+		case "":
+			terms = append(terms, c.ix.hash.Term(p.def.Key, termURI, v.Raw, ""))
+		case "above": // every address that the value lies below, and the value itself
+			terms = append(terms, c.ix.hash.Term(p.def.Key, termURI, v.Raw, ""))
+			for i := len(v.Raw) - 1; i > 0; i-- {
+				if v.Raw[i] == '/' {
+					terms = append(terms, c.ix.hash.Term(p.def.Key, termURI, v.Raw[:i], ""), c.ix.hash.Term(p.def.Key, termURI, v.Raw[:i+1], ""))
+				}
+			}
+		case "below":
+			return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+				slash := strings.TrimSuffix(v.Raw, "/") + "/"
+				return fmt.Sprintf("(s.value = %s OR %s)", c.arg(v.Raw, "text"), c.prefix(slash)), nil
+			})
+		default:
+			return "", notOffered(m)
+		}
+	}
+	return c.contains(x+".refs", terms), nil
+}
+
+func (c *compiler) string(m *search.Match, p *paramPlan, x string) (string, error) {
+	if m.Modifier == "exact" {
+		var terms []int64
+		for _, v := range m.Values {
+			terms = append(terms, c.ix.hash.Term(p.def.Key, termExact, v.Raw, ""))
+		}
+		return c.contains(x+".refs", terms), nil
+	}
+	return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+		folded := foldIndexed(v.Raw)
+		if m.Modifier == "" {
+			return c.prefix(folded), nil
+		}
+		return fmt.Sprintf("s.value LIKE %s", c.arg("%"+likeEscaper.Replace(folded)+"%", "text")), nil
+	})
+}
+
+var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// prefix bounds s.value to what begins with p; the collation is C, so the order is that of the bytes.
+func (c *compiler) prefix(p string) string {
+	return fmt.Sprintf("(s.value >= %s AND s.value < %s)", c.arg(p, "text"), c.arg(p+"\U0010FFFF", "text"))
+}
+
+// instantCondition compares an instant with a range.
+func (c *compiler) instantCondition(column string, v search.Value) string {
+	low := func() string { return c.arg(timestamp(v.Low), "timestamptz") }
+	high := func() string { return c.arg(timestamp(v.High), "timestamptz") }
+	switch v.Prefix {
+	case "gt", "sa":
+		return column + " >= " + high()
+	case "ge":
+		return column + " >= " + low()
+	case "lt", "eb":
+		return column + " < " + low()
+	case "le":
+		return column + " < " + high()
+	case "ne":
+		return fmt.Sprintf("NOT (%s >= %s AND %s < %s)", column, low(), column, high())
+	}
+	return fmt.Sprintf("(%s >= %s AND %s < %s)", column, low(), column, high())
+}
+
+// dateCondition compares two half-open ranges (FHIR R4 search.html#prefix).
+func (c *compiler) dateCondition(columnLow, columnHigh string, v search.Value) string {
+	low := func() string { return c.arg(timestamp(v.Low), "timestamptz") }
+	high := func() string { return c.arg(timestamp(v.High), "timestamptz") }
+	within := func() string { return fmt.Sprintf("(%s >= %s AND %s <= %s)", columnLow, low(), columnHigh, high()) }
+	switch v.Prefix {
+	case "gt":
+		return columnHigh + " > " + high()
+	case "ge":
+		return fmt.Sprintf("(%s > %s OR %s)", columnHigh, high(), within())
+	case "lt":
+		return columnLow + " < " + low()
+	case "le":
+		return fmt.Sprintf("(%s < %s OR %s)", columnLow, low(), within())
+	case "sa":
+		return columnLow + " >= " + high()
+	case "eb":
+		return columnHigh + " <= " + low()
+	case "ne":
+		return "NOT " + within()
+	case "ap":
+		return fmt.Sprintf("(%s < %s AND %s > %s)", columnLow, high(), columnHigh, low())
+	}
+	return within()
+}
+
+// numberCondition compares a stored number or range with a value; bounds gives a placeholder for a bound.
+func numberCondition(columnLow, columnHigh string, v search.Value, bound func(fhir.Decimal) string) string {
+	switch v.Prefix {
+	case "gt":
+		return columnHigh + " > " + bound(v.Number)
+	case "ge":
+		return columnHigh + " >= " + bound(v.Number)
+	case "lt":
+		return columnLow + " < " + bound(v.Number)
+	case "le":
+		return columnLow + " <= " + bound(v.Number)
+	case "sa":
+		return columnLow + " > " + bound(v.Number)
+	case "eb":
+		return columnHigh + " < " + bound(v.Number)
+	case "ap":
+		low, high := v.Number.ApproximateRange()
+		return fmt.Sprintf("(%s >= %s AND %s <= %s)", columnHigh, bound(low), columnLow, bound(high))
+	}
+	low, high := v.Number.ImpliedRange()
+	within := fmt.Sprintf("(%s >= %s AND %s < %s)", columnLow, bound(low), columnHigh, bound(high))
+	if v.Prefix == "ne" {
+		return "NOT " + within
+	}
+	return within
+}
+
+func (c *compiler) decimal(d fhir.Decimal) string { return c.arg(d.String(), "text") + "::numeric" }
+
+// quantityCondition compares a number or quantity; with a UCUM unit it compares across units.
+func (c *compiler) quantityCondition(v search.Value) string {
+	if unit, factor, ok := c.canonicalUnit(v); ok {
+		return fmt.Sprintf("(s.canonical = %s AND %s)", c.arg(unit, "bigint"),
+			numberCondition("s.canonical_low", "s.canonical_high", v, factor))
+	}
+	cond := numberCondition("s.low", "s.high", v, c.decimal)
+	if v.Code == "" {
+		return cond
+	}
+	return fmt.Sprintf("(s.units @> %s AND %s)", c.arg(c.unitTerm(v), "bigint[]"), cond)
+}
+
+func (c *compiler) unitTerm(v search.Value) []int64 {
+	if v.System != "" {
+		return []int64{c.ix.hash.Term(unitKey, termSystemCode, v.System, v.Code)}
+	}
+	return []int64{c.ix.hash.Term(unitKey, termCode, "", v.Code)}
+}
+
+// canonicalUnit gives the hash of the base unit of a value in UCUM, and how to bring its bounds into that unit.
+func (c *compiler) canonicalUnit(v search.Value) (unit int64, bound func(fhir.Decimal) string, ok bool) {
+	q := c.ix.canonical(v.System, v.Code, "1", "1")
+	if q == nil {
+		return 0, nil, false
+	}
+	return q.unit, func(d fhir.Decimal) string {
+		scaled := c.ix.canonical(v.System, v.Code, d.String(), d.String())
+		if scaled == nil {
+			return "NULL"
+		}
+		return c.arg(scaled.low, "double precision")
+	}, true
+}
+
+// compositeCondition asks that one row of search_composite meets all parts.
+func (c *compiler) compositeCondition(p *paramPlan, param search.Param, v search.Value) (string, error) {
+	parts := make([]string, 0, len(v.Parts))
+	numbers := 0
+	for i, part := range v.Parts {
+		key := componentKey(p.def.Key, i)
+		switch param.Components[i].Kind {
+		case search.Token:
+			parts = append(parts, c.contains("s.tokens", c.ix.askedTerms(nil, key, part)))
+		case search.Reference, search.URI:
+			salt := c.ix.hash.Salt(key)
+			terms := c.ix.askedReference(key, salt, param.Components[i].Targets, part)
+			parts = append(parts, c.contains("s.tokens", terms))
+		case search.String:
+			parts = append(parts, c.prefix(foldIndexed(part.Raw)))
+		case search.Date:
+			parts = append(parts, c.dateCondition("s.date_low", "s.date_high", part))
+		case search.Number, search.Quantity:
+			numbers++
+			if numbers == 2 {
+				parts = append(parts, numberCondition("s.low2", "s.high2", part, c.decimal))
+				continue
+			}
+			if unit, bound, ok := c.canonicalUnit(part); ok {
+				parts = append(parts, c.contains("s.tokens", []int64{unit}), numberCondition("s.canonical_low", "s.canonical_high", part, bound))
+				continue
+			}
+			parts = append(parts, numberCondition("s.low", "s.high", part, c.decimal))
+			if part.Code != "" {
+				parts = append(parts, c.contains("s.tokens", c.unitTerm(part)))
+			}
+		}
+	}
+	return "(" + conjunction(parts) + ")", nil
+}
+
+// askedReference are the terms of a reference component.
+func (ix *Indexer) askedReference(key uint32, salt int64, targets []string, v search.Value) []int64 {
+	ref := v.Reference
+	switch {
+	case ref.ID == "" || ref.Base != "" && ref.Base != ix.base:
+		return []int64{ix.hash.Term(key, termURI, v.Raw, "")}
+	case ref.Type != "":
+		return []int64{ix.hash.Resource(ref.Type, ref.ID) ^ salt}
+	}
+	if targets == nil {
+		targets = ix.registry.Schema().Resources
+	}
+	var terms []int64
+	for _, t := range targets {
+		terms = append(terms, ix.hash.Resource(t, ref.ID)^salt)
+	}
+	return terms
+}

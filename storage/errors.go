@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"kiln/fhir"
+)
+
+// translate turns an error of PostgreSQL or of the way to it into one of ours. It is the only place that knows
+// SQLSTATE and constraint names; what the database said goes to the log, never to the caller.
+func translate(err error) error {
+	if err == nil {
+		return nil
+	}
+	var ours *fhir.Error
+	if errors.As(err, &ours) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fhir.NewError(fhir.Transient, fhir.CodeTransient, "The request took longer than it may; nothing was changed.").Because(err)
+	}
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		var network net.Error
+		if errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, net.ErrClosed) {
+			return unavailable(err)
+		}
+		var connect *pgconn.ConnectError
+		if errors.As(err, &connect) {
+			return unavailable(err)
+		}
+		return err
+	}
+	switch pg.Code {
+	case "40001", "40P01", "55P03": // serialization, deadlock, lock not available
+		return transient("Others are writing the same resources at the same time; try again.", err)
+	case "57014": // statement timeout or cancel
+		return fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly,
+			"The query would take longer than this server allows; narrow it, for instance by patient, code or date.").Because(err)
+	case "22003", "22P02", "22P05", "22021": // number out of range, bad text, untranslatable or invalid character
+		return fhir.NewError(fhir.Invalid, fhir.CodeValue, "A value cannot be stored: a number is out of range or a character is not allowed.").Because(err)
+	case "54000": // an index entry that is too large
+		return fhir.NewError(fhir.Invalid, fhir.CodeTooLong, "A value is too long to be indexed.").Because(err)
+	}
+	switch pg.Code[:2] {
+	case "08", "53", "57", "58": // connection, resources, shutdown, disk
+		return unavailable(err)
+	}
+	return err
+}
+
+func transient(text string, cause error) *fhir.Error {
+	e := fhir.NewError(fhir.Transient, fhir.CodeTransient, text).Because(cause)
+	e.RetryAfter = time.Second
+	return e
+}
+
+func unavailable(cause error) *fhir.Error {
+	return transient("The database is not reachable at the moment; try again.", cause)
+}
+
+// retryable says whether a transaction that failed with err may succeed if it is run again from its start.
+func retryable(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code {
+	case "40001", "40P01":
+		return true
+	case "23505": // somebody made the same resource between our look and our insert
+		return pg.ConstraintName == "resource_pkey"
+	}
+	return false
+}

@@ -1,0 +1,125 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// HistoryQuery asks for versions, newest first. ID is "" for the history of a type, Type too for that of the system.
+type HistoryQuery struct {
+	Type, ID string
+	// Since leaves out versions before it; zero for none.
+	Since time.Time
+	// From and Until are the half-open time of _at: versions that were current at some point of it. Zero for no bound.
+	From, Until time.Time
+	// Limit is the most versions to return.
+	Limit int
+	// After continues behind the last version of an earlier page; nil begins with the newest.
+	After *HistoryMark
+}
+
+// HistoryMark is a place in a history.
+type HistoryMark struct {
+	LastUpdated time.Time
+	Seq         int64
+}
+
+// HistoryPage is a stretch of a history.
+type HistoryPage struct {
+	Versions []*Version
+	// Next is where the page after this one begins; nil when this is the last.
+	Next *HistoryMark
+	// Total is the number of versions without Limit and After.
+	Total int64
+}
+
+// The sources of the three histories. Each gives seq, rk, version and last_updated; $1 narrows it.
+const (
+	historyOfSystem   = ` FROM resource_change c WHERE $1::bigint IS NULL AND `
+	historyOfType     = ` FROM resource_change c WHERE c.type = $1::bigint AND `
+	historyOfInstance = ` FROM (
+    SELECT version::bigint AS seq, rk, version, last_updated FROM resource WHERE rk = $1
+    UNION ALL SELECT version, rk, version, last_updated FROM resource_history WHERE rk = $1) c WHERE `
+)
+
+// A version is current from its time to that of the next one: _at leaves out what was superseded by $4.
+const historyBounds = `c.last_updated >= $2 AND c.last_updated < $3
+  AND NOT EXISTS (SELECT FROM resource_history n WHERE n.rk = c.rk AND n.version = c.version + 1 AND n.last_updated <= $4)
+  AND NOT EXISTS (SELECT FROM resource n WHERE n.rk = c.rk AND n.version = c.version + 1 AND n.last_updated <= $4)`
+
+const historyPage = `
+SELECT c.seq, r.type, r.id, c.version, c.last_updated, coalesce(h.method, r.method),
+  CASE WHEN h.rk IS NULL THEN r.content ELSE h.content END, CASE WHEN h.rk IS NULL THEN r.literal ELSE h.literal END
+FROM (SELECT c.seq, c.rk, c.version, c.last_updated`
+
+const historyOrder = ` AND (c.last_updated, c.seq) < ($5, $6)
+  ORDER BY c.last_updated DESC, c.seq DESC LIMIT $7) c
+JOIN resource r USING (rk) LEFT JOIN resource_history h ON h.rk = c.rk AND h.version = c.version
+ORDER BY c.last_updated DESC, c.seq DESC`
+
+// History returns a page of versions, newest first.
+func (s *Store) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
+	page, err := s.history(ctx, q, s.pool.SendBatch)
+	return page, translate(err)
+}
+
+// History is Store.History as the transaction sees it.
+func (tx *Tx) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
+	if err := tx.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return tx.store.history(ctx, q, tx.conn.SendBatch)
+}
+
+func (s *Store) history(ctx context.Context, q HistoryQuery, send func(context.Context, *pgx.Batch) pgx.BatchResults) (*HistoryPage, error) {
+	source, narrow := historyOfSystem, (*int64)(nil)
+	switch {
+	case q.ID != "":
+		rk := s.hash.Resource(q.Type, q.ID)
+		source, narrow = historyOfInstance, &rk
+	case q.Type != "":
+		number := int64(s.Registry().TypeNumber(q.Type))
+		source, narrow = historyOfType, &number
+	}
+	after := HistoryMark{LastUpdated: endOfTime}
+	if q.After != nil {
+		after = *q.After
+	}
+	args := []any{narrow, timestamp(orElse(q.Since, beginningOfTime)), timestamp(orElse(q.Until, endOfTime)),
+		timestamp(orElse(q.From, beginningOfTime))}
+	page := &HistoryPage{}
+	marks := []HistoryMark{}
+	batch := &pgx.Batch{}
+	batch.Queue(historyPage+source+historyBounds+historyOrder,
+		append(args[:len(args):len(args)], timestamp(after.LastUpdated), after.Seq, q.Limit+1)...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var seq int64
+			v, err := scanVersion(rows, &seq)
+			if err != nil {
+				return err
+			}
+			page.Versions, marks = append(page.Versions, v), append(marks, HistoryMark{v.LastUpdated, seq})
+		}
+		return rows.Err()
+	})
+	batch.Queue(`SELECT count(*)`+source+historyBounds, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Total) })
+	if err := send(ctx, batch).Close(); err != nil {
+		return nil, err
+	}
+	if len(page.Versions) > q.Limit {
+		page.Versions = page.Versions[:q.Limit]
+		if q.Limit > 0 {
+			page.Next = &marks[q.Limit-1]
+		}
+	}
+	return page, nil
+}
+
+func orElse(t, otherwise time.Time) time.Time {
+	if t.IsZero() {
+		return otherwise
+	}
+	return t
+}

@@ -1,0 +1,129 @@
+package storage
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/conformance"
+	"kiln/fhir/search"
+)
+
+const sqlIncluded = `
+SELECT ` + versionColumns + ` FROM resource r
+WHERE r.rk = ANY(ARRAY(
+  SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[]) AS s(salt) WHERE x.rk = ANY($1::bigint[])))
+AND r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
+ORDER BY r.rk LIMIT $4`
+
+const sqlRevIncluded = `
+SELECT ` + versionColumns + ` FROM resource r
+WHERE r.rk = ANY(ARRAY(
+  SELECT x.rk FROM search_index x WHERE x.type = ANY($1::smallint[]) AND x.refs && $2::bigint[] ORDER BY x.rk LIMIT $3))
+AND r.content IS NOT NULL ORDER BY r.rk`
+
+// Include returns the resources that includes add to a page of matches, without those that are on it already, and
+// whether there were more than limit of them.
+func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, includes []search.Include, limit int) (added []*Version, cut bool, err error) {
+	if len(includes) == 0 || len(matches) == 0 {
+		return nil, false, nil
+	}
+	run, err := s.runner(ctx, tx)
+	if err != nil {
+		return nil, false, translate(err)
+	}
+	seen := make(map[Key]bool, len(matches))
+	for _, v := range matches {
+		seen[Key{v.Type, v.ID}] = true
+	}
+	sources := matches
+	for round := 0; len(sources) > 0; round++ {
+		var fresh []*Version
+		for _, in := range includes {
+			if round > 0 && !in.Iterate {
+				continue
+			}
+			found, err := s.include(ctx, run, sources, in, limit+1)
+			if err != nil {
+				return nil, false, translate(err)
+			}
+			for _, v := range found {
+				if k := (Key{v.Type, v.ID}); !seen[k] {
+					if len(added) == limit {
+						return added, true, nil
+					}
+					seen[k] = true
+					added, fresh = append(added, v), append(fresh, v)
+				}
+			}
+		}
+		sources = fresh
+	}
+	return added, false, nil
+}
+
+func (s *Store) include(ctx context.Context, run runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
+	ix := s.indexer.Load()
+	var rks []int64
+	types := map[string]bool{}
+	for _, v := range sources {
+		if !in.Reverse && in.Source != "*" && in.Source != v.Type || in.Reverse && in.Target != "" && in.Target != v.Type {
+			continue
+		}
+		rks = append(rks, s.hash.Resource(v.Type, v.ID))
+		types[v.Type] = true
+	}
+	if len(rks) == 0 {
+		return nil, nil
+	}
+	var salts []int64
+	if in.Reverse {
+		numbers, salts := ix.referrers(in, types)
+		terms := make([]int64, 0, len(rks)*len(salts))
+		for _, rk := range rks {
+			for _, salt := range salts {
+				terms = append(terms, rk^salt)
+			}
+		}
+		return collect(ctx, run, sqlRevIncluded, pgx.QueryExecModeExec, numbers, terms, limit)
+	}
+	for typ := range types {
+		salts = append(salts, ix.referenceSalts(typ, in.Param, "")...)
+	}
+	var targets []string
+	if in.Target != "" {
+		targets = []string{in.Target}
+	}
+	return collect(ctx, run, sqlIncluded, pgx.QueryExecModeExec, rks, unique(salts), targets, limit)
+}
+
+// referenceSalts are those of a type's reference parameters: of the one called code, or of all for "*". With a target
+// only those that can lead to it.
+func (ix *Indexer) referenceSalts(typ, code, target string) (salts []int64) {
+	for _, def := range ix.registry.SearchParameters(typ) {
+		if def.Type == conformance.SearchReference && (code == "*" || def.Code == code) &&
+			(target == "" || def.Targets == nil || slices.Contains(def.Targets, target)) {
+			salts = append(salts, ix.hash.Salt(def.Key))
+		}
+	}
+	return salts
+}
+
+// referrers are the types and parameters through which a _revinclude finds what refers to resources of targets.
+func (ix *Indexer) referrers(in search.Include, targets map[string]bool) (numbers []int16, salts []int64) {
+	types := []string{in.Source}
+	if in.Source == "*" {
+		types = ix.registry.Schema().Resources
+	}
+	for _, typ := range types {
+		before := len(salts)
+		for target := range targets {
+			salts = append(salts, ix.referenceSalts(typ, in.Param, target)...)
+		}
+		if len(salts) > before {
+			numbers = append(numbers, ix.registry.TypeNumber(typ))
+		}
+	}
+	return numbers, unique(salts)
+}

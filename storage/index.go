@@ -1,0 +1,203 @@
+package storage
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/fhir/path"
+)
+
+// Indexer turns a resource into the rows that searches read. It is immutable; a new set of search parameters makes a
+// new Indexer.
+type Indexer struct {
+	hash     Hasher
+	registry *conformance.Registry
+	// base is the FHIR base URL: absolute references below it are references to our own resources.
+	base  string
+	zone  *time.Location
+	types sync.Map // resource type → *typePlan, compiled when first needed
+}
+
+// NewIndexer makes an Indexer for a set of definitions.
+func NewIndexer(hash Hasher, registry *conformance.Registry, base string, zone *time.Location) *Indexer {
+	return &Indexer{hash: hash, registry: registry, base: strings.TrimSuffix(base, "/"), zone: zone}
+}
+
+// typePlan is what to extract from one resource type.
+type typePlan struct {
+	number int16
+	params []*paramPlan
+}
+
+type paramPlan struct {
+	def  *conformance.SearchParameter
+	expr *path.Expression // nil for what has no expression (_text, near)
+	salt int64
+	// codes is the value set of a code element: it names the system that the code itself leaves out.
+	codes *conformance.CodeSet
+	// rare sends hashes to refs: values that hardly ever repeat would ruin the statistics of tokens.
+	rare bool
+	// mainDate and patient mark the parameters that have a column of their own in search_index.
+	mainDate, patient bool
+	components        []*path.Expression
+}
+
+// indexRow is all that search_index and its side tables hold of one resource.
+type indexRow struct {
+	typ               int16
+	patient           *int64
+	dateLow, dateHigh time.Time // zero: the resource has no main date
+	tokens, refs      []int64
+	shape             []int32
+	shapeMarker       int64
+	stringParams      []int32
+	stringValues      []string
+	dates             []dateEntry
+	numbers           []numberEntry
+	composites        []compositeEntry
+}
+
+type dateEntry struct {
+	param     int32
+	low, high time.Time
+}
+
+type numberEntry struct {
+	param     int32
+	low, high string // decimal literals, or "-Infinity" and "Infinity"
+	units     []int64
+	canonical *canonicalQuantity
+}
+
+type compositeEntry struct {
+	param   int32
+	tokens  []int64
+	value   *string
+	date    *dateEntry
+	numbers []numberEntry // at most two
+}
+
+// Open ends of a period, as PostgreSQL writes them; pgx turns them into infinity through timestamptz.
+var (
+	beginningOfTime = time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC)
+	endOfTime       = time.Date(294275, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+func (ix *Indexer) plan(typ string) (*typePlan, error) {
+	if p, ok := ix.types.Load(typ); ok {
+		return p.(*typePlan), nil
+	}
+	plan := &typePlan{number: ix.registry.TypeNumber(typ)}
+	mainDate := mainDateOf(ix.registry, typ)
+	for _, def := range ix.registry.SearchParameters(typ) {
+		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
+		p.rare = rareTerms(ix.registry.Schema(), def)
+		p.codes = implicitCodes(ix.registry, def)
+		p.patient = isPatientColumn(ix.registry.Schema(), def)
+		if def.Expression != "" {
+			expr, err := path.Compile(def.Expression, ix.registry.Schema())
+			if err != nil {
+				return nil, err
+			}
+			p.expr = expr
+		}
+		for _, c := range def.Components {
+			expr, err := path.Compile(c.Expression, ix.registry.Schema())
+			if err != nil {
+				return nil, err
+			}
+			p.components = append(p.components, expr)
+		}
+		plan.params = append(plan.params, p)
+	}
+	p, _ := ix.types.LoadOrStore(typ, plan)
+	return p.(*typePlan), nil
+}
+
+// row extracts everything searchable from a resource whose id is already in place.
+func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
+	typ := n.ResourceType()
+	plan, err := ix.plan(typ)
+	if err != nil {
+		return nil, err
+	}
+	root := path.Root(n, ix.registry.Schema())
+	env := &path.Env{Resource: root, Root: root}
+	row := &indexRow{typ: plan.number, tokens: make([]int64, 0, 24), refs: make([]int64, 0, 16)}
+	if typ == "Patient" {
+		rk := ix.hash.Resource(typ, n.ID())
+		row.patient = &rk
+	}
+	for _, p := range plan.params {
+		if p.expr == nil || skipInIndex(p.def.Code) {
+			continue
+		}
+		before := len(row.tokens) + len(row.refs) + len(row.stringParams) + len(row.dates) + len(row.numbers) + len(row.composites)
+		hadDate := !row.dateLow.IsZero()
+		values, err := p.expr.Eval(env, root)
+		if err != nil {
+			return nil, err
+		}
+		for i := range values {
+			if p.def.Type == conformance.SearchComposite {
+				err = ix.composite(row, p, env, values[i])
+			} else {
+				ix.value(row, p, values[i])
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		after := len(row.tokens) + len(row.refs) + len(row.stringParams) + len(row.dates) + len(row.numbers) + len(row.composites)
+		if after > before || !row.dateLow.IsZero() && !hadDate {
+			row.shape = append(row.shape, int32(p.def.Key))
+		}
+	}
+	slices.Sort(row.shape)
+	row.shapeMarker = ix.hash.shape(plan.number, row.shape)
+	row.tokens = unique(append(row.tokens, row.shapeMarker))
+	row.refs = unique(row.refs)
+	return row, nil
+}
+
+// isResource says whether name is a concrete resource type.
+func (ix *Indexer) isResource(name string) bool {
+	t := ix.registry.Schema().Type(name)
+	return t != nil && t.Kind == fhir.Resource && !t.Abstract
+}
+
+// param returns the plan of one parameter, or nil.
+func (ix *Indexer) param(typ, code string) (*paramPlan, error) {
+	plan, err := ix.plan(typ)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range plan.params {
+		if p.def.Code == code {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// skipInIndex names the parameters that search_index answers from columns of its own.
+func skipInIndex(code string) bool { return code == "_id" || code == "_lastUpdated" }
+
+func unique(list []int64) []int64 {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// shape is the marker of a set of parameters that have a value.
+func (h Hasher) shape(typ int16, params []int32) int64 {
+	b := make([]byte, 0, 8+4*len(params))
+	b = append(b, termShape, byte(typ), byte(typ>>8))
+	for _, p := range params {
+		b = append(b, byte(p), byte(p>>8), byte(p>>16), byte(p>>24))
+	}
+	return h.sum(b)
+}

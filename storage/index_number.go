@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/fhir/path"
+)
+
+// canonicalQuantity is a quantity in UCUM base units, for comparison across units.
+type canonicalQuantity struct {
+	unit      int64
+	low, high float64
+}
+
+const (
+	negativeInfinity = "-Infinity"
+	positiveInfinity = "Infinity"
+)
+
+// number makes the entry of a number, Quantity (with its comparator), Money or Range.
+func (ix *Indexer) number(key uint32, e path.Element) (numberEntry, bool) {
+	n := e.Value
+	entry := numberEntry{param: int32(key)}
+	quantity := n
+	switch {
+	case n.Kind == fhir.Number:
+		entry.low, entry.high = n.Text, n.Text
+		return entry, true
+	case e.Type.Name == "Range":
+		low, high := n.Get("low"), n.Get("high")
+		entry.low, entry.high = numberText(low, negativeInfinity), numberText(high, positiveInfinity)
+		if quantity = low; quantity == nil {
+			quantity = high
+		}
+	case e.Type.Name == "Money":
+		entry.low = numberText(n, "")
+		entry.high = entry.low
+	default:
+		v := numberText(n, "")
+		entry.low, entry.high = v, v
+		switch n.GetText("comparator") {
+		case "<", "<=":
+			entry.low = negativeInfinity
+		case ">", ">=":
+			entry.high = positiveInfinity
+		}
+	}
+	if quantity == nil || entry.low == "" || entry.high == "" || quantity.Kind != fhir.Object {
+		return entry, false
+	}
+	if e.Type.Name == "Money" {
+		if currency := n.GetText("currency"); currency != "" {
+			entry.units = ix.unitTerms("urn:iso:std:iso:4217", currency, "")
+		}
+		return entry, true
+	}
+	system, code, unit := quantity.GetText("system"), quantity.GetText("code"), quantity.GetText("unit")
+	entry.units = ix.unitTerms(system, code, unit)
+	entry.canonical = ix.canonical(system, code, entry.low, entry.high)
+	return entry, true
+}
+
+func numberText(quantity *fhir.Node, absent string) string {
+	if v := quantity.Get("value"); v != nil && v.Kind == fhir.Number {
+		return v.Text
+	}
+	return absent
+}
+
+// unitTerms are the ways to name a unit in a quantity search: system|code, and |code, which also matches the unit's
+// text (FHIR R4 search.html#quantity). The same hashes serve all parameters.
+func (ix *Indexer) unitTerms(system, code, unit string) []int64 {
+	var terms []int64
+	if code != "" {
+		if system != "" {
+			terms = append(terms, ix.hash.Term(unitKey, termSystemCode, system, code))
+		}
+		terms = append(terms, ix.hash.Term(unitKey, termCode, "", code))
+	}
+	if unit != "" && unit != code {
+		terms = append(terms, ix.hash.Term(unitKey, termCode, "", unit))
+	}
+	return terms
+}
+
+const unitKey = 0x75756e74
+
+// canonical brings a quantity into UCUM base units; nil where there is none.
+func (ix *Indexer) canonical(system, code, low, high string) *canonicalQuantity { return nil }
+
+// composite makes one entry for every combination of the components' values within one element.
+func (ix *Indexer) composite(row *indexRow, p *paramPlan, env *path.Env, focus path.Element) error {
+	entries := []compositeEntry{{param: int32(p.def.Key)}}
+	for i, component := range p.def.Components {
+		values, err := p.components[i].Eval(env, focus)
+		if err != nil {
+			return err
+		}
+		var next []compositeEntry
+		for _, v := range values {
+			if v.Value == nil || v.Type == nil {
+				continue
+			}
+			for _, entry := range entries {
+				if e, ok := ix.withComponent(entry, i, component.Param, v); ok && len(row.composites)+len(next) < maxTuples {
+					next = append(next, e...)
+				}
+			}
+		}
+		if entries = next; len(entries) == 0 {
+			return nil
+		}
+	}
+	row.composites = append(row.composites, entries...)
+	return nil
+}
+
+// maxTuples bounds the combinations that one resource can make of its composite parameters.
+const maxTuples = 2000
+
+// componentKey sets the terms of the i-th component apart from those of the others.
+func componentKey(composite uint32, i int) uint32 { return composite*31 + uint32(i) + 1 }
+
+func (ix *Indexer) withComponent(entry compositeEntry, i int, def *conformance.SearchParameter, v path.Element) ([]compositeEntry, bool) {
+	key := componentKey(uint32(entry.param), i)
+	entry.tokens = append([]int64(nil), entry.tokens...)
+	entry.numbers = append([]numberEntry(nil), entry.numbers...)
+	switch def.Type {
+	case conformance.SearchToken:
+		terms := ix.tokenTerms(nil, key, implicitCodes(ix.registry, def), v)
+		entry.tokens = append(entry.tokens, terms...)
+		return []compositeEntry{entry}, len(terms) > 0
+	case conformance.SearchReference, conformance.SearchURI:
+		var refs indexRow
+		component := &paramPlan{def: &conformance.SearchParameter{Key: key, Type: def.Type}, salt: ix.hash.Salt(key)}
+		ix.reference(&refs, component, v)
+		entry.tokens = append(entry.tokens, refs.refs...)
+		return []compositeEntry{entry}, len(refs.refs) > 0
+	case conformance.SearchNumber, conformance.SearchQuantity:
+		n, ok := ix.number(key, v)
+		entry.tokens = append(entry.tokens, n.units...)
+		entry.numbers = append(entry.numbers, n)
+		return []compositeEntry{entry}, ok && len(entry.numbers) <= 2
+	case conformance.SearchDate:
+		low, high, ok := dateRange(v, ix.zone)
+		entry.date = &dateEntry{low: low, high: high}
+		return []compositeEntry{entry}, ok
+	case conformance.SearchString:
+		var all []compositeEntry
+		eachString(v, func(s string) {
+			one, folded := entry, foldIndexed(s)
+			one.value = &folded
+			all = append(all, one)
+		})
+		return all, len(all) > 0
+	}
+	return nil, false
+}

@@ -1,0 +1,96 @@
+package storage
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const sqlRead = `
+SELECT type, id, version, last_updated, method, content, literal FROM resource
+WHERE rk = $1 AND type = $2 AND id = $3`
+
+const sqlReadVersion = `
+SELECT r.type, r.id, h.version, h.last_updated, h.method, h.content, h.literal
+FROM resource r JOIN resource_history h USING (rk)
+WHERE r.rk = $1 AND r.type = $2 AND r.id = $3 AND h.version = $4
+UNION ALL
+SELECT type, id, version, last_updated, method, content, literal FROM resource
+WHERE rk = $1 AND type = $2 AND id = $3 AND version = $4`
+
+// querier is what reads run on: the pool, or a transaction's connection.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// Read returns the current version, which may be a deleted one, or nil where the resource never existed.
+func (s *Store) Read(ctx context.Context, typ, id string) (*Version, error) {
+	return s.one(ctx, sqlRead, s.hash.Resource(typ, id), typ, id)
+}
+
+// ReadVersion returns one version, or nil.
+func (s *Store) ReadVersion(ctx context.Context, typ, id string, number int) (*Version, error) {
+	return s.one(ctx, sqlReadVersion, s.hash.Resource(typ, id), typ, id, number)
+}
+
+func (s *Store) one(ctx context.Context, sql string, args ...any) (*Version, error) {
+	versions, err := collect(ctx, s.pool, sql, args...)
+	if err != nil || len(versions) == 0 {
+		return nil, translate(err)
+	}
+	return versions[0], nil
+}
+
+const sqlReadAll = `
+SELECT type, id, version, last_updated, method, content, literal FROM resource WHERE rk = ANY($1)`
+
+// Read returns the current versions of the resources named, deleted ones included, as the transaction sees them.
+// Resources that never existed are absent from the answer.
+func (tx *Tx) Read(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
+	rks := make([]int64, len(keys))
+	for i, k := range keys {
+		rks[i] = tx.store.hash.Resource(k.Type, k.ID)
+	}
+	found := make(map[Key]*Version, len(keys))
+	err := tx.query(ctx, func(rows pgx.Rows) error {
+		for rows.Next() {
+			v, err := scanVersion(rows)
+			if err != nil {
+				return err
+			}
+			found[Key{v.Type, v.ID}] = v
+		}
+		return rows.Err()
+	}, sqlReadAll, rks)
+	return found, err
+}
+
+// ReadVersion returns one version as the transaction sees it, or nil.
+func (tx *Tx) ReadVersion(ctx context.Context, typ, id string, number int) (found *Version, err error) {
+	err = tx.query(ctx, func(rows pgx.Rows) (err error) {
+		for rows.Next() {
+			if found, err = scanVersion(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}, sqlReadVersion, tx.store.hash.Resource(typ, id), typ, id, number)
+	return found, err
+}
+
+func collect(ctx context.Context, q querier, sql string, args ...any) ([]*Version, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var versions []*Version
+	for rows.Next() {
+		v, err := scanVersion(rows)
+		if err != nil {
+			return nil, err
+		}
+		versions = append(versions, v)
+	}
+	return versions, rows.Err()
+}

@@ -1,0 +1,175 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/fhir/search"
+)
+
+// SearchPage is a stretch of the matches of a search.
+type SearchPage struct {
+	Matches []*Version
+	// Next and Previous are where the neighbouring pages begin; nil where there is none.
+	Next, Previous *SearchMark
+	// Complete says that these are all matches, so that their number is the total.
+	Complete bool
+}
+
+// SearchMark is a place in the order of a search: the sort keys and the row key of the last match before it.
+type SearchMark struct {
+	// Backward asks for the matches before the place instead of those behind it.
+	Backward bool `json:"b,omitempty"`
+	// Keys are the sort keys as PostgreSQL writes them; nil stands for a missing value.
+	Keys []*string `json:"k"`
+	Row  int64     `json:"r"`
+}
+
+// runner is what a search runs on.
+type runner interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// Search returns up to limit matches after mark, or the first ones. tx may be nil; inside a transaction the search sees
+// what the transaction has written.
+//
+// The server chooses the plan and does not leave it to the statistics: first it looks at a bounded number of rows in
+// the order asked for, which is enough for what matches often; what matches seldom it collects as a set and sorts.
+func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, mark *SearchMark) (*SearchPage, error) {
+	run, err := s.runner(ctx, tx)
+	if err != nil {
+		return nil, translate(err)
+	}
+	plan, err := s.plan(q)
+	if err != nil {
+		return nil, err
+	}
+	backward := mark != nil && mark.Backward
+	if backward {
+		plan.order.reverse()
+	}
+	var rows []found
+	how := plan.strategy(q)
+	switch how {
+	case direct:
+		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, 0), limit+1)
+	case probe:
+		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, probeRows), limit+1)
+	}
+	if err == nil && how != direct && len(rows) <= limit {
+		rows, err = plan.run(ctx, run, plan.set(mark, limit+1), limit+1)
+	}
+	if err != nil {
+		return nil, translate(err)
+	}
+	return pageOf(rows, limit, mark, backward), nil
+}
+
+func pageOf(rows []found, limit int, mark *SearchMark, backward bool) *SearchPage {
+	more := len(rows) > limit
+	rows = rows[:min(len(rows), limit)]
+	page := &SearchPage{Complete: mark == nil && !more}
+	if backward {
+		for i, j := 0, len(rows)-1; i < j; i, j = i+1, j-1 {
+			rows[i], rows[j] = rows[j], rows[i]
+		}
+	}
+	for _, r := range rows {
+		page.Matches = append(page.Matches, r.version)
+	}
+	if len(rows) == 0 {
+		return page
+	}
+	first, last := rows[0].mark, rows[len(rows)-1].mark
+	if more && !backward || backward {
+		page.Next = &SearchMark{Keys: last.Keys, Row: last.Row}
+	}
+	if mark != nil && (!backward || more) {
+		page.Previous = &SearchMark{Backward: true, Keys: first.Keys, Row: first.Row}
+	}
+	return page
+}
+
+// Count returns the number of matches, counting no further than most; 0 is no bound.
+func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (int64, error) {
+	run, err := s.runner(ctx, tx)
+	if err != nil {
+		return 0, translate(err)
+	}
+	plan, err := s.plan(q)
+	if err != nil {
+		return 0, err
+	}
+	sql := "SELECT count(*) FROM search_index x WHERE " + plan.where
+	if most > 0 {
+		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM search_index x WHERE %s LIMIT %d) y", plan.where, most)
+	}
+	var n int64
+	rows, err := run.Query(ctx, sql, plan.params()...)
+	if err != nil {
+		return 0, translate(err)
+	}
+	defer rows.Close()
+	if rows.Next() {
+		err = rows.Scan(&n)
+	}
+	if err == nil {
+		err = rows.Err()
+	}
+	return n, translate(err)
+}
+
+// Keys returns up to limit matches, only by name: what conditional interactions need.
+func (s *Store) Keys(ctx context.Context, tx *Tx, q *search.Query, limit int) ([]Key, error) {
+	run, err := s.runner(ctx, tx)
+	if err != nil {
+		return nil, translate(err)
+	}
+	plan, err := s.plan(q)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := run.Query(ctx, fmt.Sprintf(
+		`WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)
+SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, plan.where, limit), plan.params()...)
+	if err != nil {
+		return nil, translate(err)
+	}
+	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Key, error) {
+		var k Key
+		return k, row.Scan(&k.Type, &k.ID)
+	})
+	return keys, translate(err)
+}
+
+// Explain returns the plan that PostgreSQL would use for the set of matches, without running it.
+func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string, error) {
+	plan, err := s.plan(q)
+	if err != nil {
+		return "", err
+	}
+	statement := plan.set(nil, limit)
+	switch plan.strategy(q) {
+	case direct:
+		statement = plan.ordered(nil, limit, 0)
+	case probe:
+		statement = plan.ordered(nil, limit, probeRows)
+	}
+	rows, err := s.pool.Query(ctx, "EXPLAIN (COSTS) "+statement.sql, append([]any{pgx.QueryExecModeExec}, statement.args...)...)
+	if err != nil {
+		return "", translate(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return strings.TrimSpace(statement.sql) + "\n\n" + strings.Join(lines, "\n"), translate(err)
+}
+
+func (s *Store) runner(ctx context.Context, tx *Tx) (runner, error) {
+	if tx == nil {
+		return s.pool, nil
+	}
+	tx.begin()
+	return tx.conn, tx.flush(ctx)
+}

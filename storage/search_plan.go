@@ -1,0 +1,317 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/fhir/search"
+)
+
+// probeRows is how many rows in the order asked for are looked at before the matches are collected as a set
+// (measured: storage.md section 5, traps 2 and 3).
+const probeRows = 1000
+
+// searchPlan is a compiled search.
+type searchPlan struct {
+	where string
+	c     *compiler
+	order sortOrder
+}
+
+// sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
+type sortOrder struct {
+	keys []sortKey
+	// rowDescending is the direction of the row key.
+	rowDescending bool
+	// indexed says that an index has this order.
+	indexed bool
+}
+
+type sortKey struct {
+	sql, typ   string
+	descending bool
+	// nullsFirst is set only while paging backward: missing values are last otherwise.
+	nullsFirst bool
+	// notNull spares the comparisons with missing values.
+	notNull bool
+}
+
+func (o *sortOrder) reverse() {
+	o.rowDescending = !o.rowDescending
+	o.keys = slices.Clone(o.keys)
+	for i := range o.keys {
+		o.keys[i].descending = !o.keys[i].descending
+		o.keys[i].nullsFirst = !o.keys[i].nullsFirst
+	}
+}
+
+type statement struct {
+	sql  string
+	args []any
+}
+
+func (p *searchPlan) params() []any { return append([]any{pgx.QueryExecModeExec}, p.c.args...) }
+
+func (s *Store) plan(q *search.Query) (*searchPlan, error) {
+	ix := s.indexer.Load()
+	p := &searchPlan{c: &compiler{ix: ix}}
+	where, err := p.c.all(q.Where, "x")
+	if err != nil {
+		return nil, err
+	}
+	p.where = where
+	if q.Types != nil {
+		numbers := make([]int16, len(q.Types))
+		for i, t := range q.Types {
+			numbers[i] = ix.registry.TypeNumber(t)
+		}
+		if len(numbers) == 1 {
+			p.where = "x.type = " + p.c.arg(numbers[0], "smallint") + " AND " + where
+		} else {
+			p.where = "x.type = ANY(" + p.c.arg(numbers, "smallint[]") + ") AND " + where
+		}
+	}
+	return p, p.sort(q)
+}
+
+func (p *searchPlan) sort(q *search.Query) error {
+	one := len(q.Types) == 1
+	if len(q.Sort) == 0 {
+		// Newest first by the type's main date: what people expect of a list, and an index has it.
+		p.order.indexed = one
+		p.order.keys = []sortKey{{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
+		return nil
+	}
+	typ := ""
+	if len(q.Types) > 0 {
+		typ = q.Types[0]
+	}
+	for i, k := range q.Sort {
+		key := sortKey{descending: k.Descending, typ: "text"}
+		switch k.Param.Code {
+		case "_lastUpdated":
+			key.sql, key.typ, key.notNull = "x.last_updated", "timestamptz", true
+			if i == 0 {
+				p.order.indexed, p.order.rowDescending = one && len(q.Sort) == 1, k.Descending
+			}
+		case "_id":
+			key.sql, key.notNull = "(SELECT r.id FROM resource r WHERE r.rk = x.rk)", true
+		default:
+			plan, err := p.c.param(typ, k.Param.Code)
+			if err != nil {
+				return err
+			}
+			p.paramKey(&key, plan)
+			if plan.mainDate && k.Descending {
+				key.sql, key.notNull = "x.date_low", true
+				p.order.indexed = one && len(q.Sort) == 1
+			}
+		}
+		p.order.keys = append(p.order.keys, key)
+	}
+	return nil
+}
+
+// paramKey is the value that a parameter sorts a resource by: its lowest going up, its highest going down.
+func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan) {
+	best := "min"
+	if key.descending {
+		best = "max"
+	}
+	from := func(column, table string) string {
+		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND s.param = %s)", best, column, table,
+			p.c.arg(int32(plan.def.Key), "integer"))
+	}
+	switch search.Kind(plan.def.Type) {
+	case search.Date:
+		key.typ = "timestamptz"
+		if key.sql = from("low", "search_date"); plan.mainDate {
+			key.sql = "NULLIF(x.date_low, CASE WHEN x.date_high = '-infinity' THEN '-infinity'::timestamptz END)"
+		}
+	case search.Number, search.Quantity:
+		key.sql, key.typ = from("low", "search_number"), "numeric"
+	case search.String, search.URI:
+		key.sql = from("value", "search_string")
+	default:
+		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}') FROM resource r, jsonb_path_query(r.content, %s) AS v(value) WHERE r.rk = x.rk)`,
+			best, p.c.arg(jsonPath(p.c.ix.registry.Schema(), plan.def), "jsonpath"))
+	}
+	key.sql += ` COLLATE "C"`
+	if key.typ != "text" {
+		key.sql = strings.TrimSuffix(key.sql, ` COLLATE "C"`)
+	}
+}
+
+type strategy int
+
+const (
+	set strategy = iota
+	probe
+	direct
+)
+
+// strategy chooses how to find the matches. Without an index for the order there is only the set. A search within one
+// patient or without conditions reads the index of the order itself. What is certainly rare is collected at once.
+func (p *searchPlan) strategy(q *search.Query) strategy {
+	if !p.order.indexed {
+		return set
+	}
+	if len(q.Where) == 0 {
+		return direct
+	}
+	for _, e := range q.Where {
+		if m, ok := e.(*search.Match); ok && m.Modifier != "not" {
+			switch {
+			case m.Param.Code == "_id", m.Modifier == "exact", m.Modifier == "identifier", m.Modifier == "of-type",
+				m.Param.Kind == search.Reference:
+				return set
+			case m.Param.Kind == search.Token:
+				if plan, err := p.c.param(m.Type, m.Param.Code); err == nil && plan.rare {
+					return set
+				}
+			}
+		}
+	}
+	return probe
+}
+
+// after is the condition that a row lies behind mark in the order, over the columns k0, k1 … and rk. All alternatives
+// lie within a bound on the first key, for the sake of an index on it (storage.md section 5, trap 6).
+func (p *searchPlan) after(c *compiler, mark *SearchMark, column func(int) string, row string) string {
+	if mark == nil || len(mark.Keys) != len(p.order.keys) {
+		return "true"
+	}
+	var alternatives []string
+	equal := ""
+	bound := ""
+	for i, k := range p.order.keys {
+		name := column(i)
+		op := ">"
+		if k.descending {
+			op = "<"
+		}
+		if mark.Keys[i] == nil {
+			if k.nullsFirst {
+				alternatives = append(alternatives, "("+equal+name+" IS NOT NULL)")
+			}
+			equal += name + " IS NULL AND "
+			continue
+		}
+		v := func() string { return c.arg(*mark.Keys[i], "text") + "::" + k.typ }
+		behind := fmt.Sprintf("%s %s %s", name, op, v())
+		if !k.notNull && !k.nullsFirst {
+			behind = fmt.Sprintf("(%s OR %s IS NULL)", behind, name)
+		}
+		alternatives = append(alternatives, "("+equal+behind+")")
+		if i == 0 && k.notNull {
+			bound = fmt.Sprintf("%s %s= %s AND ", name, op, v())
+		}
+		equal += fmt.Sprintf("%s = %s AND ", name, v())
+	}
+	op := ">"
+	if p.order.rowDescending {
+		op = "<"
+	}
+	alternatives = append(alternatives, fmt.Sprintf("(%s%s %s %s)", equal, row, op, c.arg(mark.Row, "bigint")))
+	return "(" + bound + "(" + strings.Join(alternatives, " OR ") + "))"
+}
+
+func (p *searchPlan) orderBy(column func(int) string, row string) string {
+	var b strings.Builder
+	for i, k := range p.order.keys {
+		b.WriteString(column(i))
+		if k.descending {
+			b.WriteString(" DESC")
+		}
+		switch { // only where it is not what PostgreSQL does anyhow, so that indexes still fit
+		case k.notNull:
+		case k.nullsFirst && !k.descending:
+			b.WriteString(" NULLS FIRST")
+		case !k.nullsFirst && k.descending:
+			b.WriteString(" NULLS LAST")
+		}
+		b.WriteString(", ")
+	}
+	b.WriteString(row)
+	if p.order.rowDescending {
+		b.WriteString(" DESC")
+	}
+	return b.String()
+}
+
+func (p *searchPlan) columns(prefix string) (list string) {
+	for i := range p.order.keys {
+		list += fmt.Sprintf("%sk%d::text, ", prefix, i)
+	}
+	return list
+}
+
+const versionColumns = "r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal"
+
+// ordered reads an index in the order asked for. With look > 0 it looks at so many rows and no more.
+func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
+	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args)}
+	key := func(int) string { return p.order.keys[0].sql }
+	place := p.after(c, mark, key, "x.rk")
+	inner := fmt.Sprintf("SELECT x.rk, %s AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
+		p.order.keys[0].sql, p.where, place, p.orderBy(key, "x.rk"), limit)
+	if look > 0 {
+		number, _, _ := strings.Cut(p.where, " AND ") // x.type = $n
+		window := fmt.Sprintf("SELECT x.* FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d", number, place, p.orderBy(key, "x.rk"), look)
+		inner = fmt.Sprintf("SELECT x.rk, %s AS k0 FROM (%s) x WHERE %s ORDER BY %s LIMIT %d",
+			p.order.keys[0].sql, window, p.where, p.orderBy(key, "x.rk"), limit)
+	}
+	return p.fetch(c, inner)
+}
+
+// set collects all matches, then sorts them.
+func (p *searchPlan) set(mark *SearchMark, limit int) statement {
+	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args)}
+	column := func(i int) string { return fmt.Sprintf("k%d", i) }
+	list := ""
+	for i, k := range p.order.keys {
+		list += fmt.Sprintf(", %s AS k%d", k.sql, i)
+	}
+	inner := fmt.Sprintf("SELECT * FROM s WHERE %s ORDER BY %s LIMIT %d", p.after(c, mark, column, "rk"), p.orderBy(column, "rk"), limit)
+	s := p.fetch(c, inner)
+	s.sql = fmt.Sprintf("WITH s AS MATERIALIZED (SELECT x.rk%s FROM search_index x WHERE %s)\n", list, p.where) + s.sql
+	return s
+}
+
+// fetch adds the resources to the rows found.
+func (p *searchPlan) fetch(c *compiler, inner string) statement {
+	column := func(i int) string { return fmt.Sprintf("m.k%d", i) }
+	return statement{fmt.Sprintf("SELECT m.rk, %s%s\nFROM (%s) m JOIN resource r USING (rk) WHERE r.content IS NOT NULL\nORDER BY %s",
+		p.columns("m."), versionColumns, inner, p.orderBy(column, "m.rk")), c.args}
+}
+
+// found is one match with its place in the order.
+type found struct {
+	version *Version
+	mark    SearchMark
+}
+
+func (p *searchPlan) run(ctx context.Context, on runner, s statement, limit int) (list []found, err error) {
+	rows, err := on.Query(ctx, s.sql, append([]any{pgx.QueryExecModeExec}, s.args...)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	list = make([]found, 0, min(limit, 64))
+	for rows.Next() {
+		f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
+		before := []any{&f.mark.Row}
+		for i := range f.mark.Keys {
+			before = append(before, &f.mark.Keys[i])
+		}
+		if f.version, err = scanVersion(rows, before...); err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}

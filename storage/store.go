@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kiln/conformance"
+)
+
+// Options are what a Store needs beside its database.
+type Options struct {
+	URL string
+	// Base is the FHIR base URL: references below it are stored as they are, and found as local ones.
+	Base string
+	// Zone is where dates without an offset are read; nil is UTC.
+	Zone *time.Location
+	// PoolSize is the number of connections; zero is 10.
+	PoolSize int
+	// StatementTimeout ends a statement that runs longer; zero is 30 s.
+	StatementTimeout time.Duration
+	Registry         *conformance.Registry
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Store keeps resources in one PostgreSQL database. It is safe for concurrent use.
+type Store struct {
+	pool    *pgxpool.Pool
+	hash    Hasher
+	cursor  []byte
+	indexer atomic.Pointer[Indexer]
+	options Options
+	shapes  shapeCache
+}
+
+// Open connects to a migrated database.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Zone == nil {
+		o.Zone = time.UTC
+	}
+	if o.PoolSize == 0 {
+		o.PoolSize = 10
+	}
+	if o.StatementTimeout == 0 {
+		o.StatementTimeout = 30 * time.Second
+	}
+	config, err := pgxpool.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("storage: the database URL cannot be read") // its text may hold the password
+	}
+	config.MaxConns = int32(o.PoolSize)
+	config.ConnConfig.StatementCacheCapacity = 256
+	set := config.ConnConfig.RuntimeParams
+	set["application_name"] = "kiln"
+	set["timezone"] = "UTC"
+	set["statement_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds())
+	set["idle_in_transaction_session_timeout"] = "60000"
+	set["jit"] = "off"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("storage: open pool: %w", err)
+	}
+	s := &Store{pool: pool, options: o}
+	if err := s.loadInstance(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	s.indexer.Store(NewIndexer(s.hash, o.Registry, o.Base, o.Zone))
+	return s, nil
+}
+
+// Close gives the connections back; it waits for those in use.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping says whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// Registry returns the definitions that the index is built for.
+func (s *Store) Registry() *conformance.Registry { return s.indexer.Load().registry }
+
+const sqlInstance = `
+WITH made AS (
+  INSERT INTO instance (hash_key, cursor_key) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM instance)
+  ON CONFLICT DO NOTHING RETURNING hash_key, cursor_key)
+SELECT hash_key, cursor_key FROM instance UNION ALL SELECT hash_key, cursor_key FROM made LIMIT 1`
+
+func (s *Store) loadInstance(ctx context.Context) error {
+	fresh := make([]byte, 48)
+	rand.Read(fresh)
+	var hashKey, cursorKey []byte
+	// Another server may make the row between our look and our insert: then the second try sees it.
+	for range 3 {
+		err := s.pool.QueryRow(ctx, sqlInstance, fresh[:16], fresh[16:]).Scan(&hashKey, &cursorKey)
+		if err == nil {
+			s.hash, s.cursor = newHasher(hashKey), cursorKey
+			return nil
+		}
+		if err != pgx.ErrNoRows {
+			return fmt.Errorf("storage: read instance: %w", err)
+		}
+	}
+	return fmt.Errorf("storage: the instance row cannot be made")
+}

@@ -1,0 +1,328 @@
+package storage
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"kiln/fhir"
+)
+
+// Prepared is a resource ready to be written: its index rows are made, and only version and time are missing. Making
+// it needs no connection and no lock.
+type Prepared struct {
+	Node *fhir.Node
+	rk   int64
+	row  *indexRow
+}
+
+// Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
+// caller hands node over.
+func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) {
+	row, err := s.indexer.Load().row(node)
+	if err != nil {
+		return nil, err
+	}
+	return &Prepared{Node: node, rk: s.hash.Resource(node.ResourceType(), node.ID()), row: row}, nil
+}
+
+// Key names one resource.
+type Key struct{ Type, ID string }
+
+const sqlLock = `
+SELECT rk, type, id, version, last_updated, method, content, literal FROM resource
+WHERE rk = ANY($1) ORDER BY rk FOR UPDATE`
+
+// Lock reads the current versions of the resources named, deleted ones included, and keeps others from changing them
+// until the transaction ends. Locks are taken in one order, so that two transactions never wait for each other.
+// Resources that never existed are absent from the answer.
+func (tx *Tx) Lock(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
+	rks := make([]int64, len(keys))
+	for i, k := range keys {
+		rks[i] = tx.store.hash.Resource(k.Type, k.ID)
+	}
+	slices.Sort(rks)
+	found := make(map[Key]*Version, len(keys))
+	err := tx.query(ctx, func(rows pgx.Rows) error {
+		for rows.Next() {
+			var rk int64
+			v, err := scanVersion(rows, &rk)
+			if err != nil {
+				return err
+			}
+			found[Key{v.Type, v.ID}] = v
+		}
+		return rows.Err()
+	}, sqlLock, rks)
+	return found, err
+}
+
+const sqlLockCriteria = `SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k`
+
+// LockCriteria makes transactions that work on the same search criteria run one after the other, so that parallel
+// conditional creates make one resource.
+func (tx *Tx) LockCriteria(ctx context.Context, criteria ...string) error {
+	keys := make([]int64, len(criteria))
+	for i, c := range criteria {
+		keys[i] = tx.store.hash.Term(0, 'l', c, "")
+	}
+	keys = unique(keys)
+	return tx.query(ctx, func(rows pgx.Rows) error {
+		for rows.Next() {
+		}
+		return rows.Err()
+	}, sqlLockCriteria, keys)
+}
+
+// stamp writes id, versionId and lastUpdated into a resource and returns the version.
+func (tx *Tx) stamp(p *Prepared, old *Version, method string) *Version {
+	v := &Version{Type: p.Node.ResourceType(), ID: p.Node.ID(), Number: 1, LastUpdated: tx.Now, Method: method}
+	if old != nil {
+		v.Number = old.Number + 1
+		if next := old.LastUpdated.Add(time.Millisecond); v.LastUpdated.Before(next) {
+			v.LastUpdated = next // a version is never older than the one before, whatever the clocks say
+		}
+	}
+	var meta fhir.Node
+	if m := p.Node.Get("meta"); m != nil {
+		meta = *m
+		meta.Kids = slices.Clone(meta.Kids)
+	}
+	meta.Kind = fhir.Object
+	meta.Set("versionId", fhir.Str(strconv.Itoa(v.Number)))
+	meta.Set("lastUpdated", fhir.Str(fhir.FormatInstant(v.LastUpdated)))
+	p.Node.Kids = slices.Clone(p.Node.Kids)
+	p.Node.Set("meta", meta)
+	v.Content = p.Node.JSON()
+	return v
+}
+
+const sqlInsert = `
+WITH r AS (
+  INSERT INTO resource (rk, type, id, version, last_updated, method, content, literal)
+  VALUES ($1, $2, $3, 1, $4, $5, $6, $7)),
+c AS (
+  INSERT INTO resource_change (last_updated, type, rk, version) VALUES ($4, $8, $1, 1))
+INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs)
+VALUES ($1, $8, $4, $9, $10, $11, $12, $13)`
+
+// Insert queues the first version of a resource that does not exist.
+func (tx *Tx) Insert(p *Prepared, method string) *Version {
+	v := tx.stamp(p, nil, method)
+	low, high := mainDateColumns(p.row)
+	tx.exec(sqlInsert, p.rk, v.Type, v.ID, v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
+		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs)
+	tx.sideRows(p)
+	return v
+}
+
+const sqlReplace = `
+WITH h AS (
+  INSERT INTO resource_history (rk, version, last_updated, method, content, literal)
+  SELECT rk, version, last_updated, method, content, literal FROM resource WHERE rk = $1),
+c AS (
+  INSERT INTO resource_change (last_updated, type, rk, version) VALUES ($3, $4, $1, $2))
+UPDATE resource SET version = $2, last_updated = $3, method = $5, content = $6, literal = $7 WHERE rk = $1`
+
+const sqlReindex = `
+INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (rk) DO UPDATE SET last_updated = EXCLUDED.last_updated, patient = EXCLUDED.patient,
+  date_low = EXCLUDED.date_low, date_high = EXCLUDED.date_high, tokens = EXCLUDED.tokens, refs = EXCLUDED.refs,
+  generation = EXCLUDED.generation`
+
+const sqlUnindexSides = `
+WITH a AS (DELETE FROM search_string WHERE rk = $1), b AS (DELETE FROM search_date WHERE rk = $1),
+c AS (DELETE FROM search_number WHERE rk = $1)
+DELETE FROM search_composite WHERE rk = $1`
+
+const sqlUnindex = `DELETE FROM search_index WHERE rk = $1`
+
+// Replace queues the version after old, which the transaction must hold locked.
+func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
+	v := tx.stamp(p, old, method)
+	tx.exec(sqlReplace, p.rk, v.Number, v.LastUpdated, p.row.typ, method[:1], v.Content, literalOf(p.Node, v.Content))
+	low, high := mainDateColumns(p.row)
+	tx.exec(sqlReindex, p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs)
+	if !old.Deleted {
+		tx.exec(sqlUnindexSides, p.rk)
+	}
+	tx.sideRows(p)
+	return v
+}
+
+// Delete queues the version that says old, which the transaction must hold locked, is gone.
+func (tx *Tx) Delete(old *Version) *Version {
+	v := &Version{Type: old.Type, ID: old.ID, Number: old.Number + 1, LastUpdated: tx.Now, Deleted: true, Method: MethodDelete}
+	if next := old.LastUpdated.Add(time.Millisecond); v.LastUpdated.Before(next) {
+		v.LastUpdated = next
+	}
+	rk := tx.store.hash.Resource(old.Type, old.ID)
+	number := tx.store.Registry().TypeNumber(old.Type)
+	tx.exec(sqlReplace, rk, v.Number, v.LastUpdated, number, MethodDelete[:1], nil, nil)
+	tx.exec(sqlUnindexSides, rk)
+	tx.exec(sqlUnindex, rk)
+	return v
+}
+
+const (
+	sqlStrings = `INSERT INTO search_string (param, value, rk) SELECT p, v, $1 FROM unnest($2::integer[], $3::text[]) AS u(p, v)`
+	sqlDates   = `INSERT INTO search_date (param, low, high, rk) SELECT p, l, h, $1
+FROM unnest($2::integer[], $3::timestamptz[], $4::timestamptz[]) AS u(p, l, h)`
+	sqlNumber = `INSERT INTO search_number (param, low, high, units, canonical, canonical_low, canonical_high, rk)
+VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
+	sqlComposite = `INSERT INTO search_composite
+(param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
+VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
+	sqlShape = `INSERT INTO search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+)
+
+func (tx *Tx) sideRows(p *Prepared) {
+	row := p.row
+	if !tx.store.shapes.known(row.shapeMarker) && !slices.Contains(tx.newShapes, row.shapeMarker) {
+		tx.exec(sqlShape, row.shapeMarker, row.typ, row.shape)
+		tx.newShapes = append(tx.newShapes, row.shapeMarker)
+	}
+	if len(row.stringParams) > 0 {
+		tx.exec(sqlStrings, p.rk, row.stringParams, row.stringValues)
+	}
+	if len(row.dates) > 0 {
+		params := make([]int32, len(row.dates))
+		lows, highs := make([]pgtype.Timestamptz, len(row.dates)), make([]pgtype.Timestamptz, len(row.dates))
+		for i, d := range row.dates {
+			params[i], lows[i], highs[i] = d.param, timestamp(d.low), timestamp(d.high)
+		}
+		tx.exec(sqlDates, p.rk, params, lows, highs)
+	}
+	for _, n := range row.numbers {
+		unit, low, high := n.canonical.columns()
+		tx.exec(sqlNumber, n.param, n.low, n.high, n.units, unit, low, high, p.rk)
+	}
+	for _, c := range row.composites {
+		tx.composite(c, p.rk)
+	}
+}
+
+func (tx *Tx) composite(c compositeEntry, rk int64) {
+	var dateLow, dateHigh pgtype.Timestamptz
+	if c.date != nil {
+		dateLow, dateHigh = timestamp(c.date.low), timestamp(c.date.high)
+	}
+	var low, high, low2, high2 *string
+	var canonicalLow, canonicalHigh *float64
+	tokens := c.tokens
+	if len(c.numbers) > 0 {
+		low, high = &c.numbers[0].low, &c.numbers[0].high
+		var unit *int64
+		if unit, canonicalLow, canonicalHigh = c.numbers[0].canonical.columns(); unit != nil {
+			tokens = append(tokens, *unit)
+		}
+	}
+	if len(c.numbers) > 1 {
+		low2, high2 = &c.numbers[1].low, &c.numbers[1].high
+	}
+	tx.exec(sqlComposite, c.param, tokens, c.value, dateLow, dateHigh, low, high, canonicalLow, canonicalHigh, low2, high2, rk)
+}
+
+func (q *canonicalQuantity) columns() (unit *int64, low, high *float64) {
+	if q == nil {
+		return nil, nil, nil
+	}
+	return &q.unit, &q.low, &q.high
+}
+
+// timestamp is a time as PostgreSQL keeps it; the ends of open periods become infinity.
+func timestamp(t time.Time) pgtype.Timestamptz {
+	v := pgtype.Timestamptz{Time: t, Valid: true}
+	switch {
+	case !t.After(beginningOfTime):
+		v.InfinityModifier = pgtype.NegativeInfinity
+	case !t.Before(endOfTime):
+		v.InfinityModifier = pgtype.Infinity
+	}
+	return v
+}
+
+func mainDateColumns(row *indexRow) (low, high pgtype.Timestamptz) {
+	if row.dateHigh.IsZero() {
+		return timestamp(beginningOfTime), timestamp(beginningOfTime)
+	}
+	return timestamp(row.dateLow), timestamp(row.dateHigh)
+}
+
+// literalOf returns the exact JSON of a resource with a number that jsonb would write otherwise: one with an exponent,
+// or a negative zero. Others need no second copy.
+func literalOf(n *fhir.Node, content []byte) *string {
+	exact := true
+	n.Walk(func(m *fhir.Node) bool {
+		if m.Kind == fhir.Number && (strings.ContainsAny(m.Text, "eE") || m.Text[0] == '-' && strings.Trim(m.Text, "-0.") == "") {
+			exact = false
+		}
+		return exact
+	})
+	if exact {
+		return nil
+	}
+	s := string(content)
+	return &s
+}
+
+// DeclareShapes makes sure that the shapes of resources about to be written are known, in a transaction of its own. It
+// is for transactions that write many resources: inside of them, two that meet the same new shapes would wait for each
+// other. A shape of a resource that is then not written does no harm.
+func (s *Store) DeclareShapes(ctx context.Context, list ...*Prepared) error {
+	if !slices.ContainsFunc(list, func(p *Prepared) bool { return !s.shapes.known(p.row.shapeMarker) }) {
+		return nil
+	}
+	return s.Write(ctx, func(tx *Tx) error { tx.DeclareShapes(list...); return nil })
+}
+
+// DeclareShapes queues the shapes of resources about to be written, in one order for all transactions.
+func (tx *Tx) DeclareShapes(list ...*Prepared) {
+	fresh := map[int64]*indexRow{}
+	for _, p := range list {
+		if m := p.row.shapeMarker; !tx.store.shapes.known(m) && !slices.Contains(tx.newShapes, m) {
+			fresh[m] = p.row
+		}
+	}
+	for _, marker := range slices.Sorted(maps.Keys(fresh)) {
+		tx.exec(sqlShape, marker, fresh[marker].typ, fresh[marker].shape)
+		tx.newShapes = append(tx.newShapes, marker)
+	}
+}
+
+// shapeCache remembers which shapes are surely in search_shape.
+type shapeCache struct {
+	mu   sync.RWMutex
+	seen map[int64]struct{}
+}
+
+const maxShapesCached = 100_000
+
+func (c *shapeCache) known(marker int64) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, ok := c.seen[marker]
+	return ok
+}
+
+func (c *shapeCache) remember(markers []int64) {
+	if len(markers) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil || len(c.seen) > maxShapesCached {
+		c.seen = make(map[int64]struct{})
+	}
+	for _, m := range markers {
+		c.seen[m] = struct{}{}
+	}
+}
