@@ -3,10 +3,10 @@ package storage
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"kiln/fhir"
@@ -28,11 +28,9 @@ func translate(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		var network net.Error
-		if errors.As(err, &network) || pgconn.SafeToRetry(err) || errors.Is(err, pgx.ErrTxClosed) || errors.Is(err, net.ErrClosed) {
-			return unavailable(err)
-		}
 		var connect *pgconn.ConnectError
-		if errors.As(err, &connect) {
+		if errors.As(err, &network) || errors.As(err, &connect) || errors.Is(err, net.ErrClosed) ||
+			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return unavailable(err)
 		}
 		return err

@@ -1,9 +1,12 @@
 package storage
 
 import (
+	"math"
+
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/path"
+	"kiln/fhir/ucum"
 )
 
 // canonicalQuantity is a quantity in UCUM base units, for comparison across units.
@@ -85,8 +88,32 @@ func (ix *Indexer) unitTerms(system, code, unit string) []int64 {
 
 const unitKey = 0x75756e74
 
-// canonical brings a quantity into UCUM base units; nil where there is none.
-func (ix *Indexer) canonical(system, code, low, high string) *canonicalQuantity { return nil }
+// UCUM is the code system of units that quantities compare across.
+const UCUM = "http://unitsofmeasure.org"
+
+// canonical brings a quantity in UCUM units into base units; nil where that cannot be done.
+func (ix *Indexer) canonical(system, code, low, high string) *canonicalQuantity {
+	if system != UCUM || code == "" {
+		return nil
+	}
+	q := &canonicalQuantity{low: math.Inf(-1), high: math.Inf(1)}
+	var unit string
+	for _, bound := range []struct {
+		text string
+		to   *float64
+	}{{low, &q.low}, {high, &q.high}} {
+		if bound.text == negativeInfinity || bound.text == positiveInfinity {
+			continue
+		}
+		u, v, ok := ucum.Canonical(code, bound.text)
+		if !ok {
+			return nil
+		}
+		unit, *bound.to = u, v
+	}
+	q.unit = ix.hash.Term(unitKey, termNoSystem, "", unit)
+	return q
+}
 
 // composite makes one entry for every combination of the components' values within one element.
 func (ix *Indexer) composite(row *indexRow, p *paramPlan, env *path.Env, focus path.Element) error {

@@ -129,8 +129,10 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan) {
 	switch search.Kind(plan.def.Type) {
 	case search.Date:
 		key.typ = "timestamptz"
-		if key.sql = from("low", "search_date"); plan.mainDate {
-			key.sql = "NULLIF(x.date_low, CASE WHEN x.date_high = '-infinity' THEN '-infinity'::timestamptz END)"
+		if plan.mainDate {
+			key.sql = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END"
+		} else {
+			key.sql = from("low", "search_date")
 		}
 	case search.Number, search.Quantity:
 		key.sql, key.typ = from("low", "search_number"), "numeric"
