@@ -1,10 +1,14 @@
 package fhir_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"kiln/fhir"
 )
@@ -44,7 +48,7 @@ func TestParseJSON_refuses(t *testing.T) {
 		"cut_off":               {`{"a":`, "too early", ""},
 		"twice":                 {`{"a":1,"b":{"c":1,"c":2}}`, "twice", "b.c"},
 		"nul":                   {`{"a":"\u0000"}`, "U+0000", "a"},
-		"bad_utf8":              {"{\"a\":\"\xff\"}", "UTF-8", "a"},
+		"bad_utf8":              {"{\"a\":\"\xff\"}", "UTF-8", ""},
 		"lone_surrogate":        {`{"a":["\ud800"]}`, "", "a[0]"},
 		"deep":                  {deep, "nest", ""},
 		"trailing":              {`{} {}`, "after the end", ""},
@@ -72,6 +76,11 @@ func FuzzParseJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		n, err := fhir.ParseJSON(data)
+		if strict := isStrictJSON(data); err == nil && !strict {
+			t.Fatalf("accepted %q, which jsontext refuses", data)
+		} else if err != nil && strict && !beyondBounds(err) {
+			t.Fatalf("refused %q, which jsontext accepts: %v", data, err)
+		}
 		if err != nil {
 			return
 		}
@@ -84,6 +93,18 @@ func FuzzParseJSON(f *testing.F) {
 		}
 	})
 }
+
+// isStrictJSON asks another implementation with the same rules.
+func isStrictJSON(data []byte) bool {
+	d := jsontext.NewDecoder(bytes.NewReader(data))
+	if d.SkipValue() != nil {
+		return false
+	}
+	_, err := d.ReadToken()
+	return err == io.EOF
+}
+
+func beyondBounds(err error) bool { return err.(*fhir.Error).Issues[0].Code == fhir.CodeTooLong }
 
 func BenchmarkParseJSON(b *testing.B) {
 	src := []byte(`{"resourceType":"Observation","id":"x","status":"final","category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs","display":"vital-signs"}]}],"code":{"coding":[{"system":"http://loinc.org","code":"8302-2","display":"Body Height"}],"text":"Body Height"},"subject":{"reference":"Patient/1"},"encounter":{"reference":"Encounter/2"},"effectiveDateTime":"2011-07-28T15:02:18-04:00","issued":"2011-07-28T15:02:18.751-04:00","valueQuantity":{"value":166.7,"unit":"cm","system":"http://unitsofmeasure.org","code":"cm"}}`)

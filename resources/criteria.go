@@ -1,26 +1,27 @@
 package resources
 
 import (
+	"cmp"
 	"context"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 	"kiln/storage"
 )
 
 // normalCriteria is one spelling for search criteria that mean the same: what locks and comparisons go by.
-func normalCriteria(typ, query string) string {
-	values, err := url.ParseQuery(query)
+func normalCriteria(typ, criteria string) string {
+	pairs, err := search.ParsePairs(criteria)
 	if err != nil {
-		return typ + "?" + query
+		return typ + "?" + criteria // the search is going to refuse them
 	}
-	for _, list := range values {
-		slices.Sort(list)
-	}
-	return typ + "?" + values.Encode()
+	slices.SortFunc(pairs, func(a, b search.Pair) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Value, b.Value))
+	})
+	return typ + "?" + search.Encode(pairs)
 }
 
 // trimCriteria takes off what clients put before criteria that stand without a URL: "?", "Patient?".
@@ -98,8 +99,5 @@ func tooManyMatches(typ, query string, limit int) *fhir.Error {
 func sortKeys(keys []storage.Key) { slices.SortFunc(keys, compareKeys) }
 
 func compareKeys(a, b storage.Key) int {
-	if c := strings.Compare(a.Type, b.Type); c != 0 {
-		return c
-	}
-	return strings.Compare(a.ID, b.ID)
+	return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.ID, b.ID))
 }

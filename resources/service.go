@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -26,6 +27,8 @@ type Options struct {
 	MultipleDelete bool
 	// NewID makes ids for new resources; nil for UUIDs of version 7, whose order is that of their making.
 	NewID func() string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
 	// Caller names who sent the request, so that one client's Idempotency-Keys are no other's; nil for one and all.
 	Caller func(context.Context) string
 	Limits Limits
@@ -39,6 +42,8 @@ type Limits struct {
 	MaxResourceBytes int
 	// DefaultPageSize and MaxPageSize are what _count is when it is not given, and at most: 20 and 1000.
 	DefaultPageSize, MaxPageSize int
+	// MaxIncluded is how many resources _include and _revinclude add to one page: 1000.
+	MaxIncluded int
 	// MaxConditionalMatches is how many resources a conditional delete may remove: 1000.
 	MaxConditionalMatches int
 }
@@ -49,7 +54,8 @@ func (l Limits) withDefaults() Limits {
 		value int
 	}{
 		{&l.MaxBundleEntries, 25_000}, {&l.MaxResourceBytes, 16 << 20},
-		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.MaxConditionalMatches, 1000},
+		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.MaxIncluded, 1000},
+		{&l.MaxConditionalMatches, 1000},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -70,6 +76,9 @@ type Service struct {
 func New(o Options) *Service {
 	if o.NewID == nil {
 		o.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Caller == nil {
 		o.Caller = func(context.Context) string { return "" }
@@ -107,6 +116,8 @@ func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
 	}
 	return nil, fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, "This interaction is not offered")
 }
+
+func (s *Service) now() time.Time { return s.options.Now() }
 
 // isType says whether name is a resource type that has instances.
 func (s *Service) isType(name string) bool {

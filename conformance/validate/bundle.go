@@ -55,48 +55,69 @@ func bundle(r *run, n *fhir.Node, _ *prop, start int) {
 	}
 	asks := kind == "batch" || kind == "transaction" || kind == "history"
 	answers := kind == "batch-response" || kind == "transaction-response" || kind == "history"
-	seen := map[string]bool{}
-	at := start
+	scan := entryScan{run: r, at: start, kind: kind, asks: asks, answers: answers, seen: map[string]bool{}}
 	r.push("entry")
 	defer r.pop()
 	for i := range entries.Kids {
-		e := &entries.Kids[i]
-		if e.Kind != fhir.Object || len(e.Kids) == 0 {
-			continue
+		if e := &entries.Kids[i]; e.Kind == fhir.Object && len(e.Kids) > 0 {
+			r.item(i)
+			scan.entry(e)
 		}
-		r.item(i)
-		before := len(r.issues)
-		own := func(key string, holds bool, text string, args ...any) {
-			if !holds {
-				r.add(at+len(r.issues)-before, fhir.SeverityError, fhir.CodeInvariant, key, text, args...)
-			}
-		}
-		resource, request, response := e.Get("resource"), e.Get("request"), e.Get("response")
-		own("bdl-2", e.Get("search") == nil || kind == "searchset", "Only the entries of a searchset have search")
-		if asks {
-			own("bdl-3", request != nil, "Each entry of a %s must have a request", kind)
-		} else {
-			own("bdl-3", request == nil, "An entry has a request only in a batch, a transaction or a history")
-		}
-		if answers {
-			own("bdl-4", response != nil, "Each entry of a %s must have a response", kind)
-		} else {
-			own("bdl-4", response == nil,
-				"An entry has a response only in a batch-response, a transaction-response or a history")
-		}
-		own("bdl-5", resource != nil || request != nil || response != nil,
-			"An entry needs a resource, a request or a response")
-		if u := e.GetText("fullUrl"); u != "" {
-			own("bdl-8", !strings.Contains(u, "/_history/"), "fullUrl must not name a version")
-			own("full-url-absolute", hasScheme(u), "fullUrl must be an absolute URL: %s is not", quote(u))
-			own("full-url-id", r.agrees(u, resource), "fullUrl %s must end with the type and id of the resource", quote(u))
-			if key := u + "|" + resource.Get("meta").GetText("versionId"); kind != "history" {
-				own("bdl-7", !seen[key], "Another entry has this fullUrl with the same meta.versionId")
-				seen[key] = true
-			}
-		}
-		at += len(r.issues) - before
 	}
+}
+
+// entryScan checks the entries of one Bundle.
+type entryScan struct {
+	*run
+	at            int // where the next issue goes
+	kind          string
+	asks, answers bool // entries have a request, a response
+	seen          map[string]bool
+}
+
+func (s *entryScan) rule(key string, holds bool, severity, text string, args ...any) {
+	if !holds {
+		s.add(s.at, severity, fhir.CodeInvariant, key, text, args...)
+		s.at++
+	}
+}
+
+func (s *entryScan) entry(e *fhir.Node) {
+	const failed = fhir.SeverityError
+	resource, request, response := e.Get("resource"), e.Get("request"), e.Get("response")
+	s.rule("bdl-2", e.Get("search") == nil || s.kind == "searchset", failed, "Only the entries of a searchset have search")
+	if s.asks {
+		s.rule("bdl-3", request != nil, failed, "Each entry of a %s must have a request", s.kind)
+	} else {
+		s.rule("bdl-3", request == nil, failed, "An entry has a request only in a batch, a transaction or a history")
+	}
+	if s.answers {
+		s.rule("bdl-4", response != nil, failed, "Each entry of a %s must have a response", s.kind)
+	} else {
+		s.rule("bdl-4", response == nil, failed,
+			"An entry has a response only in a batch-response, a transaction-response or a history")
+	}
+	s.rule("bdl-5", resource != nil || request != nil || response != nil, failed,
+		"An entry needs a resource, a request or a response")
+	u := e.GetText("fullUrl")
+	if u == "" {
+		return
+	}
+	s.rule("bdl-8", !strings.Contains(u, "/_history/"), failed, "fullUrl must not name a version")
+	if key := u + "|" + resource.Get("meta").GetText("versionId"); s.kind != "history" {
+		s.rule("bdl-7", !s.seen[key], failed, "Another entry has this fullUrl with the same meta.versionId")
+		s.seen[key] = true
+	}
+	// What is asked for stands in the request, so a fullUrl that is not quite right does no harm there: senders use
+	// urn:uuid:patient-1 as a mere label.
+	severity := failed
+	if s.kind == "batch" || s.kind == "transaction" {
+		severity = fhir.SeverityWarning
+	}
+	s.rule("full-url-absolute", hasScheme(u), severity, "fullUrl must be an absolute URL: %s is not", quote(u))
+	s.rule("full-url-urn", wrongURN(u) == "", severity, "fullUrl %s must be %s", quote(u), wrongURN(u))
+	s.rule("full-url-id", s.agrees(u, resource), severity,
+		"fullUrl %s must end with the type and id of the resource", quote(u))
 }
 
 // agrees says whether a RESTful fullUrl names the resource that it stands with.

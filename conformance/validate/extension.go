@@ -31,7 +31,12 @@ func extension(r *run, n *fhir.Node, _ *prop, start int) {
 	case !value && !children:
 		r.add(start, fhir.SeverityError, fhir.CodeInvariant, "ext-1", "An extension needs a value[x] or extensions")
 	}
-	if u := n.GetText("url"); u != "" && !hasScheme(u) && !r.inExtension() {
+	switch u := n.GetText("url"); {
+	case u == "":
+	case strings.Contains(u, "|"):
+		r.add(start, fhir.SeverityError, fhir.CodeValue, "extension-url",
+			"The url of an extension must not have a version: %s has one", quote(u))
+	case !hasScheme(u) && !r.inExtension():
 		r.add(start, fhir.SeverityError, fhir.CodeValue, "extension-url",
 			"The url of an extension must be absolute: %s is not", quote(u))
 	}

@@ -15,4 +15,16 @@ var faults = map[string]fault{
 		meant:     "Appointment.cancelationReason.exists() implies (Appointment.status='noshow' or Appointment.status='cancelled')",
 		reason:    "The code is noshow (appointmentstatus); no-show does not exist, so a reason for it could never be given.",
 	},
+	"que-7": {
+		published: "operator = 'exists' implies (answer is Boolean)",
+		meant:     "operator = 'exists' implies (answer is boolean)",
+		reason: "Boolean is the type of FHIRPath; the answer is FHIR's boolean, which is another type " +
+			"(the official example Questionnaire-bb would fail).",
+	},
+	"que-12": {
+		published: "enableWhen.count() > 2 implies enableBehavior.exists()",
+		meant:     "enableWhen.count() > 1 implies enableBehavior.exists()",
+		reason: "The rule's text says more than one, and with two conditions enableBehavior decides " +
+			"(validator case questionnaire-enableWhen-dw).",
+	},
 }

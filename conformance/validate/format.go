@@ -3,7 +3,6 @@ package validate
 import (
 	"strconv"
 	"strings"
-	"unicode"
 
 	"kiln/fhir"
 )
@@ -14,13 +13,24 @@ func integer(s string) (int64, bool) {
 	return i, err == nil && s != "-0"
 }
 
-func isSpace(c rune) bool { return unicode.IsSpace(c) }
+// isSpace says what \s in the regular expressions of XML Schema means.
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// isCode follows the regular expression of code: [^\s]+(\s[^\s]+)*.
+func hasSpace(s string) bool {
+	for i := range len(s) {
+		if isSpace(s[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// isCode follows the regular expression of code: [^\s]+(\s[^\s]+)*. As in XML Schema, \s is the white space of ASCII:
+// codes with a no-break space are in use.
 func isCode(s string) bool {
 	space := true // as if one stood before the first character
-	for _, c := range s {
-		now := isSpace(c)
+	for i := range len(s) {
+		now := isSpace(s[i])
 		if now && space {
 			return false
 		}
@@ -102,7 +112,7 @@ func base64Length(s string) (int, bool) {
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case c == ' ' || c == '\n' || c == '\r' || c == '\t':
+		case isSpace(c):
 		case c == '=':
 			pads++
 		case pads == 0 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/'):

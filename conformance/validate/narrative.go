@@ -50,12 +50,10 @@ type xhtml struct {
 func (s *xhtml) rest() string { return s.text[s.at:] }
 
 func (s *xhtml) space() {
-	for s.at < len(s.text) && isXMLSpace(s.text[s.at]) {
+	for s.at < len(s.text) && isSpace(s.text[s.at]) {
 		s.at++
 	}
 }
-
-func isXMLSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
 func (s *xhtml) report(code, detail, format string, args ...any) {
 	if s.issues++; s.issues <= maxNarrativeIssues {

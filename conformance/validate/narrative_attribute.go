@@ -132,12 +132,22 @@ func harmlessStyle(value string) bool {
 	if strings.ContainsAny(style, "\\<") || strings.Contains(style, "/*") {
 		return false
 	}
-	for _, word := range [...]string{"url(", "expression(", "javascript:", "vbscript:", "behavior:", "-moz-binding", "@import", "image("} {
+	for _, word := range [...]string{"expression(", "javascript:", "vbscript:", "behavior:", "-moz-binding", "@import"} {
 		if strings.Contains(style, word) {
 			return false
 		}
 	}
-	return true
+	for {
+		_, after, found := strings.Cut(style, "url(")
+		if !found {
+			return true
+		}
+		link, rest, _ := strings.Cut(after, ")")
+		if !harmlessLink(strings.Trim(strings.TrimSpace(link), `"'`), true) {
+			return false
+		}
+		style = rest
+	}
 }
 
 // unescape replaces the character references of an attribute's value.

@@ -126,6 +126,9 @@ func primitiveOf(t *fhir.Type, name string, typ *fhir.Type) primitive {
 	if t.Name == "Extension" && name == "url" {
 		return primitiveURI
 	}
+	if t.Name == "Bundle.entry" && name == "fullUrl" {
+		return primitiveFullURL
+	}
 	if name == "id" {
 		return primitiveElementID
 	}

@@ -25,6 +25,7 @@ const (
 	primitiveOID
 	primitiveUUID
 	primitiveURI
+	primitiveFullURL // bundle() checks more
 	primitiveCanonical
 	primitiveBase64
 	primitiveInstant
@@ -66,7 +67,11 @@ func (r *run) primitiveValue(n *fhir.Node, x *prop) bool {
 		return r.narrative(n.Text)
 	}
 	if why := wrong(x.primitive, n.Text); why != "" {
-		r.fail(fhir.CodeValue, "format-"+x.typ.Name, "%s is no %s: it must be %s", quote(n.Text), x.typ.Name, why)
+		name := x.typ.Name
+		if x.primitive == primitiveID {
+			name = "id" // see primitiveOf
+		}
+		r.fail(fhir.CodeValue, "format-"+name, "%s does not fit the type %s: it must be %s", quote(n.Text), name, why)
 		return false
 	}
 	switch x.primitive {
@@ -104,7 +109,7 @@ func wrong(p primitive, s string) string {
 			return "1 to 64 of A-Z a-z 0-9 - ."
 		}
 	case primitiveElementID:
-		if strings.ContainsFunc(s, isSpace) {
+		if hasSpace(s) {
 			return "without white space"
 		}
 	case primitiveOID:
@@ -115,8 +120,12 @@ func wrong(p primitive, s string) string {
 		if !isUUID(s) || strings.ToLower(s) != s {
 			return "urn:uuid: and a UUID in lower case"
 		}
+	case primitiveFullURL:
+		if hasSpace(s) {
+			return "without white space"
+		}
 	case primitiveURI, primitiveCanonical:
-		if strings.ContainsFunc(s, isSpace) {
+		if hasSpace(s) {
 			return "without white space"
 		}
 		return wrongURN(s)

@@ -5,22 +5,6 @@ import (
 	"time"
 )
 
-func fnNow(c *ctx, _ *call, mark int) error {
-	return c.result(mark, Value(System{Kind: DateTime, Moment: momentOf(c.time())}))
-}
-
-func fnToday(c *ctx, _ *call, mark int) error {
-	t := c.time()
-	m := Moment{year: t.Year(), month: int(t.Month()), day: t.Day(), prec: byDay}
-	return c.result(mark, Value(System{Kind: Date, Moment: m}))
-}
-
-func fnTimeOfDay(c *ctx, _ *call, mark int) error {
-	m := momentOf(c.time())
-	m.year, m.month, m.day, m.zoned, m.offset = 0, 1, 1, false, 0
-	return c.result(mark, Value(System{Kind: Time, Moment: m}))
-}
-
 // maxBoundaryDigits is how many fractional digits lowBoundary() and highBoundary() give.
 const maxBoundaryDigits = 28
 

@@ -80,7 +80,7 @@ func (c *ctx) resolve(e *Element) (Element, bool) {
 	if fragment, inside := strings.CutPrefix(ref, "#"); inside {
 		root := c.rootResource()
 		if fragment == "" {
-			return root, true
+			return root, !root.IsZero()
 		}
 		list := root.Value.Get("contained")
 		for i := range count(list) {

@@ -2,6 +2,7 @@ package path_test
 
 import (
 	"testing"
+	"time"
 
 	fhirpath "kiln/fhir/path"
 )
@@ -30,7 +31,11 @@ func FuzzExpression(f *testing.F) {
 		x.Check(nil)
 		for _, root := range roots {
 			x.Check(root.Type)
+			start := time.Now()
 			items, err := x.Eval(&fhirpath.Env{MaxSteps: 20_000}, root)
+			if d := time.Since(start); d > 3*time.Second {
+				t.Errorf("%q took %v", src, d)
+			}
 			if err != nil {
 				continue
 			}

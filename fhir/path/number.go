@@ -174,9 +174,7 @@ func (d Number) floor(scale int) Number {
 	if d.scale <= scale {
 		return Number{d.at(scale), scale}
 	}
-	q, m := new(big.Int).DivMod(d.int(), pow10(d.scale-scale), new(big.Int)) // Euclidean: downwards
-	_ = m
-	return Number{q, scale}
+	return Number{new(big.Int).Div(d.int(), pow10(d.scale-scale)), scale} // Euclidean: downwards
 }
 
 func (d Number) ceil(scale int) Number { return d.neg().floor(scale).neg() }
@@ -184,7 +182,7 @@ func (d Number) ceil(scale int) Number { return d.neg().floor(scale).neg() }
 // truncate drops the fraction.
 func (d Number) truncate() *big.Int { return new(big.Int).Quo(d.int(), pow10(d.scale)) }
 
-// int64 returns a whole number that fits FHIRPath's Integer.
+// integerOf returns a whole number that fits FHIRPath's Integer.
 func integerOf(n *big.Int) (int64, bool) {
 	if !n.IsInt64() || !fitsInteger(n.Int64()) {
 		return 0, false

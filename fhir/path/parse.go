@@ -1,7 +1,6 @@
 package path
 
 import (
-	"regexp"
 	"strings"
 
 	"kiln/fhir"
@@ -335,20 +334,6 @@ func (p *parser) finish(c *call, name token) (node, error) {
 		}
 	}
 	return c, nil
-}
-
-func compilePattern(pattern string, full bool) (*regexp.Regexp, error) {
-	if len(pattern) > MaxPattern {
-		return nil, failf("a regular expression has more than %d characters", MaxPattern)
-	}
-	if full {
-		pattern = `\A(?:` + pattern + `)\z`
-	}
-	re, err := regexp.Compile("(?s)" + pattern)
-	if err != nil {
-		return nil, failf("the regular expression is not one that the server knows")
-	}
-	return re, nil
 }
 
 // typeSpec reads Name or Namespace.Name and checks that there is such a type.

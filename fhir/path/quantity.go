@@ -60,7 +60,7 @@ func commensurate(a, b *System) (x, y *big.Rat, size int, ok bool) {
 	return x.Mul(x, p.factor), y.Mul(y, q.factor), p.factor.Cmp(q.factor), true
 }
 
-// sameKind says whether two units measure the same, so that unequal really means unequal.
+// quantitiesEqual is unknown only between a calendar unit of no exact length and a UCUM duration.
 func quantitiesEqual(s, o *System) truthValue {
 	a, ok := s.asQuantity()
 	b, ok2 := o.asQuantity()

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"html"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -147,20 +146,6 @@ func fnReplace(c *ctx, x *call, mark int) error {
 		}
 		return c.text(mark, strings.ReplaceAll(s, pattern, by))
 	})
-}
-
-// regex returns the compiled pattern and charges for its run over s.
-func (c *ctx) regex(x *call, s, pattern string) (*regexp.Regexp, error) {
-	if err := c.step(1 + len(s)*(len(pattern)+1)/256); err != nil {
-		return nil, err
-	}
-	if x.pattern != nil {
-		return x.pattern, nil
-	}
-	if err := c.step(500); err != nil {
-		return nil, err
-	}
-	return compilePattern(pattern, x.name == "matchesFull")
 }
 
 func fnMatches(c *ctx, x *call, mark int) error {

@@ -73,7 +73,11 @@ var prefixes = map[string]int{
 	"d": -1, "c": -2, "m": -3, "u": -6, "n": -9, "p": -12, "f": -15, "a": -18, "z": -21, "y": -24,
 }
 
-const maxUnit = 200
+// maxUnit bounds the text of a unit, maxUnitBits its factor, so that no unit is dear to compare.
+const (
+	maxUnit     = 200
+	maxUnitBits = 4000
+)
 
 // parseUnit reads a UCUM code of the units above: terms joined by . and /, parentheses, powers, {annotations}.
 func parseUnit(code string) (unit, bool) {
@@ -82,7 +86,7 @@ func parseUnit(code string) (unit, bool) {
 	}
 	p := unitParser{s: code}
 	u, ok := p.term(0)
-	return u, ok && p.s == ""
+	return u, ok && p.s == "" && u.factor.Sign() > 0
 }
 
 type unitParser struct{ s string }
@@ -107,6 +111,9 @@ func (p *unitParser) term(depth int) (unit, bool) {
 		} else {
 			total.factor.Mul(total.factor, u.factor)
 			total.dims = total.dims.plus(u.dims, 1)
+		}
+		if total.factor.Num().BitLen()+total.factor.Denom().BitLen() > maxUnitBits {
+			return total, false
 		}
 		if p.s == "" || p.s[0] == ')' {
 			return total, true
@@ -163,7 +170,7 @@ func simpleUnit(text string) (unit, bool) {
 		return unit{}, false
 	}
 	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return unit{factor: new(big.Rat).SetInt64(int64(n))}, true
+		return unit{factor: new(big.Rat).SetInt64(int64(n))}, n > 0
 	}
 	cut := len(text)
 	for cut > 0 && isDigit(text[cut-1]) {

@@ -94,14 +94,15 @@ func (p *parser) component() (u *unit, ok bool) {
 	return u, true
 }
 
-// annotation skips {…}, which carries no meaning (UCUM §6).
+// annotation skips {…}, which carries no meaning (UCUM §6). A space is let through, unlike in UCUM, because HL7's list of
+// common codes has some: {2 or 3 times}/d (FHIR R4 valueset-ucum-common.html).
 func (p *parser) annotation() bool {
 	for i := 1; i < len(p.rest); i++ {
 		switch c := p.rest[i]; {
 		case c == '}':
 			p.rest = p.rest[i+1:]
 			return true
-		case c == '{' || c <= ' ' || c > '~':
+		case c == '{' || c < ' ' || c > '~':
 			return false
 		}
 	}

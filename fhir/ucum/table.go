@@ -72,14 +72,14 @@ var groups = []group{
 		metric: []string{
 			"l = 1e-3 m3", "L = 1 l", "ar = 100 m2", "st = 1 m3", "t = 1e6 g", "bar = 1e5 Pa", "tex = 1e-3 g/m",
 			"g% = 1 g/dl", "[g] = 9.80665 m/s2", "[c] = 299792458 m/s", "gf = 1 g.[g]", "[ly] = 1 [c].a_j",
-			"eV = 1.602176634e-19 J",    // exact since 2019
-			"u = 1.66053906660e-24 g",   // measured, CODATA 2018
-			"cal_th = 4.184 J",          // thermochemical
-			"cal_IT = 4.1868 J",         // International Table
-			"cal_[15] = 4.18580 J",      // of water at 15 °C
-			"cal_[20] = 4.18190 J",      // at 20 °C
-			"cal_m = 4.19002 J",         // mean
-			"cal = 1 cal_th",            //
+			"eV = 1.602176634e-19 J",  // exact since 2019
+			"u = 1.66053906660e-24 g", // measured, CODATA 2018
+			"cal_th = 4.184 J",        // thermochemical
+			"cal_IT = 4.1868 J",       // International Table
+			"cal_[15] = 4.18580 J",    // of water at 15 °C
+			"cal_[20] = 4.18190 J",    // at 20 °C
+			"cal_m = 4.19002 J",       // mean
+			"cal = 1 cal_th",
 			"m[H2O] = 9806.65 Pa",       // conventional, water of 1000 kg/m3
 			"m[Hg] = 133322 Pa",         // UCUM rounds the conventional 133 322.387 415
 			"osm = 1 mol", "eq = 1 mol", // osmoles and equivalents count as moles of what they are of
@@ -95,11 +95,11 @@ var groups = []group{
 			"circ = 2 [pi].rad", "deg = 2 [pi].rad/360", "' = 1 deg/60", "'' = 1 deg/3600", "gon = 0.9 deg", "sph = 4 [pi].sr",
 		},
 	},
-	{ // centimetre, gram, second, and the older radiology
+	{ // centimetre, gram, second, and the older radiology; no phot, whose size UCUM gives as the inverse of the true one
 		metric: []string{
 			"dyn = 1e-5 N", "erg = 1e-7 J", "P = 0.1 Pa.s", "St = 1e-4 m2/s", "Gal = 0.01 m/s2", "Ky = 100 m-1",
 			"Mx = 1e-8 Wb", "G = 1e-4 T", "Oe = 250 /[pi].A/m", "Gb = 1 Oe.cm", "Bi = 10 A", "sb = 1e4 cd/m2",
-			"Lmb = 1 sb/[pi]", "ph = 1e4 lx", "Ci = 37e9 Bq", "R = 2.58e-4 C/kg", "RAD = 0.01 Gy", "REM = 0.01 Sv",
+			"Lmb = 1 sb/[pi]", "Ci = 37e9 Bq", "R = 2.58e-4 C/kg", "RAD = 0.01 Gy", "REM = 0.01 Sv",
 		},
 	},
 	{ // international length, area, volume (1959: the inch is 25.4 mm)
@@ -168,7 +168,7 @@ var arbitrary = group{
 		"[arb'U]", "[USP'U]", "[GPL'U]", "[MPL'U]", "[APL'U]", "[beth'U]", "[anti'Xa'U]", "[todd'U]", "[dye'U]",
 		"[smgy'U]", "[bdsk'U]", "[ka'U]", "[knk'U]", "[mclg'U]", "[tb'U]", "[CFU]", "[PFU]", "[FFU]", "[BAU]", "[AU]",
 		"[Amb'a'1'U]", "[PNU]", "[Lf]", "[D'ag'U]", "[FEU]", "[ELU]", "[EU]", "[CCID_50]", "[TCID_50]", "[EID_50]",
-		"[IR]", "[NTU]", "[FNU]",
+		"[IR]",
 	},
 }
 

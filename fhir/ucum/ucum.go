@@ -22,8 +22,10 @@ func Canonical(code, value string) (canonicalUnit string, v float64, ok bool) {
 	if !ok {
 		return "", 0, false
 	}
-	if v, ok = inRange(u.toBase(d.Rat())); !ok {
-		return "", 0, false
+	if v, ok = u.quick(d); !ok {
+		if v, ok = inRange(u.toBase(d.Rat())); !ok {
+			return "", 0, false
+		}
 	}
 	return u.canonical(standard), v, true
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kiln/fhir"
 )
 
 const (
@@ -46,6 +48,39 @@ func (u *unit) fromBase(value *big.Rat) *big.Rat {
 	}
 	r := new(big.Rat).Sub(value, u.offset)
 	return r.Quo(r, u.factor)
+}
+
+// quick is toBase and rounding for the numbers of daily life. The quotient of two integers that a float64 holds exactly
+// is rounded once, so it is the same number that the long way gives.
+func (u *unit) quick(d fhir.Decimal) (float64, bool) {
+	num, den := u.factor.Num(), u.factor.Denom()
+	digits := max(d.Exponent, -d.Exponent)
+	if u.offset != nil || digits >= len(powersOfTen) || !d.Unscaled.IsInt64() || !num.IsInt64() || !den.IsInt64() {
+		return 0, false
+	}
+	up, down := powersOfTen[digits], int64(1)
+	if d.Exponent < 0 {
+		up, down = down, up
+	}
+	above, okAbove := exactProduct(d.Unscaled.Int64(), num.Int64(), up)
+	below, okBelow := exactProduct(1, den.Int64(), down)
+	return above / below, okAbove && okBelow
+}
+
+// powersOfTen are those that a float64 holds with room for a factor.
+var powersOfTen = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12}
+
+// exactProduct is a·b·c for positive b and c, when every step is an integer within ±2⁵³.
+func exactProduct(a, b, c int64) (float64, bool) {
+	const limit = 1 << 53
+	if b > limit || a > limit/b || a < -limit/b {
+		return 0, false
+	}
+	a *= b
+	if a > limit/c || a < -limit/c {
+		return 0, false
+	}
+	return float64(a * c), true
 }
 
 // scaled returns u with a prefix before it.

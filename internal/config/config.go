@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // zones on machines that have none, such as a container with nothing but kiln
 
 	"github.com/alecthomas/kong"
 )
@@ -58,9 +59,11 @@ type HTTP struct {
 type Limits struct {
 	MaxResourceBytes  Bytes         `name:"max-resource-bytes" env:"KILN_MAX_RESOURCE_BYTES" default:"16MiB" placeholder:"SIZE" help:"Largest single resource or patch, compressed or not."`
 	MaxBodyBytes      Bytes         `name:"max-body-bytes" env:"KILN_MAX_BODY_BYTES" default:"64MiB" placeholder:"SIZE" help:"Largest request body, a batch or transaction, compressed or not."`
-	MaxBundleEntries  int           `name:"max-bundle-entries" env:"KILN_MAX_BUNDLE_ENTRIES" default:"50000" placeholder:"N" help:"Most entries of a batch or transaction."`
-	DefaultPageSize   int           `name:"default-page-size" env:"KILN_DEFAULT_PAGE_SIZE" default:"50" placeholder:"N" help:"Entries of a page when a search or history does not say _count."`
+	MaxBundleEntries  int           `name:"max-bundle-entries" env:"KILN_MAX_BUNDLE_ENTRIES" default:"30000" placeholder:"N" help:"Most entries of a batch or transaction."`
+	DefaultPageSize   int           `name:"default-page-size" env:"KILN_DEFAULT_PAGE_SIZE" default:"20" placeholder:"N" help:"Entries of a page when a search or history does not say _count."`
 	MaxPageSize       int           `name:"max-page-size" env:"KILN_MAX_PAGE_SIZE" default:"1000" placeholder:"N" help:"Most entries of a page; a larger _count is taken as this."`
+	MultipleDelete    bool          `name:"multiple-delete" env:"KILN_MULTIPLE_DELETE" help:"Let a conditional delete remove several resources."`
+	MaxMatches        int           `name:"max-conditional-matches" env:"KILN_MAX_CONDITIONAL_MATCHES" default:"1000" placeholder:"N" help:"Most resources that one conditional delete removes."`
 	RequestTimeout    time.Duration `name:"request-timeout" env:"KILN_REQUEST_TIMEOUT" default:"30s" placeholder:"TIME" help:"Longest work on one request, once its body is here."`
 	BundleTimeout     time.Duration `name:"bundle-timeout" env:"KILN_BUNDLE_TIMEOUT" default:"5m" placeholder:"TIME" help:"The same for a batch or transaction."`
 	ReadHeaderTimeout time.Duration `name:"read-header-timeout" env:"KILN_READ_HEADER_TIMEOUT" default:"10s" placeholder:"TIME" help:"Longest a client may take to send the head of a request."`
@@ -148,6 +151,7 @@ func (l *Limits) Validate() error {
 	return errors.Join(
 		positive("KILN_MAX_RESOURCE_BYTES", l.MaxResourceBytes), positive("KILN_MAX_BODY_BYTES", l.MaxBodyBytes),
 		positive("KILN_MAX_BUNDLE_ENTRIES", l.MaxBundleEntries), positive("KILN_DEFAULT_PAGE_SIZE", l.DefaultPageSize),
+		positive("KILN_MAX_CONDITIONAL_MATCHES", l.MaxMatches),
 		positive("KILN_REQUEST_TIMEOUT", l.RequestTimeout), positive("KILN_BUNDLE_TIMEOUT", l.BundleTimeout),
 		positive("KILN_READ_HEADER_TIMEOUT", l.ReadHeaderTimeout), positive("KILN_BODY_GRACE", l.BodyGrace),
 		positive("KILN_MIN_RATE", l.MinRate))

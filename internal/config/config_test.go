@@ -67,8 +67,11 @@ func TestSettings_page_lists_every_setting(t *testing.T) {
 	table.WriteString("| variable | flag | default | meaning |\n|---|---|---|---|\n")
 	for _, f := range settings(t) {
 		value := "(empty)"
-		if f.HasDefault {
+		switch {
+		case f.HasDefault:
 			value = "`" + f.Default + "`"
+		case f.IsBool():
+			value = "`false`"
 		}
 		fmt.Fprintf(&table, "| `%s` | `--%s` | %s | %s |\n", f.Envs[0], f.Name, value, f.Help)
 	}

@@ -12,7 +12,22 @@ import (
 
 // Options are what a kong parser needs to read the settings the way this package promises.
 func Options() []kong.Option {
-	return []kong.Option{kong.Configuration(load, "kiln.json")}
+	return []kong.Option{kong.Configuration(load, "kiln.json"), kong.ValueFormatter(helpText)}
+}
+
+// helpText adds the default and the environment variable to a flag's help.
+func helpText(v *kong.Value) string {
+	var notes []string
+	if v.HasDefault {
+		notes = append(notes, "default "+v.Default)
+	}
+	for _, name := range v.Tag.Envs {
+		notes = append(notes, "$"+name)
+	}
+	if len(notes) == 0 {
+		return v.Help
+	}
+	return v.Help + " [" + strings.Join(notes, ", ") + "]"
 }
 
 // DropEmpty removes environment variables of Kiln that are set to nothing, so that they mean the same as absent ones.

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"kiln/conformance"
+	"kiln/internal/config"
+	"kiln/resources"
+	"kiln/server"
+	"kiln/storage"
+)
+
+// buildHandler puts the layers together: settings and a migrated database in, everything that is served out. close
+// gives the database connections back; call it when no request is in flight any more.
+func buildHandler(ctx context.Context, c config.Config, databaseURL string, log *slog.Logger) (handler http.Handler, close func(), err error) {
+	registry, err := conformance.R4()
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := storage.Open(ctx, storage.Options{
+		URL:              databaseURL,
+		Base:             c.BaseURL + server.FHIRPath,
+		Zone:             c.Zone(),
+		PoolSize:         c.PoolSize,
+		StatementTimeout: c.StatementTimeout,
+		Registry:         registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	service := resources.New(resources.Options{
+		Store:          store,
+		Registry:       registry,
+		Base:           c.BaseURL + server.FHIRPath,
+		MultipleDelete: c.MultipleDelete,
+		Limits: resources.Limits{
+			MaxBundleEntries:      c.MaxBundleEntries,
+			MaxResourceBytes:      int(c.MaxResourceBytes),
+			DefaultPageSize:       c.DefaultPageSize,
+			MaxPageSize:           c.MaxPageSize,
+			MaxConditionalMatches: c.MaxMatches,
+		},
+	})
+	handler = server.New(server.Options{
+		Service:       service,
+		ResourceTypes: registry.Schema().Resources,
+		BaseURL:       c.BaseURL,
+		Logger:        log,
+		Ready:         store.Ping,
+		Limits: server.Limits{
+			MaxBodyBytes:   int64(c.MaxResourceBytes),
+			MaxBundleBytes: int64(c.MaxBodyBytes),
+			RequestTimeout: c.RequestTimeout,
+			BundleTimeout:  c.BundleTimeout,
+			BodyGrace:      c.BodyGrace,
+			MinRate:        int64(c.MinRate),
+		},
+	})
+	return handler, store.Close, nil
+}

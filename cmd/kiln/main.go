@@ -1,0 +1,64 @@
+// Command kiln is a FHIR R4 server on PostgreSQL, with the tools to fill and keep it. Each command has its own file;
+// docs/settings.md lists the settings.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"kiln/internal/config"
+)
+
+// cli is the command line. A command is a struct with a Run method; it embeds the sections of the settings it uses.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Serve FHIR R4 over HTTP."`
+	Migrate migrateCmd `cmd:"" help:"Look after the database schema."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks for a clean end; from then on the next one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run carries out one command line and returns the exit code: 0, 1 when the command failed, 80 when it was not
+// understood.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	config.DropEmpty()
+	exit := -1
+	parser, err := kong.New(&cli{}, append(config.Options(),
+		kong.Name("kiln"),
+		kong.Description("A FHIR R4 server on PostgreSQL. Without settings it runs a PostgreSQL of its own in ./data."),
+		kong.UsageOnError(),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exit = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindTo(stdout, (*io.Writer)(nil)),
+	)...)
+	if err != nil {
+		fmt.Fprintln(stderr, "kiln:", err)
+		return 1
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 { // --help
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "kiln: %v\nkiln --help lists the commands and kiln COMMAND --help the settings.\n", err)
+		return 80
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(stderr, "kiln:", err)
+		return 1
+	}
+	return 0
+}

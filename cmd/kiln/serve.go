@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"kiln/internal/config"
+	"kiln/server"
+)
+
+type serveCmd struct {
+	config.Config `embed:""`
+}
+
+// Run serves until ctx ends, then lets the requests in flight finish and stops what it started.
+func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
+	began := time.Now()
+	log := c.Logger()
+	// First of all the address: when another server has it, nothing else needs to be started.
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("KILN_ADDR: %w", err)
+	}
+	defer listener.Close()
+	c.BaseURL = c.Origin(listener.Addr())
+
+	database, err := openMigrated(ctx, c.Database, false, log)
+	if err != nil {
+		return err
+	}
+	defer database.close(log)
+
+	handler, closeHandler, err := buildHandler(ctx, c.Config, database.url, log)
+	if err != nil {
+		return err
+	}
+	defer closeHandler()
+
+	srv := server.Listener(handler, log)
+	srv.ReadHeaderTimeout = c.ReadHeaderTimeout
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(listener) }()
+	fmt.Fprintf(stdout, "Kiln %s serves FHIR R4 at %s%s (ready in %.2f s)\n",
+		versionText(), c.BaseURL, server.FHIRPath, time.Since(began).Seconds())
+
+	select {
+	case <-ctx.Done():
+	case <-database.ended():
+		err = fmt.Errorf("PostgreSQL ended by itself; %s/postgres.log says why", c.DataDir)
+	case err = <-failed:
+	}
+	return errors.Join(err, drain(srv, c.ShutdownTimeout, log))
+}
+
+// drain stops accepting connections and waits until every request has its answer, up to limit; what is still going on
+// then is cut.
+func drain(srv *http.Server, limit time.Duration, log *slog.Logger) error {
+	log.Info("stopping: finishing the requests in flight")
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		srv.Close()
+		return fmt.Errorf("requests were still in flight after %v and were cut: %w", limit, err)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package conformance
+
+import (
+	"slices"
+	"time"
+
+	"kiln/fhir"
+)
+
+// CapabilityOptions are what a CapabilityStatement says beyond the definitions. Whoever offers a thing fills them in,
+// so that nothing is declared that is not there.
+type CapabilityOptions struct {
+	// Base is the FHIR base URL, Version the software's version, Date when this statement came to hold.
+	Base, Version string
+	Date          time.Time
+	// Formats and PatchFormats are media types.
+	Formats, PatchFormats []string
+	// TypeInteractions are offered for every resource type, SystemInteractions for the whole server.
+	TypeInteractions, SystemInteractions []string
+	// MultipleDelete says that a conditional delete may remove several resources.
+	MultipleDelete bool
+	// Offered says whether a search parameter works; nil for all.
+	Offered func(*SearchParameter) bool
+	// Security, if not nil, is rest.security.
+	Security *fhir.Node
+}
+
+// CapabilityStatement builds the statement that GET /metadata answers with.
+func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
+	if o.Offered == nil {
+		o.Offered = func(*SearchParameter) bool { return true }
+	}
+	rest := fhir.Obj(fhir.Str("server").As("mode"))
+	if o.Security != nil {
+		rest.Set("security", *o.Security)
+	}
+	referrers := r.referrers(o.Offered)
+	var list []fhir.Node
+	for _, typ := range r.schema.Resources {
+		list = append(list, r.capabilityOf(typ, referrers[typ], o))
+	}
+	rest.Set("resource", fhir.Arr(list...))
+	rest.Set("interaction", codes(o.SystemInteractions))
+	if common := r.searchParams("Resource", o); len(common.Kids) > 0 {
+		rest.Set("searchParam", common)
+	}
+	var compartments []fhir.Node
+	for _, name := range []string{"Patient", "Encounter", "RelatedPerson", "Practitioner", "Device"} {
+		compartments = append(compartments, fhir.Str("http://hl7.org/fhir/CompartmentDefinition/"+lowerFirst(name)))
+	}
+	rest.Set("compartment", fhir.Arr(compartments...))
+	return fhir.Obj(
+		fhir.Str("CapabilityStatement").As("resourceType"),
+		fhir.Str("kiln").As("id"),
+		fhir.Str(o.Base+"/CapabilityStatement/kiln").As("url"),
+		fhir.Str(o.Version).As("version"),
+		fhir.Str("Kiln").As("name"),
+		fhir.Str("Kiln FHIR R4 server").As("title"),
+		fhir.Str("active").As("status"),
+		fhir.Str(fhir.FormatInstant(o.Date)).As("date"),
+		fhir.Str("instance").As("kind"),
+		fhir.Obj(fhir.Str("Kiln").As("name"), fhir.Str(o.Version).As("version")).As("software"),
+		fhir.Obj(fhir.Str("Kiln FHIR R4 server").As("description"), fhir.Str(o.Base).As("url")).As("implementation"),
+		fhir.Str(FHIRVersion).As("fhirVersion"),
+		stringList(o.Formats).As("format"),
+		stringList(o.PatchFormats).As("patchFormat"),
+		fhir.Arr(rest).As("rest"),
+	)
+}
+
+func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOptions) fhir.Node {
+	n := fhir.Obj(
+		fhir.Str(typ).As("type"),
+		fhir.Str("http://hl7.org/fhir/StructureDefinition/"+typ).As("profile"),
+		codes(o.TypeInteractions).As("interaction"),
+		fhir.Str("versioned").As("versioning"),
+		fhir.Boolean(true).As("readHistory"),
+		fhir.Boolean(true).As("updateCreate"),
+		fhir.Boolean(true).As("conditionalCreate"),
+		fhir.Str("full-support").As("conditionalRead"),
+		fhir.Boolean(true).As("conditionalUpdate"),
+	)
+	conditionalDelete := "single"
+	if o.MultipleDelete {
+		conditionalDelete = "multiple"
+	}
+	n.Set("conditionalDelete", fhir.Str(conditionalDelete))
+	n.Set("referencePolicy", stringList([]string{"literal", "logical"}))
+	var includes []string
+	for _, p := range r.SearchParameters(typ) {
+		if p.Type == SearchReference && o.Offered(p) {
+			includes = append(includes, typ+":"+p.Code)
+		}
+	}
+	if len(includes) > 0 {
+		n.Set("searchInclude", stringList(append([]string{"*"}, includes...)))
+	}
+	if len(referrers) > 0 {
+		n.Set("searchRevInclude", stringList(referrers))
+	}
+	n.Set("searchParam", r.searchParams(typ, o))
+	return n
+}
+
+func (r *Registry) searchParams(typ string, o CapabilityOptions) fhir.Node {
+	var list []fhir.Node
+	for _, p := range r.SearchParameters(typ) {
+		if !o.Offered(p) {
+			continue
+		}
+		n := fhir.Obj(fhir.Str(p.Code).As("name"))
+		if p.URL != "" {
+			n.Set("definition", fhir.Str(p.URL))
+		}
+		n.Set("type", fhir.Str(string(p.Type)))
+		list = append(list, n)
+	}
+	return fhir.Arr(list...)
+}
+
+// referrers lists for every type the parameters that name it as a target: what _revinclude takes.
+func (r *Registry) referrers(offered func(*SearchParameter) bool) map[string][]string {
+	list := map[string][]string{}
+	for _, typ := range r.schema.Resources {
+		for _, p := range r.SearchParameters(typ) {
+			if p.Type == SearchReference && offered(p) {
+				for _, target := range p.Targets {
+					list[target] = append(list[target], typ+":"+p.Code)
+				}
+			}
+		}
+	}
+	for _, l := range list {
+		slices.Sort(l)
+	}
+	return list
+}
+
+func codes(list []string) fhir.Node {
+	items := make([]fhir.Node, len(list))
+	for i, c := range list {
+		items[i] = fhir.Obj(fhir.Str(c).As("code"))
+	}
+	return fhir.Arr(items...)
+}
+
+func stringList(list []string) fhir.Node {
+	items := make([]fhir.Node, len(list))
+	for i, s := range list {
+		items[i] = fhir.Str(s)
+	}
+	return fhir.Arr(items...)
+}
+
+func lowerFirst(s string) string { return string(s[0]|0x20) + s[1:] }

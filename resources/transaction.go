@@ -1,0 +1,207 @@
+package resources
+
+import (
+	"context"
+	"slices"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// transaction performs all entries or none. FHIR R4 http.html#trules asks for the order DELETE, POST, PUT and PATCH,
+// GET. As no two entries may concern one resource, the writes among themselves have no order that anybody could see,
+// except through criteria: those are looked up before the first write, all at the same state. So the writes go out
+// sorted, which keeps similar transactions from deadlocks, and the reads come last.
+//
+// Errors: whatever an entry fails with, its expressions beginning with Bundle.entry[i].
+func (s *Service) transaction(ctx context.Context, r Request, list []fhir.Node) (*Response, error) {
+	fingerprint := s.fingerprint(ctx, &r)
+	t, err := s.plan(list, r.Lenient)
+	if err != nil {
+		return nil, err
+	}
+	if !t.late {
+		if err := t.ready(ctx, nil); err != nil {
+			return nil, err
+		}
+		if err := s.store.DeclareShapes(ctx, t.prepared()...); err != nil {
+			return nil, err
+		}
+	}
+	return s.write(ctx, &r, fingerprint, func(tx *storage.Tx) (*Response, error) { return t.run(ctx, tx) })
+}
+
+// transaction is a Bundle on its way. What run finds out belongs to one try: the next one finds it out again.
+type transaction struct {
+	*Service
+	entries []*txEntry
+	links
+	// late says that ids or versions are only known inside of the transaction, so that references can only be resolved
+	// there, and resources only be prepared there.
+	late bool
+}
+
+// txEntry is one entry of a transaction.
+type txEntry struct {
+	i   int
+	req Request
+	// fullURL is what other entries call the resource, base the server part of it where it is a RESTful URL.
+	fullURL, base string
+	// criteria are those of a conditional write, in their normal form; "" for none.
+	criteria string
+	// own is the id that the body of a conditional update came with, made the one that a new resource gets.
+	own, made string
+	issues    []fhir.Issue
+
+	// From here on it is what one try found.
+
+	// key is the resource that the entry stands for. The ID is "" for a conditional delete.
+	key storage.Key
+	// matched are the resources that criteria found.
+	matched []storage.Key
+	// old holds the current versions of what the entry writes, locked; of a conditional create that has its resource
+	// already, that resource.
+	old      map[storage.Key]*storage.Version
+	prepared *storage.Prepared
+	resp     *Response
+}
+
+// exists says whether a conditional create found its resource.
+func (e *txEntry) exists() bool { return e.req.Interaction == Create && len(e.matched) > 0 }
+
+// ready resolves all references and prepares all resources. tx is nil outside of the transaction.
+func (t *transaction) ready(ctx context.Context, tx *storage.Tx) error {
+	if err := t.resolve(ctx, tx, t.conditionals); err != nil {
+		return err
+	}
+	if err := t.rewrite(t.slots); err != nil {
+		return err
+	}
+	faults := make([]error, len(t.entries))
+	inParallel(len(t.entries), func(i int) {
+		e := t.entries[i]
+		if e.prepared = nil; e.req.Interaction != Create && e.req.Interaction != Update || e.exists() {
+			return
+		}
+		if e.req.Interaction == Update {
+			e.req.Body.Set("id", fhir.Str(e.key.ID))
+		}
+		e.prepared, faults[i] = t.store.Prepare(e.req.Body)
+	})
+	for i, err := range faults {
+		if err != nil {
+			return atEntry(err, i)
+		}
+	}
+	return nil
+}
+
+func (t *transaction) prepared() []*storage.Prepared {
+	var list []*storage.Prepared
+	for _, e := range t.entries {
+		if e.prepared != nil {
+			list = append(list, e.prepared)
+		}
+	}
+	return list
+}
+
+// A transaction sends what it has queued when it is this much, so that the queue of a large Bundle stays small.
+const (
+	flushStatements = 500
+	flushBytes      = 4 << 20
+)
+
+// run performs the transaction once.
+func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error) {
+	if err := t.identify(ctx, tx); err != nil {
+		return nil, err
+	}
+	if t.late {
+		if err := t.ready(ctx, tx); err != nil {
+			return nil, err
+		}
+		tx.DeclareShapes(t.prepared()...)
+	}
+	var writes, reads []*txEntry
+	for _, e := range t.entries {
+		if e.resp = nil; e.req.Interaction.writes() {
+			writes = append(writes, e)
+		} else {
+			reads = append(reads, e)
+		}
+	}
+	slices.SortFunc(writes, func(a, b *txEntry) int { return compareKeys(a.key, b.key) })
+	size := 0
+	for _, e := range writes {
+		var err error
+		if e.resp, err = t.apply(ctx, tx, e); err != nil {
+			return nil, atEntry(err, e.i)
+		}
+		e.resp.Issues = atEntryIssues(e.resp.Issues, e.i)
+		if v := e.resp.Version; v != nil {
+			size += len(v.Content)
+		}
+		if tx.Pending() >= flushStatements || size >= flushBytes {
+			if err := tx.Flush(ctx); err != nil {
+				return nil, err
+			}
+			size = 0
+		}
+	}
+	for _, e := range reads {
+		var err error
+		if e.resp, err = t.readEntry(ctx, tx, e.req); err != nil {
+			return nil, atEntry(err, e.i)
+		}
+	}
+	answer := &Bundle{Type: "transaction-response", Entries: make([]Entry, len(t.entries))}
+	for i, e := range t.entries {
+		answer.Entries[i] = Entry{Interaction: e.req.Interaction, Response: e.resp}
+	}
+	return &Response{Bundle: answer}, nil
+}
+
+// apply queues the writes of one entry.
+func (t *transaction) apply(ctx context.Context, tx *storage.Tx, e *txEntry) (*Response, error) {
+	switch e.req.Interaction {
+	case Create:
+		if e.exists() {
+			return &Response{Version: e.old[e.key]}, nil
+		}
+		resp, err := t.put(tx, e.prepared, nil, storage.MethodCreate)
+		if err != nil {
+			return nil, err
+		}
+		resp.Issues = e.issues
+		return resp, nil
+	case Update:
+		return t.updateLocked(tx, &e.req, e.prepared, e.old[e.key], e.issues)
+	case Delete:
+		if e.criteria == "" {
+			return deleteLocked(tx, &e.req, e.old[e.key])
+		}
+		found := make([]*storage.Version, len(e.matched))
+		for i, key := range e.matched {
+			found[i] = e.old[key]
+		}
+		return deleteAll(tx, &e.req, found)
+	}
+	old := e.old[e.key]
+	if err := patchable(&e.req, e.key, old); err != nil {
+		return nil, err
+	}
+	body, err := t.patched(&e.req, old)
+	if err != nil {
+		return nil, err
+	}
+	own := links{service: t.Service, named: t.named}
+	own.scan(e, body)
+	if err := t.resolve(ctx, tx, own.conditionals); err != nil {
+		return nil, err
+	}
+	if err := t.rewrite(own.slots); err != nil {
+		return nil, err
+	}
+	return t.putPatched(tx, body, old)
+}
