@@ -82,6 +82,8 @@ func belowEntry(x string) string {
 		return ".request.url"
 	case first == "request", first == "resource", first == "fullUrl", first == "":
 		return "." + x
+	case first[0] == '[':
+		return ".resource" + x
 	case first[0] >= 'A' && first[0] <= 'Z' && more:
 		return ".resource." + rest
 	case first[0] >= 'A' && first[0] <= 'Z':

@@ -202,7 +202,7 @@ func (w *linkWalk) conditional(typ, query string, n *fhir.Node) *conditional {
 func (t *transaction) resolve(ctx context.Context, tx *storage.Tx, list []*conditional) error {
 	var faults []fhir.Issue
 	for _, c := range list {
-		if e := t.byCriteria[c.criteria]; e != nil {
+		if e := t.byCriteria[c.criteria]; e != nil && e.req.Interaction != Delete {
 			c.key = e.key
 			continue
 		}

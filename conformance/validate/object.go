@@ -57,6 +57,7 @@ func (r *run) object(n *fhir.Node, p *plan, in *prop) {
 		if x == nil {
 			if !(p.isResource && kid.Name == "resourceType") {
 				r.unknown(kid, p)
+				substance = true // that it is unknown has been said
 			}
 			continue
 		}
