@@ -147,7 +147,9 @@ func (p *parser) container(depth int, open byte) (n Node) {
 			kid = p.value(depth + 1)
 		}
 		if p.reason != "" {
-			p.locate(n.Kind, name, len(p.stack)-base)
+			index := len(p.stack) - base
+			p.stack = p.stack[:base]
+			p.locate(n.Kind, name, index)
 			return n
 		}
 		kid.Name = name

@@ -46,6 +46,7 @@ func TestParseJSON_refuses(t *testing.T) {
 	for name, c := range map[string]struct{ src, says, at string }{
 		"nothing":               {"", "empty", ""},
 		"cut_off":               {`{"a":`, "too early", ""},
+		"twice_in_an_item":      {`{"x":[{"a":1,"a":2}]}`, "twice", "x[0].a"},
 		"twice":                 {`{"a":1,"b":{"c":1,"c":2}}`, "twice", "b.c"},
 		"nul":                   {`{"a":"\u0000"}`, "U+0000", "a"},
 		"bad_utf8":              {"{\"a\":\"\xff\"}", "UTF-8", ""},

@@ -107,6 +107,27 @@ CREATE TABLE search_composite (
   rk bigint NOT NULL);
 CREATE INDEX search_composite_rk ON search_composite (rk, param);
 
+-- The words of a resource, for _text (weight A: the narrative) and _content (all). Made by the server, not by a
+-- dictionary of PostgreSQL.
+CREATE TABLE search_text (
+  rk bigint PRIMARY KEY,
+  words tsvector NOT NULL);
+CREATE INDEX search_text_words ON search_text USING gin (words) WITH (fastupdate = on, gin_pending_list_limit = 512);
+
+-- Where a Location is, in degrees.
+CREATE TABLE search_position (
+  rk bigint PRIMARY KEY,
+  latitude double precision NOT NULL,
+  longitude double precision NOT NULL);
+CREATE INDEX search_position_place ON search_position (latitude, longitude);
+
+-- The texts of coded values, each once: resources with it have marker among their hashes. It answers token:text.
+CREATE TABLE search_display (
+  marker bigint PRIMARY KEY,
+  param integer NOT NULL,
+  value text COLLATE "C" NOT NULL);     -- folded like search_string.value
+CREATE INDEX search_display_value ON search_display (param, value);
+
 -- Which parameters of a type have a value: resources of one shape share one row here and one hash in tokens, which is
 -- how :missing is answered without a marker for every absent parameter of every resource.
 CREATE TABLE search_shape (
@@ -124,6 +145,15 @@ CREATE TABLE idempotency (
   created timestamptz NOT NULL DEFAULT now());
 CREATE INDEX idempotency_created ON idempotency (created);
 
+-- Files that kiln import has worked on, so that importing one again or going on after an interruption doubles nothing.
+CREATE TABLE import_file (
+  hash bytea PRIMARY KEY,               -- SHA-256 of the content, decompressed
+  path text NOT NULL,                   -- where it was found last
+  done integer[] NOT NULL DEFAULT '{}', -- n: the chunk that begins at entry n, counted from 1; -n: entry n by itself
+  split integer[] NOT NULL DEFAULT '{}',-- chunks that failed as a whole and go in entry by entry
+  started timestamptz NOT NULL DEFAULT now(),
+  finished timestamptz);
+
 ALTER TABLE resource SET (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02);
 ALTER TABLE search_index SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
@@ -140,6 +170,6 @@ CREATE TRIGGER resource_change_append_only BEFORE UPDATE OR DELETE OR TRUNCATE O
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- +goose Down
-DROP TABLE idempotency, search_shape, search_composite, search_number, search_date, search_string, search_index,
+DROP TABLE import_file, idempotency, search_shape, search_display, search_position, search_text, search_composite, search_number, search_date, search_string, search_index,
   resource_change, resource_history, resource, instance;
 DROP FUNCTION refuse_change();

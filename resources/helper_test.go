@@ -142,7 +142,7 @@ func identified(value, more string) string {
 	return `{"resourceType":"Patient","identifier":[{"system":"urn:x","value":"` + value + `"}]` + more + `}`
 }
 
-// together starts n goroutines at one moment and waits for all.
+// race starts n goroutines at one moment and waits for all.
 func race(n int, work func(i int)) {
 	start, done := make(chan struct{}), make(chan struct{})
 	for i := range n {

@@ -11,7 +11,9 @@ import (
 )
 
 // search answers search-type, search-system and compartment searches.
-func (s *Service) search(ctx context.Context, r Request) (*Response, error) { return s.searchIn(ctx, nil, r) }
+func (s *Service) search(ctx context.Context, r Request) (*Response, error) {
+	return s.searchIn(ctx, nil, r)
+}
 
 // searchIn is search inside a transaction, where tx is not nil.
 func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Response, error) {
@@ -193,4 +195,3 @@ func (s *Service) openMark(self, token string) (*storage.SearchMark, error) {
 	}
 	return mark, nil
 }
-

@@ -16,14 +16,14 @@ func (c catalog) IsResource(name string) bool {
 
 func (c catalog) Param(typ, code string) (search.Param, bool) {
 	def := c.registry.SearchParameter(typ, code)
-	if def == nil || !offered(def) {
+	if def == nil || !Offered(def) {
 		return search.Param{}, false
 	}
 	return paramOf(def), true
 }
 
-// offered says whether there is an index behind a parameter.
-func offered(def *conformance.SearchParameter) bool {
+// Offered says whether there is an index behind a parameter.
+func Offered(def *conformance.SearchParameter) bool {
 	return def.Expression != "" && def.Type != conformance.SearchSpecial
 }
 
@@ -40,7 +40,7 @@ func paramOf(def *conformance.SearchParameter) search.Param {
 func (c catalog) Codes(typ string) []string {
 	var codes []string
 	for _, def := range c.registry.SearchParameters(typ) {
-		if offered(def) {
+		if Offered(def) {
 			codes = append(codes, def.Code)
 		}
 	}

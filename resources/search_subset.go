@@ -19,7 +19,9 @@ func (s *Service) subset(v *storage.Version, summary string, elements []string) 
 		return nil, err
 	}
 	t := s.registry.Schema().Type(v.Type)
-	keep := func(e *fhir.Element) bool { return slices.Contains(elements, e.Name) || slices.Contains(elements, v.Type+"."+e.Name) }
+	keep := func(e *fhir.Element) bool {
+		return slices.Contains(elements, e.Name) || slices.Contains(elements, v.Type+"."+e.Name)
+	}
 	switch summary {
 	case "true":
 		keep = func(e *fhir.Element) bool { return e.IsSummary }

@@ -262,25 +262,23 @@ func TestHistory(t *testing.T) {
 		t.Fatalf("instance: %+v", b)
 	}
 	for query, want := range map[string][]int{
-		"_since=2024-05-01T17:00:00Z": {6, 5}, "_since=2024-05-01T17:30:00%2B00:00": {6},
+		"_since=2024-05-01T17:00:00Z":          {6, 5},
+		"_since=2024-05-01T19:30:00%2B02:00":   {6},
+		"_since=2024-05-01T19:30:00+02:00":     {6}, // a plus sign that was not escaped
+		"_since=2024-05-01T18:30:00&_count=99": {},
 		"_at=2024-05-01T14:30:00Z":             {2},
 		"_at=2024-05-01T15":                    nil,
-		"_since=2024-05-01T18:30:00 00:00":     {6},
 		"_count=2":                             {6, 5},
 		"_count=0":                             {},
 		"_sort=-_lastUpdated&_format=json":     {6, 5, 4, 3, 2, 1},
 		"_at=2024-05-01&_since=2024-05-01":     {6, 5, 4, 3, 2, 1},
 		"_since=2023-01-01&_at=2024-04-01":     {},
-		"_since=2024-05-01T18:30:00&_count=99": {6},
 	} {
 		if want == nil {
 			refused(t, s, fhir.Invalid, Request{Interaction: HistoryInstance, Type: "Patient", ID: "h", Query: query})
 			continue
 		}
 		got := []int{}
-		if strings.Contains(query, "18:30") {
-			continue // after the delete at 18:00
-		}
 		for _, e := range history(Request{Interaction: HistoryInstance, Type: "Patient", ID: "h", Query: query}).Entries {
 			got = append(got, e.Version.Number)
 		}

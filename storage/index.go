@@ -127,7 +127,7 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 	}
 	root := path.Root(n, ix.registry.Schema())
 	env := &path.Env{Resource: root, Root: root}
-	row := &indexRow{typ: plan.number, tokens: make([]int64, 0, 24), refs: make([]int64, 0, 16)}
+	row := &indexRow{typ: plan.number, shape: []int32{}, tokens: make([]int64, 0, 24), refs: make([]int64, 0, 16)}
 	if typ == "Patient" {
 		rk := ix.hash.Resource(typ, n.ID())
 		row.patient = &rk

@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"kiln/conformance"
+	"kiln/conformance/validate"
 	"kiln/internal/config"
 	"kiln/resources"
 	"kiln/server"
@@ -30,7 +32,12 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
+	validator, err := validate.New(registry, validate.Options{Invariants: true})
+	if err != nil {
+		return nil, nil, err
+	}
 	service := resources.New(resources.Options{
+		Validate:       validator.Resource,
 		Store:          store,
 		Registry:       registry,
 		Base:           c.BaseURL + server.FHIRPath,
@@ -49,6 +56,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		BaseURL:       c.BaseURL,
 		Logger:        log,
 		Ready:         store.Ping,
+		Capabilities:  server.Capabilities(registry, c.BaseURL, versionText(), c.MultipleDelete, time.Now()),
 		Limits: server.Limits{
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
 			MaxBundleBytes: int64(c.MaxBodyBytes),

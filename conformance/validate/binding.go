@@ -49,17 +49,17 @@ func (r *run) checkCoded(start int, n *fhir.Node, b *binding) {
 	if n.Get("coding") != nil {
 		codings = n.Get("coding")
 	}
-	any := false
+	found := false
 	for c := range codings.Items() {
 		if code := c.Get("code"); code != nil && code.Kind == fhir.String {
-			any = true
+			found = true
 			if b.set.Has(c.GetText("system"), code.Text) {
 				return
 			}
 		}
 	}
 	switch {
-	case any:
+	case found:
 		r.add(start, fhir.SeverityError, fhir.CodeCodeInvalid, "binding",
 			"None of the codes is allowed here: use %s, with its system", b.allowed())
 	case n.Get("extension") == nil && (codings == n || codings.Kind == fhir.Array) && !onlyQuantity(n):

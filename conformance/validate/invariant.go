@@ -20,7 +20,7 @@ func (v *Validator) invariants(at string, constraints []*fhir.Constraint) []*inv
 		if structural[c.Key] || c.Expression == "" || bestPractice[c.Key] && !v.options.BestPractice {
 			continue
 		}
-		x := &invariant{Constraint: c, native: natives[c.Expression]}
+		x := &invariant{Constraint: c, native: v.natives[c.Expression]}
 		if x.native == nil {
 			if !v.options.Invariants {
 				continue

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,8 @@ var natives = map[string]func(n *fhir.Node) bool{
 	"name.exists() or telecom.exists() or address.exists() or organization.exists()": func(n *fhir.Node) bool {
 		return exists(n, "name") || exists(n, "telecom") || exists(n, "address") || exists(n, "organization")
 	},
-	// *-0: a name for code generators
+	// *-0: a name for code generators. The expression has no anchors, so that a part of any name fits it; the whole is
+	// meant, as the rule's text and R5 say.
 	"name.matches('[A-Z]([A-Za-z0-9_]){0,254}')": func(n *fhir.Node) bool {
 		name := n.GetText("name")
 		return name == "" || name[0] >= 'A' && name[0] <= 'Z' && len(name) <= 255 && plainName(name)
@@ -102,16 +104,25 @@ func obs7(n *fhir.Node) bool {
 	if components == nil || !existsChoice(n, "value") {
 		return true
 	}
-	for own := range n.At("code", "coding").Items() {
-		for c := range components.Items() {
-			for coding := range c.At("code", "coding").Items() {
-				if coding.Equal(own) {
-					return false
-				}
+	own := map[string]bool{}
+	for coding := range n.At("code", "coding").Items() {
+		own[codingKey(coding)] = true
+	}
+	for c := range components.Items() {
+		for coding := range c.At("code", "coding").Items() {
+			if own[codingKey(coding)] {
+				return false
 			}
 		}
 	}
 	return true
+}
+
+// codingKey is the same for equal Codings, as FHIRPath's intersect compares them.
+func codingKey(n *fhir.Node) string {
+	members := slices.Clone(n.Kids)
+	slices.SortFunc(members, func(a, b fhir.Node) int { return strings.Compare(a.Name, b.Name) })
+	return string((&fhir.Node{Kind: fhir.Object, Kids: members}).JSON())
 }
 
 // notAfter says whether the first date-time is not surely after the second. R4 writes "start <= end" and says of an

@@ -74,10 +74,12 @@ func (r *run) object(n *fhir.Node, p *plan, in *prop) {
 		}
 		r.pop()
 	}
+	at := start
 	for i := range seen {
 		for missing := p.required[i] &^ seen[i]; missing != 0; missing &= missing - 1 {
 			e := p.typ.Elements[i*64+bits.TrailingZeros64(missing)]
-			r.add(start, fhir.SeverityError, fhir.CodeRequired, "required", "%s is required", choiceName(e))
+			r.add(at, fhir.SeverityError, fhir.CodeRequired, "required", "%s is required", choiceName(e))
+			at++
 		}
 	}
 	if !substance && p.isElement {

@@ -7,6 +7,9 @@ import (
 	"kiln/fhir"
 )
 
+// MaxReferenceLength is how many bytes a literal reference may have. It is published in docs/limits.md.
+const MaxReferenceLength = 16 << 10
+
 const structureBase = "http://hl7.org/fhir/StructureDefinition/"
 
 // reference checks a Reference (FHIR R4 references.html): the form of the literal, and that its target is of an
@@ -47,6 +50,11 @@ func reference(r *run, n *fhir.Node, in *prop, start int) {
 func (r *run) literal(text string, start int) (target string, ok bool) {
 	if typ, id, found := strings.Cut(text, "/"); found && r.v.isType(typ) && fhir.ValidID(id) {
 		return typ, true // the usual form, without an allocation
+	}
+	if len(text) > MaxReferenceLength {
+		r.add(start, fhir.SeverityError, fhir.CodeTooLong, "reference-length", "The reference has more than %d bytes",
+			MaxReferenceLength)
+		return "", false
 	}
 	if before, _, _ := strings.Cut(text, "?"); hasSpace(before) {
 		r.add(start, fhir.SeverityError, fhir.CodeValue, "format-reference",

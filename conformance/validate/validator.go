@@ -38,6 +38,7 @@ type Validator struct {
 	plans     map[*fhir.Type]*lazyPlan
 	resources map[string]*lazyPlan // concrete resource types by name
 	isType    func(string) bool
+	natives   map[string]func(*fhir.Node) bool // natives, except in the test that compares them with FHIRPath
 	failed    atomic.Int64
 }
 
@@ -50,6 +51,7 @@ func New(reg *conformance.Registry, o Options) (*Validator, error) {
 		options:   o,
 		registry:  reg,
 		schema:    schema,
+		natives:   natives,
 		plans:     map[*fhir.Type]*lazyPlan{},
 		resources: make(map[string]*lazyPlan, len(schema.Resources)),
 	}

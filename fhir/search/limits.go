@@ -11,4 +11,5 @@ const (
 	// MaxUntypedTargets is how many types a chain without a type may fan out to.
 	MaxUntypedTargets = 40
 	MaxFilterDepth    = 20
+	MaxFilterTests    = 200 // tests of one _filter, after untyped chains are spread over their types
 )

@@ -116,6 +116,8 @@ func (p *parser) parameter(pair Pair) bool {
 		return p.where(e)
 	case "_filter":
 		return p.filter(pair.Value)
+	case "_list", "_in":
+		return p.where(p.listed(name, pair.Value))
 	}
 	return p.where(p.condition(name, name, pair.Value, p.searched(), 0))
 }
@@ -169,6 +171,12 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 		}
 		if e == nil {
 			return nil
+		}
+		if depth == 0 && len(types) > 1 {
+			if code == "_lastUpdated" {
+				return e // it is the same for all types
+			}
+			e = p.typed(typ, e)
 		}
 		any = append(any, e)
 	}

@@ -91,7 +91,7 @@ type Include struct {
 	Target string
 }
 
-// Expr is a condition on a resource: And, Or, Not, *Match, *Chain, *Has, *Member or *Missing.
+// Expr is a condition on a resource: And, Or, Not, *Match, *Chain, *Has, *Member, *Missing or *IsType.
 type Expr interface{ expr() }
 
 // And holds when all do; Or when one does; an empty And always holds, an empty Or never.
@@ -129,7 +129,7 @@ type Has struct {
 	Type  string
 	Param Param
 	Where Expr
-	// Target is the type of the resource that is asked about.
+	// Target is the type of the resource that is asked about; "" for any.
 	Target string
 }
 
@@ -141,6 +141,10 @@ type Member struct {
 	Params []string
 }
 
+// IsType asks for resources of one type. A search of several types ties each of its conditions to a type with it.
+type IsType struct{ Type string }
+
+func (*IsType) expr()  {}
 func (And) expr()      {}
 func (Or) expr()       {}
 func (Not) expr()      {}

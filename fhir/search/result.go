@@ -23,7 +23,10 @@ func (p *parser) result(name string, pair Pair) bool {
 	case "_summary":
 		return p.oneOf(&q.Summary, pair, "true", "text", "data", "count", "false")
 	case "_contained":
-		return p.oneOf(&q.Contained, pair, "true", "false", "both")
+		if pair.Value == "true" || pair.Value == "both" {
+			return p.fail(pair.Name, fhir.CodeNotSupported, "this server does not search contained resources; it takes false alone.")
+		}
+		return p.oneOf(&q.Contained, pair, "false")
 	case "_containedType":
 		return p.oneOf(&q.ContainedType, pair, "container", "contained")
 	case "_elements":

@@ -25,6 +25,14 @@ func (p *parser) value(param Param, modifier, raw string) (v Value, reason strin
 		return p.reference(v, param, modifier, raw)
 	case Composite:
 		return p.composite(v, param, raw)
+	case Special:
+		if param.Code == "near" {
+			return near(v, raw)
+		}
+	case String:
+		if isText(param) {
+			return text(v)
+		}
 	}
 	return v, ""
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	s, err := Start(context.Background(), Options{DataDir: dir})
+	s, err := Start(context.Background(), Options{DataDir: dir, Disposable: true, Settings: map[string]string{"synchronous_commit": "on"}})
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)

@@ -1,0 +1,116 @@
+package validate
+
+import (
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"kiln/conformance"
+	"kiln/fhir"
+)
+
+// TestNativesAgreeWithFHIRPath checks that the rules written in Go say what their published expressions say.
+func TestNativesAgreeWithFHIRPath(t *testing.T) {
+	t.Parallel()
+	reg, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := Options{Invariants: true, BestPractice: true}
+	inGo, err := New(reg, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inPath, err := New(reg, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inPath.natives = nil
+	compare := func(name string, data []byte) {
+		n, err := fhir.ParseJSON(data)
+		if err != nil {
+			return
+		}
+		// The *-0 rules differ on purpose: see natives.
+		name0 := func(i fhir.Issue) bool { return strings.HasSuffix(i.Detail, "-0") }
+		a, b := slices.DeleteFunc(inGo.Resource(n), name0), slices.DeleteFunc(inPath.Resource(n), name0)
+		if len(a)+len(b) > 0 && !reflect.DeepEqual(a, b) {
+			t.Errorf("%s: in Go:%s\n  in FHIRPath:%s", name, show(a), show(b))
+		}
+	}
+	for _, p := range probes {
+		compare(p.name, []byte(p.json))
+	}
+	readZip(t, filepath.Join(sharedData(t, "examples"), "r4-examples.zip"), compare)
+	if n := inPath.InvariantErrors(); n > 0 {
+		t.Errorf("%d evaluations failed", n)
+	}
+}
+
+// TestTablesNameWhatR4Has checks that no native rule or fault is about an expression that R4 does not have.
+func TestTablesNameWhatR4Has(t *testing.T) {
+	t.Parallel()
+	v := strictValidator(t)
+	expressions := map[string][]string{} // by key
+	for typ := range v.plans {
+		for _, c := range typ.Constraints {
+			expressions[c.Key] = append(expressions[c.Key], c.Expression)
+		}
+		for _, e := range typ.Elements {
+			for _, c := range e.Constraints {
+				expressions[c.Key] = append(expressions[c.Key], c.Expression)
+			}
+		}
+		for base := typ.Base; base != nil; base = base.Base {
+			for _, c := range base.Constraints {
+				expressions[c.Key] = append(expressions[c.Key], c.Expression)
+			}
+		}
+	}
+	known := map[string]bool{}
+	for _, list := range expressions {
+		for _, x := range list {
+			known[x] = true
+		}
+	}
+	for x := range natives {
+		if !known[x] {
+			t.Errorf("R4 has no invariant %s", x)
+		}
+	}
+	for key, f := range faults {
+		if !slices.Contains(expressions[key], f.published) || f.reason == "" {
+			t.Errorf("%s is not published as %s", key, f.published)
+		}
+	}
+	for key := range structural {
+		if len(expressions[key]) == 0 {
+			t.Errorf("R4 has no invariant %s", key)
+		}
+	}
+}
+
+func TestIssuesAreCappedAndInOrder(t *testing.T) {
+	t.Parallel()
+	reg, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := New(reg, Options{MaxIssues: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issues := v.Resource(parse(t, []byte(`{"resourceType":"Observation","category":[{}],"a":1,"b":1,"valueInteger":"x"}`)))
+	var got []string
+	for _, i := range issues {
+		got = append(got, i.Detail)
+	}
+	if want := []string{"required", "required", "empty-object", "more-issues"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v:%s", got, want, show(issues))
+	}
+	if issues[0].Text != "status is required" || issues[3].Text != "There are 3 more issues that are not listed" {
+		t.Errorf("got%s", show(issues))
+	}
+}

@@ -1,0 +1,96 @@
+package resources
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+type callerKey struct{}
+
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(o *Options, _ *storage.Options) {
+		o.Caller = func(ctx context.Context) string { name, _ := ctx.Value(callerKey{}).(string); return name }
+	})
+
+	t.Run("create", func(t *testing.T) {
+		request := func(value string) Request {
+			return Request{Interaction: Create, Type: "Patient", Body: parse(t, identified(value, "")), IdempotencyKey: "k1"}
+		}
+		first := do(t, s, request("a"))
+		put(t, s, `{"resourceType":"Patient","id":"`+first.Version.ID+`","active":true}`)
+		again := do(t, s, request("a"))
+		if again.Version.ID != first.Version.ID || again.Version.Number != 1 || !again.Created || !parse(t, string(again.Version.Content)).Equal(parse(t, string(first.Version.Content))) {
+			t.Errorf("first %+v, again %+v", first.Version, again.Version)
+		}
+		e := refused(t, s, fhir.BusinessRule, request("b"))
+		if e.Issues[0].Code != fhir.CodeDuplicate {
+			t.Error(describe(e))
+		}
+		other, err := s.Do(context.WithValue(t.Context(), callerKey{}, "somebody"), request("b"))
+		if err != nil || !other.Created {
+			t.Errorf("another caller: %v", err)
+		}
+	})
+	t.Run("a_failed_request_may_be_repeated", func(t *testing.T) {
+		r := Request{Interaction: Create, Type: "Patient", Body: parse(t, identified("c", "")), IfNoneExist: "nonsense=1", IdempotencyKey: "k2"}
+		refused(t, s, fhir.Invalid, r)
+		r.Body, r.IfNoneExist = parse(t, identified("c", "")), ""
+		do(t, s, r)
+	})
+	t.Run("parallel", func(t *testing.T) {
+		var mu sync.Mutex
+		made := map[string]int{}
+		race(16, func(int) {
+			resp, err := s.Do(t.Context(), Request{Interaction: Create, Type: "Group", IdempotencyKey: "k3",
+				Body: parse(t, `{"resourceType":"Group","type":"person","actual":true}`)})
+			if err != nil {
+				t.Error(describe(err))
+				return
+			}
+			mu.Lock()
+			made[resp.Version.ID]++
+			mu.Unlock()
+		})
+		if len(made) != 1 || count(t, s, "Group") != 1 {
+			t.Errorf("made %v", made)
+		}
+	})
+	t.Run("transaction", func(t *testing.T) {
+		request := func() Request {
+			return Request{Interaction: Transaction, IdempotencyKey: "k4", Body: parse(t, transactionOf(
+				entryOf("urn:uuid:1", "POST", "Device", `{"resourceType":"Device"}`),
+				entryOf("", "PUT", "Device/x", `{"resourceType":"Device","id":"x","parent":{"reference":"urn:uuid:1"}}`),
+				entryOf("", "DELETE", "Device/nobody", ""),
+				entryOf("", "GET", "Device/x", "")))}
+		}
+		first, again := do(t, s, request()).Bundle, do(t, s, request()).Bundle
+		for i := range first.Entries {
+			a, b := first.Entries[i], again.Entries[i]
+			av, bv := a.Response.Version, b.Response.Version
+			if a.Interaction != b.Interaction || a.Response.Created != b.Response.Created || (av == nil) != (bv == nil) ||
+				av != nil && (av.ID != bv.ID || av.Number != bv.Number) {
+				t.Errorf("entry %d: first %+v, again %+v", i, a.Response, b.Response)
+			}
+		}
+		if again.Type != "transaction-response" || count(t, s, "Device") != 2 || len(versions(t, s, "Device", "x")) != 1 {
+			t.Error("done twice")
+		}
+	})
+	t.Run("batch_does_what_was_left", func(t *testing.T) {
+		request := func(more string) Request {
+			return Request{Interaction: Batch, IdempotencyKey: "k5", Body: parse(t, `{"resourceType":"Bundle","type":"batch","entry":[`+
+				entryOf("", "POST", "Location", `{"resourceType":"Location"}`)+`,`+
+				entryOf("", "POST", "Location", `{"resourceType":"Location"}`, `"ifNoneExist":"nonsense=1"`)+more+`]}`)}
+		}
+		first, again := do(t, s, request("")).Bundle, do(t, s, request("")).Bundle
+		if first.Entries[0].Response.Version.ID != again.Entries[0].Response.Version.ID || again.Entries[1].Err == nil || count(t, s, "Location") != 1 {
+			t.Errorf("first %+v again %+v", first.Entries, again.Entries)
+		}
+		refused(t, s, fhir.BusinessRule, request(","+entryOf("", "GET", "Location", "")))
+	})
+}

@@ -1,0 +1,67 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+
+	"kiln/fhir"
+	"kiln/fhir/search"
+)
+
+func isTextParam(code string) bool { return code == "_text" || code == "_content" }
+
+// text answers _text and _content. Values are alternatives.
+func (c *compiler) text(m *search.Match, x string) (string, error) {
+	var alternatives []string
+	for _, v := range m.Values {
+		t, reason := search.ParseText(v.Raw)
+		if reason != "" {
+			return "", fhir.NewError(fhir.Invalid, fhir.CodeValue, fmt.Sprintf("Search parameter %q: %s", m.Param.Code, reason))
+		}
+		weight := ""
+		if m.Param.Code == "_text" {
+			weight = ":A"
+		}
+		if q := textQuery(t, weight); q != "" {
+			alternatives = append(alternatives, q)
+		}
+	}
+	if len(alternatives) == 0 {
+		return "false", nil // nothing but punctuation
+	}
+	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM search_text s WHERE s.words @@ %s)", x,
+		c.arg(strings.Join(alternatives, " | "), "text::tsquery")), nil
+}
+
+// textQuery writes a query for PostgreSQL. Words hold letters and digits alone, so nothing needs quoting. It is empty
+// where no words are left.
+func textQuery(t search.Text, weight string) string {
+	if t.Operator == "" {
+		var words []string
+		eachWord(t.Phrase, func(w string) bool {
+			words = append(words, "'"+w+"'"+weight)
+			return true
+		})
+		return group(words, " <-> ")
+	}
+	var parts []string
+	for _, k := range t.Kids {
+		if q := textQuery(k, weight); q != "" {
+			parts = append(parts, q)
+		}
+	}
+	switch {
+	case t.Operator == "not" && len(parts) == 1:
+		return "!" + parts[0]
+	case t.Operator == "or":
+		return group(parts, " | ")
+	}
+	return group(parts, " & ")
+}
+
+func group(parts []string, operator string) string {
+	if len(parts) == 0 {
+		return ""
+	}
+	return "(" + strings.Join(parts, operator) + ")"
+}

@@ -1,0 +1,189 @@
+package storage
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// This file is the bulk path: many resources in by COPY, all out in one pass, and what kiln import remembers.
+
+// Copy stores the first versions of resources that do not exist yet, in one transaction, by COPY. It is for making a
+// database from nothing: it takes no locks, and when a resource exists already it fails and stores none of them.
+func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
+	if err := s.DeclareShapes(ctx, list...); err != nil {
+		return err
+	}
+	rows := s.copyRows(list)
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return translate(err)
+	}
+	defer conn.Release()
+	return translate(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		for _, t := range rows {
+			if len(t.rows) == 0 {
+				continue
+			}
+			if _, err := tx.CopyFrom(ctx, pgx.Identifier{t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// tableRows are the rows that go into one table.
+type tableRows struct {
+	table   string
+	columns []string
+	rows    [][]any
+}
+
+func (t *tableRows) add(values ...any) { t.rows = append(t.rows, values) }
+
+func (s *Store) copyRows(list []*Prepared) []*tableRows {
+	resource := &tableRows{table: "resource", columns: []string{"rk", "type", "id", "version", "last_updated", "method", "content", "literal"}}
+	change := &tableRows{table: "resource_change", columns: []string{"last_updated", "type", "rk", "version"}}
+	index := &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs"}}
+	text := &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}}
+	date := &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}}
+	number := &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}}
+	composite := &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
+		"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}}
+	tx := &Tx{store: s, Now: s.options.Now().UTC().Truncate(time.Millisecond)}
+	for _, p := range list {
+		v := tx.stamp(p, nil, MethodCreate)
+		low, high := mainDateColumns(p.row)
+		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, MethodCreate[0], v.Content, literalOf(p.Node, v.Content))
+		change.add(v.LastUpdated, p.row.typ, p.rk, int32(1))
+		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs)
+		for i, param := range p.row.stringParams {
+			text.add(param, p.row.stringValues[i], p.rk)
+		}
+		for _, d := range p.row.dates {
+			date.add(d.param, timestamp(d.low), timestamp(d.high), p.rk)
+		}
+		for _, n := range p.row.numbers {
+			unit, canonicalLow, canonicalHigh := n.canonical.columns()
+			number.add(n.param, numeric(n.low), numeric(n.high), n.units, unit, canonicalLow, canonicalHigh, p.rk)
+		}
+		for _, c := range p.row.composites {
+			composite.add(compositeRow(c, p.rk)...)
+		}
+	}
+	return []*tableRows{resource, change, index, text, date, number, composite}
+}
+
+func compositeRow(c compositeEntry, rk int64) []any {
+	row := make([]any, 12)
+	row[0], row[2], row[11] = c.param, c.value, rk
+	if c.date != nil {
+		row[3], row[4] = timestamp(c.date.low), timestamp(c.date.high)
+	}
+	tokens := c.tokens
+	for i, n := range c.numbers {
+		if i == 0 {
+			row[5], row[6] = numeric(n.low), numeric(n.high)
+			unit, low, high := n.canonical.columns()
+			if row[7], row[8] = low, high; unit != nil {
+				tokens = append(tokens, *unit)
+			}
+		} else {
+			row[9], row[10] = numeric(n.low), numeric(n.high)
+		}
+	}
+	if tokens == nil {
+		tokens = []int64{}
+	}
+	row[1] = tokens
+	return row
+}
+
+// numeric reads a decimal literal; COPY has no place for a cast.
+func numeric(literal string) pgtype.Numeric {
+	var n pgtype.Numeric
+	if err := n.Scan(literal); err != nil {
+		return pgtype.Numeric{NaN: true, Valid: true} // as wide an exponent as PostgreSQL would refuse too
+	}
+	return n
+}
+
+const sqlEach = `
+SELECT x.last_updated, x.rk, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal
+FROM (SELECT last_updated, rk FROM search_index WHERE type = $1 AND (last_updated, rk) > ($2, $3)
+  ORDER BY last_updated, rk LIMIT 500) x
+JOIN resource r USING (rk) WHERE r.content IS NOT NULL ORDER BY x.last_updated, x.rk`
+
+// Each calls visit for every current resource of the types, type by type, oldest first. All are as they were at one
+// moment. It holds one connection and reads page by page.
+func (s *Store) Each(ctx context.Context, types []string, visit func(*Version) error) error {
+	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return translate(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	for _, typ := range types {
+		number := s.Registry().TypeNumber(typ)
+		after, row := beginningOfTime, int64(math.MinInt64)
+		for more := true; more; {
+			more = false
+			rows, err := tx.Query(ctx, sqlEach, number, timestamp(after), row)
+			if err != nil {
+				return translate(err)
+			}
+			for rows.Next() {
+				v, err := scanVersion(rows, &after, &row)
+				if err == nil {
+					err = visit(v)
+				}
+				if err != nil {
+					rows.Close()
+					return err
+				}
+				more = true
+			}
+			if rows.Close(); rows.Err() != nil {
+				return translate(rows.Err())
+			}
+		}
+	}
+	return nil
+}
+
+// ImportFile is what is known of a file that kiln import has worked on.
+type ImportFile struct {
+	Finished bool
+	// Done and Split hold chunks by the entry they begin at; see the table import_file.
+	Done, Split []int32
+}
+
+const sqlImportFile = `
+INSERT INTO import_file (hash, path) VALUES ($1, $2) ON CONFLICT (hash) DO UPDATE SET path = EXCLUDED.path
+RETURNING finished IS NOT NULL, done, split`
+
+// ImportFile begins the work on a file, or tells how far it came before. Hash is the SHA-256 of its content.
+func (s *Store) ImportFile(ctx context.Context, hash []byte, path string) (f ImportFile, err error) {
+	err = s.pool.QueryRow(ctx, sqlImportFile, hash, path).Scan(&f.Finished, &f.Done, &f.Split)
+	return f, translate(err)
+}
+
+const sqlImportMark = `
+UPDATE import_file SET done = done || $2::integer[], split = split || $3::integer[],
+  finished = CASE WHEN $4 THEN now() ELSE finished END WHERE hash = $1`
+
+// MarkImport adds to what is known of a file.
+func (s *Store) MarkImport(ctx context.Context, hash []byte, more ImportFile) error {
+	done, split := more.Done, more.Split
+	if done == nil {
+		done = []int32{}
+	}
+	if split == nil {
+		split = []int32{}
+	}
+	_, err := s.pool.Exec(ctx, sqlImportMark, hash, done, split, more.Finished)
+	return translate(err)
+}
