@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,11 @@ const helperEnv = "KILN_EMBEDPG_HELPER"
 func TestMain(m *testing.M) {
 	dir := os.Getenv(helperEnv)
 	if dir == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if originalDir != "" {
+			os.RemoveAll(originalDir)
+		}
+		os.Exit(code)
 	}
 	s, err := Start(context.Background(), Options{DataDir: dir, Disposable: true, Settings: map[string]string{"synchronous_commit": "on"}})
 	if err != nil {
@@ -48,6 +53,39 @@ func dataDir(t *testing.T) string {
 	}
 	return filepath.Join(parent, "data")
 }
+
+// madeDir is dataDir with a cluster in it already: a copy of one that is made once, since making one takes the longest.
+func madeDir(t *testing.T) string {
+	t.Helper()
+	original, err := original()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := dataDir(t)
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-a", filepath.Join(original, "postgres"), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
+
+var original = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "kiln-embedpg-")
+	if err != nil {
+		return "", err
+	}
+	originalDir = dir
+	s, err := Start(context.Background(), Options{DataDir: dir, Disposable: true})
+	if err != nil {
+		return "", err
+	}
+	return dir, s.Stop(context.Background())
+})
+
+// originalDir is what TestMain removes.
+var originalDir string
 
 func start(t *testing.T, o Options) *Server {
 	t.Helper()
@@ -115,7 +153,7 @@ func TestStart_keeps_data_between_runs(t *testing.T) {
 
 func TestStart_refuses_a_data_folder_in_use(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeDir(t)
 	s := start(t, Options{DataDir: dir})
 	_, err := Start(t.Context(), Options{DataDir: dir})
 	var inUse *InUseError
@@ -150,7 +188,7 @@ func helper(t *testing.T, dir string) (*exec.Cmd, string) {
 
 func TestStart_after_kill_9_of_kiln(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeDir(t)
 	kiln, url := helper(t, dir)
 	exec1(t, url, "CREATE TABLE note AS SELECT 'kept' AS text")
 	before, err := readPidFile(filepath.Join(dir, "postgres"))
@@ -173,7 +211,7 @@ func TestKill_9_of_kiln_ends_the_server(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells a process that its parent ended")
 	}
-	dir := dataDir(t)
+	dir := madeDir(t)
 	kiln, _ := helper(t, dir)
 	p, err := readPidFile(filepath.Join(dir, "postgres"))
 	if err != nil {
@@ -193,7 +231,7 @@ func TestKill_9_of_kiln_ends_the_server(t *testing.T) {
 
 func TestStart_after_kill_9_of_everything(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeDir(t)
 	kiln, url := helper(t, dir)
 	exec1(t, url, "CREATE TABLE note AS SELECT 'kept' AS text")
 	p, err := readPidFile(filepath.Join(dir, "postgres"))
@@ -211,7 +249,7 @@ func TestStart_after_kill_9_of_everything(t *testing.T) {
 
 func TestStart_over_a_pid_file_whose_number_is_reused(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeDir(t)
 	s := start(t, Options{DataDir: dir})
 	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -256,7 +294,7 @@ func TestStart_as_root_drops_to_an_account(t *testing.T) {
 	}
 	for _, c := range []struct{ name, user, dir string }{
 		{"default", "", dataDir(t)},
-		{"nobody", "nobody", dataDir(t)},
+		{"another_than_before", "nobody", madeDir(t)},
 		{"closed_parent", "", filepath.Join(closedDir(t), "data")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
