@@ -80,6 +80,8 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		return c.has(e, x)
 	case *search.Member:
 		return c.member(e, x)
+	case *search.IsType:
+		return x + ".type = " + c.arg(c.ix.registry.TypeNumber(e.Type), "smallint"), nil
 	}
 	return "", fmt.Errorf("storage: no SQL for %T", e)
 }
@@ -187,7 +189,15 @@ func (c *compiler) param(typ, code string) (*paramPlan, error) {
 func (c *compiler) match(m *search.Match, x string) (string, error) {
 	switch m.Param.Code {
 	case "_id":
+		if m.Modifier == "not" || m.Modifier == search.Unequal {
+			return "NOT " + c.ids(m, x), nil
+		}
+		if m.Modifier != "" {
+			return "", notOffered(m)
+		}
 		return c.ids(m, x), nil
+	case "_text", "_content":
+		return c.text(m, x)
 	case "_lastUpdated":
 		return disjunction(m.Values, func(v search.Value) (string, error) {
 			return c.instantCondition(x+".last_updated", v), nil
@@ -197,7 +207,14 @@ func (c *compiler) match(m *search.Match, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if strings.HasPrefix(m.Modifier, "=") {
+		return c.filtered(m, p, x)
+	}
 	switch m.Param.Kind {
+	case search.Special:
+		if m.Param.Code == "near" {
+			return c.near(m, x)
+		}
 	case search.Token:
 		return c.token(m, p, x)
 	case search.Reference:

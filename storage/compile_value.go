@@ -28,12 +28,20 @@ func (c *compiler) token(m *search.Match, p *paramPlan, x string) (string, error
 			terms = c.ix.askedTerms(terms, p.def.Key, v)
 		case "of-type":
 			terms = append(terms, c.ix.hash.Term(p.def.Key, termOfType, v.System+"|"+v.Code, FoldCode(v.OfType)))
+		case "text":
+			return c.display(m, p, x)
+		case "in", "not-in", "above", "below":
+			found, err := c.concepts(p, m.Modifier, v)
+			if err != nil {
+				return "", err
+			}
+			terms = append(terms, found...)
 		default:
 			return "", notOffered(m)
 		}
 	}
 	cond := c.contains(column, terms)
-	if m.Modifier == "not" {
+	if m.Modifier == "not" || m.Modifier == "not-in" {
 		return "NOT (" + cond + ")", nil
 	}
 	return cond, nil
@@ -63,6 +71,8 @@ func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, e
 		switch {
 		case m.Modifier == "identifier":
 			terms = c.ix.askedTerms(terms, p.def.Key^identifierKey, v)
+		case m.Modifier == "above" || m.Modifier == "below":
+			return c.versions(m, p, x)
 		case m.Modifier != "":
 			return "", notOffered(m)
 		case ref.ID == "" || ref.Base != "":
@@ -185,8 +195,10 @@ func (c *compiler) dateCondition(columnLow, columnHigh string, v search.Value) s
 		return columnHigh + " <= " + low()
 	case "ne":
 		return "NOT " + within()
-	case "ap":
+	case "ap", search.Overlaps:
 		return fmt.Sprintf("(%s < %s AND %s > %s)", columnLow, high(), columnHigh, low())
+	case search.Includes:
+		return fmt.Sprintf("(%s <= %s AND %s >= %s)", columnLow, low(), columnHigh, high())
 	}
 	return within()
 }
@@ -209,6 +221,9 @@ func numberCondition(columnLow, columnHigh string, v search.Value, bound func(fh
 	case "ap":
 		low, high := v.Number.ApproximateRange()
 		return fmt.Sprintf("(%s >= %s AND %s <= %s)", columnHigh, bound(low), columnLow, bound(high))
+	case search.Includes: // the stored number, as precise as it is written, includes the value
+		return fmt.Sprintf("(%s - 0.5 * power(10::numeric, -scale(%s::numeric)) <= %s AND %s + 0.5 * power(10::numeric, -scale(%s::numeric)) > %s)",
+			columnLow, columnLow, bound(v.Number), columnHigh, columnHigh, bound(v.Number))
 	}
 	low, high := v.Number.ImpliedRange()
 	within := fmt.Sprintf("(%s >= %s AND %s < %s)", columnLow, bound(low), columnHigh, bound(high))

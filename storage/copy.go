@@ -54,6 +54,8 @@ func (s *Store) copyRows(list []*Prepared) []*tableRows {
 	number := &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}}
 	composite := &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 		"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}}
+	words := &tableRows{table: "search_text", columns: []string{"rk", "words"}}
+	place := &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}}
 	tx := &Tx{store: s, Now: s.options.Now().UTC().Truncate(time.Millisecond)}
 	for _, p := range list {
 		v := tx.stamp(p, nil, MethodCreate)
@@ -63,6 +65,12 @@ func (s *Store) copyRows(list []*Prepared) []*tableRows {
 		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs)
 		for i, param := range p.row.stringParams {
 			text.add(param, p.row.stringValues[i], p.rk)
+		}
+		if p.row.words != "" {
+			words.add(p.rk, p.row.words)
+		}
+		if at := p.row.position; at != nil {
+			place.add(p.rk, at.latitude, at.longitude)
 		}
 		for _, d := range p.row.dates {
 			date.add(d.param, timestamp(d.low), timestamp(d.high), p.rk)
@@ -75,7 +83,7 @@ func (s *Store) copyRows(list []*Prepared) []*tableRows {
 			composite.add(compositeRow(c, p.rk)...)
 		}
 	}
-	return []*tableRows{resource, change, index, text, date, number, composite}
+	return []*tableRows{resource, change, index, text, date, number, composite, words, place}
 }
 
 func compositeRow(c compositeEntry, rk int64) []any {

@@ -35,6 +35,8 @@ const (
 	termOfType     = 't' // type system|type code|value of an Identifier
 	termShape      = 'm' // a search_shape
 	termMember     = 'p' // membership in a compartment
+	termDisplay    = 'd' // a search_display
+	termCanonical  = 'k' // a canonical URL, with or without its version
 )
 
 // Term hashes one term of a parameter.

@@ -59,6 +59,9 @@ type indexRow struct {
 	dates             []dateEntry
 	numbers           []numberEntry
 	composites        []compositeEntry
+	displays          []displayEntry
+	words             string // a tsvector
+	position          *position
 }
 
 type dateEntry struct {
@@ -157,6 +160,9 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 			row.shape = append(row.shape, int32(p.def.Key))
 		}
 	}
+	ix.ownCanonicals(row, n)
+	row.words, row.position = ix.textVector(n), positionOf(n)
+	row.shape = append(row.shape, ix.specialShape(plan, row)...)
 	slices.Sort(row.shape)
 	row.shapeMarker = ix.hash.shape(plan.number, row.shape)
 	row.tokens = unique(append(row.tokens, row.shapeMarker))

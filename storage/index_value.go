@@ -29,6 +29,7 @@ func (ix *Indexer) value(row *indexRow, p *paramPlan, e path.Element) {
 			into = &row.refs
 		}
 		*into = ix.tokenTerms(*into, key, p.codes, e)
+		ix.displays(row, p, e)
 	case conformance.SearchReference:
 		ix.reference(row, p, e)
 	case conformance.SearchURI:
@@ -138,7 +139,7 @@ func (ix *Indexer) reference(row *indexRow, p *paramPlan, e path.Element) {
 		if n.Kind != fhir.String {
 			return
 		}
-		row.refs = append(row.refs, ix.hash.Term(key, termURI, n.Text, ""))
+		row.refs = append(row.refs, ix.hash.Term(key, termURI, n.Text, ""), ix.canonicalTerm(n.Text)^p.salt)
 		if url, _, found := strings.Cut(n.Text, "|"); found {
 			row.refs = append(row.refs, ix.hash.Term(key, termURI, url, ""))
 		}

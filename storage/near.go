@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -12,19 +13,40 @@ import (
 // earthRadius is the mean radius in metres that distances are computed with: a sphere, at most 0.5 % off WGS84.
 const earthRadius = 6_371_008.8
 
-// positionOf gives where a Location is.
-func positionOf(n *fhir.Node) (latitude, longitude float64, ok bool) {
-	position := n.Get("position")
-	if n.ResourceType() != "Location" || position == nil {
-		return 0, 0, false
+// position is a place in degrees.
+type position struct{ latitude, longitude float64 }
+
+// positionOf gives where a Location is; nil where it does not say, or says something impossible.
+func positionOf(n *fhir.Node) *position {
+	p := n.Get("position")
+	if n.ResourceType() != "Location" || p == nil {
+		return nil
 	}
-	lat, lon := position.Get("latitude"), position.Get("longitude")
-	if lat == nil || lon == nil || lat.Kind != fhir.Number || lon.Kind != fhir.Number {
-		return 0, 0, false
+	degrees := func(name string, bound float64) (float64, bool) {
+		v := p.Get(name)
+		if v == nil || v.Kind != fhir.Number {
+			return 0, false
+		}
+		f, err := strconv.ParseFloat(v.Text, 64)
+		return f, err == nil && math.Abs(f) <= bound
 	}
-	latitude, err := strconv.ParseFloat(lat.Text, 64)
-	longitude, err2 := strconv.ParseFloat(lon.Text, 64)
-	return latitude, longitude, err == nil && err2 == nil && math.Abs(latitude) <= 90 && math.Abs(longitude) <= 180
+	latitude, ok := degrees("latitude", 90)
+	longitude, ok2 := degrees("longitude", 180)
+	if !ok || !ok2 {
+		return nil
+	}
+	return &position{latitude, longitude}
+}
+
+// specialShape are the parameters without an expression that have a value: what :missing asks of them.
+func (ix *Indexer) specialShape(plan *typePlan, row *indexRow) (shape []int32) {
+	for _, p := range plan.params {
+		if p.def.Code == "_text" && strings.Contains(row.words, "A") || p.def.Code == "_content" && row.words != "" ||
+			p.def.Code == "near" && row.position != nil {
+			shape = append(shape, int32(p.def.Key))
+		}
+	}
+	return shape
 }
 
 // near answers Location?near: a box of degrees finds the candidates, the great-circle distance decides.

@@ -140,7 +140,8 @@ ON CONFLICT (rk) DO UPDATE SET last_updated = EXCLUDED.last_updated, patient = E
 
 const sqlUnindexSides = `
 WITH a AS (DELETE FROM search_string WHERE rk = $1), b AS (DELETE FROM search_date WHERE rk = $1),
-c AS (DELETE FROM search_number WHERE rk = $1)
+c AS (DELETE FROM search_number WHERE rk = $1), d AS (DELETE FROM search_text WHERE rk = $1),
+e AS (DELETE FROM search_position WHERE rk = $1)
 DELETE FROM search_composite WHERE rk = $1`
 
 const sqlUnindex = `DELETE FROM search_index WHERE rk = $1`
@@ -181,6 +182,8 @@ VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
 	sqlComposite = `INSERT INTO search_composite
 (param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
+	sqlText     = `INSERT INTO search_text (rk, words) VALUES ($1, $2::text::tsvector)`
+	sqlPosition = `INSERT INTO search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
 	sqlShape = `INSERT INTO search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 )
 
@@ -189,6 +192,13 @@ func (tx *Tx) sideRows(p *Prepared) {
 	if !tx.store.shapes.known(row.shapeMarker) && !slices.Contains(tx.newShapes, row.shapeMarker) {
 		tx.exec(sqlShape, row.shapeMarker, row.typ, row.shape)
 		tx.newShapes = append(tx.newShapes, row.shapeMarker)
+	}
+	tx.declareDisplays(p)
+	if row.words != "" {
+		tx.exec(sqlText, p.rk, row.words)
+	}
+	if row.position != nil {
+		tx.exec(sqlPosition, p.rk, row.position.latitude, row.position.longitude)
 	}
 	if len(row.stringParams) > 0 {
 		tx.exec(sqlStrings, p.rk, row.stringParams, row.stringValues)
@@ -278,7 +288,7 @@ func literalOf(n *fhir.Node, content []byte) *string {
 // is for transactions that write many resources: inside of them, two that meet the same new shapes would wait for each
 // other. A shape of a resource that is then not written does no harm.
 func (s *Store) DeclareShapes(ctx context.Context, list ...*Prepared) error {
-	if !slices.ContainsFunc(list, func(p *Prepared) bool { return !s.shapes.known(p.row.shapeMarker) }) {
+	if !slices.ContainsFunc(list, func(p *Prepared) bool { return !s.shapes.known(p.row.shapeMarker) || s.unknownDisplays(p.row) }) {
 		return nil
 	}
 	return s.Write(ctx, func(tx *Tx) error { tx.DeclareShapes(list...); return nil })
@@ -296,6 +306,7 @@ func (tx *Tx) DeclareShapes(list ...*Prepared) {
 		tx.exec(sqlShape, marker, fresh[marker].typ, fresh[marker].shape)
 		tx.newShapes = append(tx.newShapes, marker)
 	}
+	tx.declareDisplays(list...)
 }
 
 // shapeCache remembers which shapes are surely in search_shape.
