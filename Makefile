@@ -22,7 +22,7 @@ build: ## build bin/kiln
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kiln ./cmd/kiln
 
 run: build ## build, then serve on http://localhost:8080/fhir with a PostgreSQL of its own in ./data
-	exec bin/kiln serve
+	exec bin/kiln serve --seed
 
 test: ## run every test; they start the PostgreSQL they need
 	go test $(RACE) -timeout 20m $(TEST_FLAGS) ./...

@@ -136,6 +136,10 @@ func (r *Registry) add(p *SearchParameter) []*SearchParameter {
 			own.Key = Key(base, p.Code)
 		}
 		own.Components = slices.Clone(p.Components)
+		if own.URL == "http://hl7.org/fhir/SearchParameter/DocumentReference-relationship" && len(own.Components) == 2 && own.Components[0].Expression == "code" {
+			// An error of R4 4.0.1: the expressions stand with each other's definition.
+			own.Components[0].Expression, own.Components[1].Expression = own.Components[1].Expression, own.Components[0].Expression
+		}
 		own.Targets = narrowTargets(r.schema, &own)
 		list := r.params[base]
 		i, found := findCode(list, own.Code)

@@ -56,8 +56,7 @@ CREATE TABLE search_index (
   date_high timestamptz NOT NULL,
   tokens bigint[] NOT NULL,             -- hashes of few different values: codes, markers
   refs bigint[] NOT NULL,               -- hashes of many different values: references, identifiers, exact strings
-  generation smallint NOT NULL DEFAULT 1); -- which set of search parameters it was built for
-ALTER TABLE search_index ALTER tokens SET STATISTICS 1000;
+  generation integer NOT NULL DEFAULT 1); -- which set of search parameters it was built for: search_parameter_set.generation then
 CREATE INDEX search_index_hashes ON search_index USING gin (tokens, refs) WITH (fastupdate = on, gin_pending_list_limit = 256);
 CREATE INDEX search_index_patient ON search_index (patient, type, date_low DESC, rk) WHERE patient IS NOT NULL;
 CREATE INDEX search_index_date ON search_index (type, date_low DESC, rk);
@@ -136,6 +135,53 @@ CREATE TABLE search_shape (
   params integer[] NOT NULL);
 CREATE INDEX search_shape_type ON search_shape (type);
 
+-- One row: which set of search parameters holds. Servers look at changed to learn that they must read the set anew.
+CREATE TABLE search_parameter_set (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  generation integer NOT NULL DEFAULT 1,  -- goes up with whatever makes older rows of search_index incomplete
+  changed bigint NOT NULL DEFAULT 1);     -- goes up with everything
+INSERT INTO search_parameter_set DEFAULT VALUES;
+
+-- The search parameters that clients have defined, one row for each base of an active SearchParameter resource.
+CREATE TABLE search_parameter (
+  base text COLLATE "C" NOT NULL,
+  code text COLLATE "C" NOT NULL,
+  url text NOT NULL,
+  rk bigint NOT NULL,                   -- the SearchParameter resource, which holds the definition
+  generation integer NOT NULL,          -- rows of search_index from before this one lack its values
+  state text NOT NULL DEFAULT 'building' CHECK (state IN ('building', 'ready')),
+  CONSTRAINT search_parameter_code PRIMARY KEY (base, code));
+CREATE INDEX search_parameter_rk ON search_parameter (rk);
+
+-- Every transaction that writes index rows asks this first. A server that has not heard of a new parameter yet is
+-- refused, learns, and tries again; so once the transactions that ran when the parameter came have ended, no row from
+-- before it can appear any more.
+-- +goose StatementBegin
+CREATE FUNCTION check_generation(used integer) RETURNS void LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF used < (SELECT generation FROM search_parameter_set) THEN
+    RAISE EXCEPTION 'the search parameters have changed' USING ERRCODE = 'KN001';
+  END IF;
+END $$;
+-- +goose StatementEnd
+
+-- The rebuilding of index rows, in the background. One is under way at a time; its place is in the row, so that any
+-- server can go on with it.
+CREATE TABLE reindex_job (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  generation integer NOT NULL,          -- rows older than this are rebuilt
+  types smallint[] NOT NULL,
+  status text NOT NULL DEFAULT 'waiting' CHECK (status IN ('waiting', 'running', 'completed')),
+  total bigint NOT NULL DEFAULT 0,      -- counted when it starts
+  done bigint NOT NULL DEFAULT 0,
+  failed bigint NOT NULL DEFAULT 0,     -- resources whose values could not be extracted; they keep their old rows
+  place smallint,                       -- the type that the walk is at; NULL: before the first
+  place_updated timestamptz, place_rk bigint,
+  problem text,                         -- what the last try ended with
+  created timestamptz NOT NULL DEFAULT now(),
+  started timestamptz,
+  finished timestamptz);
+
 -- Answers to POSTs that carried an Idempotency-Key.
 CREATE TABLE idempotency (
   key bytea PRIMARY KEY,                -- SHA-256 of client, user and key
@@ -170,6 +216,7 @@ CREATE TRIGGER resource_change_append_only BEFORE UPDATE OR DELETE OR TRUNCATE O
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- +goose Down
-DROP TABLE import_file, idempotency, search_shape, search_display, search_position, search_text, search_composite, search_number, search_date, search_string, search_index,
+DROP TABLE reindex_job, search_parameter, search_parameter_set, import_file, idempotency, search_shape, search_display, search_position, search_text, search_composite, search_number, search_date, search_string, search_index,
   resource_change, resource_history, resource, instance;
 DROP FUNCTION refuse_change();
+DROP FUNCTION check_generation(integer);

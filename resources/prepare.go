@@ -75,11 +75,18 @@ func (s *Service) put(tx *storage.Tx, p *storage.Prepared, old *storage.Version,
 		}
 		resp.Version = tx.Replace(p, old, method)
 	}
-	if limit := s.limits.MaxResourceBytes; len(resp.Version.Content) > limit {
-		return nil, fhir.NewError(fhir.TooLarge, fhir.CodeTooLong,
-			"The resource is larger than the "+strconv.Itoa(limit)+" bytes that one may have here").Coded("resource-too-large")
+	if err := s.checkSize(resp.Version); err != nil {
+		return nil, err
 	}
 	return resp, nil
+}
+
+func (s *Service) checkSize(v *storage.Version) error {
+	if limit := s.limits.MaxResourceBytes; len(v.Content) > limit {
+		return fhir.NewError(fhir.TooLarge, fhir.CodeTooLong,
+			"The resource is larger than the "+strconv.Itoa(limit)+" bytes that one may have here").Coded("resource-too-large")
+	}
+	return nil
 }
 
 // changesNothing says whether a resource is the same as a stored version, but for what the server itself writes.

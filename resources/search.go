@@ -25,6 +25,11 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	answer := &Bundle{Type: "searchset", Issues: q.Issues}
 	self := path + query(q.Applied)
 	answer.Links = append(answer.Links, Link{"self", self})
+	if q.Explain {
+		if err := s.explain(ctx, q, answer); err != nil {
+			return nil, err
+		}
+	}
 	size := q.Count
 	if size < 0 {
 		size = s.limits.DefaultPageSize

@@ -24,6 +24,10 @@ func (c catalog) Param(typ, code string) (search.Param, bool) {
 
 // Offered says whether there is an index behind a parameter.
 func Offered(def *conformance.SearchParameter) bool {
+	switch def.Code {
+	case "_text", "_content", "near":
+		return true
+	}
 	return def.Expression != "" && def.Type != conformance.SearchSpecial
 }
 

@@ -31,7 +31,9 @@ type Options struct {
 	Now func() time.Time
 	// Caller names who sent the request, so that one client's Idempotency-Keys are no other's; nil for one and all.
 	Caller func(context.Context) string
-	Limits Limits
+	// MayExplain says whether the caller may see how a search runs (_explain=true); nil lets nobody.
+	MayExplain func(context.Context) bool
+	Limits     Limits
 }
 
 // Limits bound what one request may ask for. A zero field means its default. docs/limits.md publishes them.

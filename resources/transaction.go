@@ -112,6 +112,12 @@ const (
 	flushBytes      = 4 << 20
 )
 
+// New resources go out by COPY from minBulk on, bulkSize at a time; fewer go out with the other writes.
+const (
+	minBulk  = 64
+	bulkSize = 500
+)
+
 // run performs the transaction once.
 func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error) {
 	if err := t.identify(ctx, tx); err != nil {
@@ -132,13 +138,18 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 		}
 	}
 	slices.SortFunc(writes, func(a, b *txEntry) int { return compareKeys(a.key, b.key) })
+	if err := t.insertAll(ctx, tx, writes); err != nil {
+		return nil, err
+	}
 	size := 0
 	for _, e := range writes {
+		if e.resp != nil {
+			continue
+		}
 		var err error
 		if e.resp, err = t.apply(ctx, tx, e); err != nil {
 			return nil, atEntry(err, e.i)
 		}
-		e.resp.Issues = atEntryIssues(e.resp.Issues, e.i)
 		if v := e.resp.Version; v != nil {
 			size += len(v.Content)
 		}
@@ -157,9 +168,40 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	}
 	answer := &Bundle{Type: "transaction-response", Entries: make([]Entry, len(t.entries))}
 	for i, e := range t.entries {
+		e.resp.Issues = atEntryIssues(e.resp.Issues, i)
 		answer.Entries[i] = Entry{Interaction: e.req.Interaction, Response: e.resp}
 	}
 	return &Response{Bundle: answer}, nil
+}
+
+// insertAll writes the new resources of a large transaction. Their ids are new too, so nobody waits for them.
+func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*txEntry) error {
+	var fresh []*txEntry
+	for _, e := range writes {
+		if e.req.Interaction == Create && !e.exists() {
+			fresh = append(fresh, e)
+		}
+	}
+	if len(fresh) < minBulk {
+		return nil
+	}
+	for part := range slices.Chunk(fresh, bulkSize) {
+		list := make([]*storage.Prepared, len(part))
+		for i, e := range part {
+			list[i] = e.prepared
+		}
+		versions, err := tx.InsertAll(ctx, list, storage.MethodCreate)
+		if err != nil {
+			return err
+		}
+		for i, e := range part {
+			if err := t.checkSize(versions[i]); err != nil {
+				return atEntry(err, e.i)
+			}
+			e.resp = &Response{Version: versions[i], Created: true, Issues: e.issues}
+		}
+	}
+	return nil
 }
 
 // apply queues the writes of one entry.

@@ -16,6 +16,8 @@ type compiler struct {
 	args []any
 	// aliases numbers the search_index rows of nested conditions: x, x1, x2 …
 	aliases int
+	// lookup finds a stored ValueSet or CodeSystem by its URL, or its reference; nil where there is none.
+	lookup func(typ, url string) (*fhir.Node, error)
 }
 
 // arg adds a parameter and returns its placeholder with the type PostgreSQL must read it as.
@@ -69,7 +71,7 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		return "(" + strings.Join(parts[1:], " OR ") + ")", nil
 	case search.Not:
 		s, err := c.expr(e.Expr, x)
-		return "NOT (" + s + ")", err
+		return "(" + s + ") IS NOT TRUE", err // columns may be NULL, and then no condition on them is met
 	case *search.Match:
 		return c.match(e, x)
 	case *search.Missing:
@@ -115,7 +117,8 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	inner := fmt.Sprintf("FROM search_index %s WHERE %s.type = %s AND %s", y, y, c.arg(c.ix.registry.TypeNumber(e.Target), "smallint"), where)
+	cond := fmt.Sprintf("%s.type = %s AND %s", y, c.arg(c.ix.registry.TypeNumber(e.Target), "smallint"), where)
+	inner := fmt.Sprintf("FROM search_index %s WHERE %s", y, cond)
 	if p.patient && e.Target == "Patient" {
 		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
 	}
@@ -123,7 +126,12 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
 	}
-	return fmt.Sprintf("%s%s.refs && ARRAY(SELECT %s.rk # %s %s)", same, x, y, c.arg(p.salt, "bigint"), inner), nil
+	salt := c.arg(p.salt, "bigint")
+	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
+		byURL := fmt.Sprintf("SELECT u.f # %s FROM search_index %s, unnest(%s.refs) AS u(f) WHERE %s", salt, y, y, cond)
+		return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s UNION ALL %s)", x, y, salt, inner, byURL), nil
+	}
+	return fmt.Sprintf("%s%s.refs && ARRAY(SELECT %s.rk # %s %s)", same, x, y, salt, inner), nil
 }
 
 // impliesPatient says whether a reference parameter, where it refers to a Patient, is the one that fills the patient
@@ -156,8 +164,11 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		return fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM search_index %s WHERE %s)", x, y, y, cond), nil
 	}
-	return fmt.Sprintf("%s.rk IN (SELECT u.f # %s FROM search_index %s, unnest(%s.refs) AS u(f) WHERE %s)",
-		x, c.arg(p.salt, "bigint"), y, y, cond), nil
+	from := fmt.Sprintf("SELECT u.f # %s FROM search_index %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), y, y, cond)
+	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
+		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
+	}
+	return fmt.Sprintf("%s.rk IN (%s)", x, from), nil
 }
 
 func (c *compiler) member(e *search.Member, x string) (string, error) {

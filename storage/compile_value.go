@@ -27,7 +27,7 @@ func (c *compiler) token(m *search.Match, p *paramPlan, x string) (string, error
 		case "", "not":
 			terms = c.ix.askedTerms(terms, p.def.Key, v)
 		case "of-type":
-			terms = append(terms, c.ix.hash.Term(p.def.Key, termOfType, v.System+"|"+v.Code, FoldCode(v.OfType)))
+			terms = append(terms, c.ix.ofTypeTerm(p.def.Key, v.System, v.Code, v.OfType))
 		case "text":
 			return c.display(m, p, x)
 		case "in", "not-in", "above", "below":
@@ -57,7 +57,7 @@ func (ix *Indexer) askedTerms(dst []int64, key uint32, v search.Value) []int64 {
 	case v.HasSystem:
 		return append(dst, ix.hash.Term(key, termSystemCode, v.System, ix.caseOf(v.System, v.Code)))
 	}
-	return append(dst, ix.hash.Term(key, termCode, "", FoldCode(v.Code)), ix.hash.Term(key, termCode, "", "="+v.Code))
+	return append(dst, ix.hash.Term(key, termCode, "", FoldCode(v.Code)), ix.hash.Term(key, termCode, "", caseMark+v.Code))
 }
 
 func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, error) {
@@ -242,14 +242,17 @@ func (c *compiler) quantityCondition(v search.Value) string {
 			numberCondition("s.canonical_low", "s.canonical_high", v, factor))
 	}
 	cond := numberCondition("s.low", "s.high", v, c.decimal)
-	if v.Code == "" {
+	if v.Code == "" && v.System == "" {
 		return cond
 	}
 	return fmt.Sprintf("(s.units @> %s AND %s)", c.arg(c.unitTerm(v), "bigint[]"), cond)
 }
 
 func (c *compiler) unitTerm(v search.Value) []int64 {
-	if v.System != "" {
+	switch {
+	case v.Code == "":
+		return []int64{c.ix.hash.Term(unitKey, termSystem, v.System, "")}
+	case v.System != "":
 		return []int64{c.ix.hash.Term(unitKey, termSystemCode, v.System, v.Code)}
 	}
 	return []int64{c.ix.hash.Term(unitKey, termCode, "", v.Code)}
@@ -298,7 +301,7 @@ func (c *compiler) compositeCondition(p *paramPlan, param search.Param, v search
 				continue
 			}
 			parts = append(parts, numberCondition("s.low", "s.high", part, c.decimal))
-			if part.Code != "" {
+			if part.Code != "" || part.System != "" {
 				parts = append(parts, c.contains("s.tokens", c.unitTerm(part)))
 			}
 		}

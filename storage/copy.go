@@ -17,13 +17,20 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 	if err := s.DeclareShapes(ctx, list...); err != nil {
 		return err
 	}
-	rows := s.copyRows(list)
+	rows, _ := (&Tx{store: s, Now: s.options.Now().UTC().Truncate(time.Millisecond)}).copyRows(list, MethodCreate)
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return translate(err)
 	}
 	defer conn.Release()
+	generation := s.indexer.Load().generation
+	for _, p := range list {
+		generation = min(generation, p.by.generation)
+	}
 	return translate(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlCheckGeneration, generation); err != nil {
+			return err
+		}
 		for _, t := range rows {
 			if len(t.rows) == 0 {
 				continue
@@ -45,10 +52,11 @@ type tableRows struct {
 
 func (t *tableRows) add(values ...any) { t.rows = append(t.rows, values) }
 
-func (s *Store) copyRows(list []*Prepared) []*tableRows {
+// copyRows are the rows of first versions, and those versions.
+func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Version) {
 	resource := &tableRows{table: "resource", columns: []string{"rk", "type", "id", "version", "last_updated", "method", "content", "literal"}}
 	change := &tableRows{table: "resource_change", columns: []string{"last_updated", "type", "rk", "version"}}
-	index := &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs"}}
+	index := &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation"}}
 	text := &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}}
 	date := &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}}
 	number := &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}}
@@ -56,13 +64,14 @@ func (s *Store) copyRows(list []*Prepared) []*tableRows {
 		"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}}
 	words := &tableRows{table: "search_text", columns: []string{"rk", "words"}}
 	place := &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}}
-	tx := &Tx{store: s, Now: s.options.Now().UTC().Truncate(time.Millisecond)}
-	for _, p := range list {
-		v := tx.stamp(p, nil, MethodCreate)
+	versions := make([]*Version, len(list))
+	for i, p := range list {
+		v := tx.stamp(p, nil, method)
+		versions[i] = v
 		low, high := mainDateColumns(p.row)
-		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, MethodCreate[0], v.Content, literalOf(p.Node, v.Content))
+		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content))
 		change.add(v.LastUpdated, p.row.typ, p.rk, int32(1))
-		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs)
+		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
 		for i, param := range p.row.stringParams {
 			text.add(param, p.row.stringValues[i], p.rk)
 		}
@@ -83,7 +92,7 @@ func (s *Store) copyRows(list []*Prepared) []*tableRows {
 			composite.add(compositeRow(c, p.rk)...)
 		}
 	}
-	return []*tableRows{resource, change, index, text, date, number, composite, words, place}
+	return []*tableRows{resource, change, index, text, date, number, composite, words, place}, versions
 }
 
 func compositeRow(c compositeEntry, rk int64) []any {
@@ -195,3 +204,6 @@ func (s *Store) MarkImport(ctx context.Context, hash []byte, more ImportFile) er
 	_, err := s.pool.Exec(ctx, sqlImportMark, hash, done, split, more.Finished)
 	return translate(err)
 }
+
+// Hasher is how the keys of this database are made: for kiln bench, which writes its statements by hand.
+func (s *Store) Hasher() Hasher { return s.hash }

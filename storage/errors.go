@@ -46,6 +46,10 @@ func translate(err error) error {
 	case "54000": // an index entry that is too large
 		return fhir.NewError(fhir.Invalid, fhir.CodeTooLong, "A value is too long to be indexed.").Because(err)
 	}
+	if pg.Code == "23505" && pg.ConstraintName == "search_parameter_code" {
+		return fhir.NewError(fhir.Unprocessable, fhir.CodeDuplicate,
+			"Another SearchParameter defines this code for the same base.").At("SearchParameter.code").Because(err)
+	}
 	switch pg.Code[:2] {
 	case "08", "53", "57", "58": // connection, resources, shutdown, disk
 		return unavailable(err)
@@ -63,6 +67,12 @@ func unavailable(cause error) *fhir.Error {
 	return transient("The database is not reachable at the moment; try again.", cause)
 }
 
+// outdated says whether a transaction failed because this server has not heard of new search parameters yet.
+func outdated(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "KN001"
+}
+
 // retryable says whether a transaction that failed with err may succeed if it is run again from its start.
 func retryable(err error) bool {
 	var pg *pgconn.PgError
@@ -73,7 +83,8 @@ func retryable(err error) bool {
 	case "40001", "40P01":
 		return true
 	case "23505": // somebody made the same resource between our look and our insert
-		return pg.ConstraintName == "resource_pkey"
+		// Which of the two tables notices is up to PostgreSQL: one statement fills both.
+		return pg.ConstraintName == "resource_pkey" || pg.ConstraintName == "search_index_pkey"
 	}
 	return false
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"kiln/conformance"
+	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
@@ -15,6 +16,14 @@ SELECT ` + versionColumns + ` FROM resource r
 WHERE r.rk = ANY(ARRAY(
   SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[]) AS s(salt) WHERE x.rk = ANY($1::bigint[])))
 AND r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
+ORDER BY r.rk LIMIT $4`
+
+// sqlIncludedByURL finds what canonical references lead to: see Indexer.canonicalTerm.
+const sqlIncludedByURL = `
+WITH m AS MATERIALIZED (SELECT t.rk FROM search_index t WHERE t.refs && ARRAY(
+  SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[]) AS s(salt) WHERE x.rk = ANY($1::bigint[])))
+SELECT ` + versionColumns + ` FROM m JOIN resource r USING (rk)
+WHERE r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
 const sqlRevIncluded = `
@@ -44,7 +53,8 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 			if round > 0 && !in.Iterate {
 				continue
 			}
-			found, err := s.include(ctx, run, sources, in, limit+1)
+			// Some of what is found may be on the page already; it must not push out what is not.
+			found, err := s.include(ctx, run, sources, in, limit+1+len(seen))
 			if err != nil {
 				return nil, false, translate(err)
 			}
@@ -77,7 +87,7 @@ func (s *Store) include(ctx context.Context, run runner, sources []*Version, in 
 	if len(rks) == 0 {
 		return nil, nil
 	}
-	var salts []int64
+	var salts, byURL []int64
 	if in.Reverse {
 		numbers, salts := ix.referrers(in, types)
 		terms := make([]int64, 0, len(rks)*len(salts))
@@ -86,16 +96,53 @@ func (s *Store) include(ctx context.Context, run runner, sources []*Version, in 
 				terms = append(terms, rk^salt)
 			}
 		}
+		terms = s.canonicalReferrers(sources, in, salts, terms)
 		return collect(ctx, run, sqlRevIncluded, pgx.QueryExecModeExec, numbers, terms, limit)
 	}
 	for typ := range types {
 		salts = append(salts, ix.referenceSalts(typ, in.Param, "")...)
+		byURL = append(byURL, ix.canonicalSalts(typ, in.Param)...)
 	}
 	var targets []string
 	if in.Target != "" {
 		targets = []string{in.Target}
 	}
-	return collect(ctx, run, sqlIncluded, pgx.QueryExecModeExec, rks, unique(salts), targets, limit)
+	found, err := collect(ctx, run, sqlIncluded, pgx.QueryExecModeExec, rks, unique(salts), targets, limit)
+	if err != nil || len(byURL) == 0 {
+		return found, err
+	}
+	more, err := collect(ctx, run, sqlIncludedByURL, pgx.QueryExecModeExec, rks, unique(byURL), targets, limit)
+	return append(found, more...), err
+}
+
+// canonicalSalts are those of a type's parameters that look at canonical URLs.
+func (ix *Indexer) canonicalSalts(typ, code string) (salts []int64) {
+	for _, def := range ix.registry.SearchParameters(typ) {
+		if def.Type == conformance.SearchReference && (code == "*" || def.Code == code) && canonicalParam(ix.registry.Schema(), def) {
+			salts = append(salts, ix.hash.Salt(def.Key))
+		}
+	}
+	return salts
+}
+
+// canonicalReferrers adds the terms by which others refer to resources by their canonical URLs.
+func (s *Store) canonicalReferrers(targets []*Version, in search.Include, salts, terms []int64) []int64 {
+	ix := s.indexer.Load()
+	for _, v := range targets {
+		if in.Target != "" && in.Target != v.Type || ix.registry.SearchParameter(v.Type, "url") == nil {
+			continue
+		}
+		var own indexRow
+		if n, err := fhir.ParseJSON(v.Content); err == nil {
+			ix.ownCanonicals(&own, n)
+		}
+		for _, term := range own.refs {
+			for _, salt := range salts {
+				terms = append(terms, term^salt)
+			}
+		}
+	}
+	return terms
 }
 
 // referenceSalts are those of a type's reference parameters: of the one called code, or of all for "*". With a target

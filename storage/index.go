@@ -17,14 +17,19 @@ type Indexer struct {
 	hash     Hasher
 	registry *conformance.Registry
 	// base is the FHIR base URL: absolute references below it are references to our own resources.
-	base  string
-	zone  *time.Location
-	types sync.Map // resource type → *typePlan, compiled when first needed
+	base string
+	zone *time.Location
+	// official are the definitions without those of clients; nil where there are none of clients. Rows that it makes
+	// are of this generation. building are the keys of the parameters that older rows lack.
+	official   *conformance.Registry
+	generation int32
+	building   map[uint32]bool
+	types      sync.Map // resource type → *typePlan, compiled when first needed
 }
 
 // NewIndexer makes an Indexer for a set of definitions.
 func NewIndexer(hash Hasher, registry *conformance.Registry, base string, zone *time.Location) *Indexer {
-	return &Indexer{hash: hash, registry: registry, base: strings.TrimSuffix(base, "/"), zone: zone}
+	return &Indexer{hash: hash, registry: registry, base: strings.TrimSuffix(base, "/"), zone: zone, generation: 1}
 }
 
 // typePlan is what to extract from one resource type.
@@ -44,6 +49,9 @@ type paramPlan struct {
 	// mainDate and patient mark the parameters that have a column of their own in search_index.
 	mainDate, patient bool
 	components        []*path.Expression
+	// custom marks the definition of a client: where it cannot be evaluated, the resource has no value for it. The
+	// mistakes of one client keep no other from writing.
+	custom bool
 }
 
 // indexRow is all that search_index and its side tables hold of one resource.
@@ -84,9 +92,11 @@ type compositeEntry struct {
 	numbers []numberEntry // at most two
 }
 
-// Open ends of a period, as PostgreSQL writes them; pgx turns them into infinity through timestamptz.
+// Open ends of a period. timestamp turns the outer two into PostgreSQL's infinities; a period without start begins just
+// after -infinity, which stands for no date at all, so that it sorts before what has none.
 var (
 	beginningOfTime = time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC)
+	openStart       = time.Date(-4711, 1, 1, 0, 0, 0, 0, time.UTC)
 	endOfTime       = time.Date(294275, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
@@ -95,12 +105,17 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 		return p.(*typePlan), nil
 	}
 	plan := &typePlan{number: ix.registry.TypeNumber(typ)}
-	mainDate := mainDateOf(ix.registry, typ)
+	official := ix.registry
+	if ix.official != nil {
+		official = ix.official
+	}
+	mainDate := mainDateOf(official, typ)
 	for _, def := range ix.registry.SearchParameters(typ) {
 		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
+		p.custom = official.SearchParameter(typ, def.Code) == nil
 		p.rare = rareTerms(ix.registry.Schema(), def)
 		p.codes = implicitCodes(ix.registry, def)
-		p.patient = isPatientColumn(ix.registry.Schema(), def)
+		p.patient = !p.custom && isPatientColumn(ix.registry.Schema(), def)
 		if def.Expression != "" {
 			expr, err := path.Compile(def.Expression, ix.registry.Schema())
 			if err != nil {
@@ -139,9 +154,11 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 		if p.expr == nil || skipInIndex(p.def.Code) {
 			continue
 		}
-		before := len(row.tokens) + len(row.refs) + len(row.stringParams) + len(row.dates) + len(row.numbers) + len(row.composites)
-		hadDate := !row.dateLow.IsZero()
+		tuples, present := len(row.composites), false
 		values, err := p.expr.Eval(env, root)
+		if err != nil && p.custom {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -150,13 +167,14 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 				err = ix.composite(row, p, env, values[i])
 			} else {
 				ix.value(row, p, values[i])
+				present = present || values[i].IsSystem() || values[i].Value != nil
 			}
 			if err != nil {
 				return nil, err
 			}
 		}
-		after := len(row.tokens) + len(row.refs) + len(row.stringParams) + len(row.dates) + len(row.numbers) + len(row.composites)
-		if after > before || !row.dateLow.IsZero() && !hadDate {
+		// An element that no search can find, such as a reference to a contained resource, is not missing.
+		if present || len(row.composites) > tuples {
 			row.shape = append(row.shape, int32(p.def.Key))
 		}
 	}

@@ -104,7 +104,9 @@ func (c *compiler) display(m *search.Match, p *paramPlan, x string) (string, err
 // canonicalTerm is what a resource with a canonical URL carries, and, salted, whatever refers to it by that URL: the
 // same arithmetic as that of row keys, so chains and includes work across canonical references. A reference without a
 // version leads to every version; one with a version to that one.
-func (ix *Indexer) canonicalTerm(canonical string) int64 { return ix.hash.Term(0, termCanonical, canonical, "") }
+func (ix *Indexer) canonicalTerm(canonical string) int64 {
+	return ix.hash.Term(0, termCanonical, canonical, "")
+}
 
 // ownCanonicals are the terms of a resource that has a canonical URL.
 func (ix *Indexer) ownCanonicals(row *indexRow, n *fhir.Node) {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"math"
+	"math/big"
 
 	"kiln/conformance"
 	"kiln/fhir"
@@ -24,6 +25,7 @@ const (
 func (ix *Indexer) number(key uint32, e path.Element) (numberEntry, bool) {
 	n := e.Value
 	entry := numberEntry{param: int32(key)}
+	lowOpen, highOpen := false, false
 	quantity := n
 	switch {
 	case n.Kind == fhir.Number:
@@ -42,9 +44,13 @@ func (ix *Indexer) number(key uint32, e path.Element) (numberEntry, bool) {
 		v := numberText(n, "")
 		entry.low, entry.high = v, v
 		switch n.GetText("comparator") {
-		case "<", "<=":
+		case "<":
+			entry.low, entry.high, highOpen = negativeInfinity, beside(v, -1), true
+		case "<=":
 			entry.low = negativeInfinity
-		case ">", ">=":
+		case ">":
+			entry.low, entry.high, lowOpen = beside(v, 1), positiveInfinity, true
+		case ">=":
 			entry.high = positiveInfinity
 		}
 	}
@@ -59,8 +65,29 @@ func (ix *Indexer) number(key uint32, e path.Element) (numberEntry, bool) {
 	}
 	system, code, unit := quantity.GetText("system"), quantity.GetText("code"), quantity.GetText("unit")
 	entry.units = ix.unitTerms(system, code, unit)
-	entry.canonical = ix.canonical(system, code, entry.low, entry.high)
+	if entry.canonical = ix.canonical(system, code, entry.low, entry.high); entry.canonical != nil {
+		if lowOpen {
+			entry.canonical.low = math.Nextafter(entry.canonical.low, math.Inf(1))
+		}
+		if highOpen {
+			entry.canonical.high = math.Nextafter(entry.canonical.high, math.Inf(-1))
+		}
+	}
 	return entry, true
+}
+
+// beside is the number just above (1) or below (-1) v, for a bound that is not itself part of what it bounds: > 5 is
+// more than 5.
+func beside(v string, direction int64) string {
+	d, ok := fhir.ParseDecimal(v)
+	if !ok {
+		return v
+	}
+	const digits = 20
+	shift := new(big.Int).Exp(big.NewInt(10), big.NewInt(digits), nil)
+	d.Unscaled = shift.Add(shift.Mul(shift, d.Unscaled), big.NewInt(direction))
+	d.Exponent -= digits
+	return d.String()
 }
 
 func numberText(quantity *fhir.Node, absent string) string {
@@ -70,10 +97,13 @@ func numberText(quantity *fhir.Node, absent string) string {
 	return absent
 }
 
-// unitTerms are the ways to name a unit in a quantity search: system|code, and |code, which also matches the unit's
-// text (FHIR R4 search.html#quantity). The same hashes serve all parameters.
+// unitTerms are the ways to name a unit in a quantity search: system|code, system|, and |code, which also matches the
+// unit's text (FHIR R4 search.html#quantity). The same hashes serve all parameters.
 func (ix *Indexer) unitTerms(system, code, unit string) []int64 {
 	var terms []int64
+	if system != "" {
+		terms = append(terms, ix.hash.Term(unitKey, termSystem, system, ""))
+	}
 	if code != "" {
 		if system != "" {
 			terms = append(terms, ix.hash.Term(unitKey, termSystemCode, system, code))

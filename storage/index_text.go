@@ -108,4 +108,3 @@ func narrativeText(div string) string {
 	}
 	return html.UnescapeString(b.String())
 }
-

@@ -3,6 +3,9 @@ package storage
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
 
 	"kiln/conformance"
 	"kiln/fhir"
@@ -73,7 +76,7 @@ func (ix *Indexer) tokenTerms(dst []int64, key uint32, codes *conformance.CodeSe
 		dst = ix.codeTerms(dst, key, system, value)
 		for c := range n.At("type").Get("coding").Items() {
 			if value != "" {
-				dst = append(dst, ix.hash.Term(key, termOfType, c.GetText("system")+"|"+c.GetText("code"), FoldCode(value)))
+				dst = append(dst, ix.ofTypeTerm(key, c.GetText("system"), c.GetText("code"), value))
 			}
 		}
 	case "ContactPoint":
@@ -91,6 +94,10 @@ func (ix *Indexer) tokenTerms(dst []int64, key uint32, codes *conformance.CodeSe
 		}
 	}
 	return dst
+}
+
+func (ix *Indexer) ofTypeTerm(key uint32, system, code, value string) int64 {
+	return ix.hash.Term(key, termOfType, system+"\x00"+code, FoldCode(value))
 }
 
 // codeTerms appends the forms in which one code can be asked for: code, system|code, |code and system|.
@@ -112,16 +119,26 @@ func (ix *Indexer) codeTerms(dst []int64, key uint32, system, code string) []int
 	return append(dst, ix.hash.Term(key, termSystemCode, system, folded))
 }
 
-// caseOf folds a code unless its code system says that case matters. A leading "=" keeps the two kinds apart.
+// caseMark begins a code that keeps its case; no string of a resource or a query has U+0000.
+const caseMark = "\x00"
+
+// caseOf folds a code unless its code system says that case matters.
 func (ix *Indexer) caseOf(system, code string) string {
 	if sensitive, known := ix.registry.CaseSensitive(system); known && sensitive {
-		return "=" + code
+		return caseMark + code
 	}
 	return FoldCode(code)
 }
 
 // FoldCode is the case-insensitive form of a code.
-func FoldCode(code string) string { return strings.ToLower(code) }
+func FoldCode(code string) string {
+	for i := 0; i < len(code); i++ {
+		if code[i] >= utf8.RuneSelf {
+			return cases.Fold().String(code)
+		}
+	}
+	return strings.ToLower(code)
+}
 
 func (ix *Indexer) uri(row *indexRow, p *paramPlan, s string) {
 	key := p.def.Key
@@ -234,12 +251,15 @@ func dateRange(e path.Element, zone *time.Location) (low, high time.Time, ok boo
 			return low, high, false
 		}
 		d, good := fhir.ParseDateTime(n.Text, zone)
+		if e.Type.Name == "instant" { // a point in time, of the width that PostgreSQL can tell
+			return d.Time, d.Time.Add(time.Microsecond), good
+		}
 		return d.Time, d.End(), good
 	}
 }
 
 func periodRange(n *fhir.Node, zone *time.Location) (low, high time.Time, ok bool) {
-	low, high = beginningOfTime, endOfTime
+	low, high = openStart, endOfTime
 	if d, good := fhir.ParseDateTime(n.GetText("start"), zone); good {
 		low, ok = d.Time, true
 	}

@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 
 	"kiln/conformance"
@@ -123,36 +125,82 @@ func implicitCodes(registry *conformance.Registry, def *conformance.SearchParame
 	return set
 }
 
-// jsonPath is where the texts of a token or reference parameter stand in the document, for sorting by it.
-func jsonPath(schema *fhir.Schema, def *conformance.SearchParameter) string {
-	var paths []string
-	step := "$"
-	steps(schema, def, func(e *fhir.Element, types []string, last bool) {
-		if !last {
-			step += "." + e.Name
-			return
-		}
-		for _, t := range types {
-			name := step + "." + e.Name
-			if e.Choice {
-				name += strings.ToUpper(t[:1]) + t[1:]
-			}
-			switch t {
-			case "CodeableConcept":
-				name += ".coding.code"
-			case "Coding":
-				name += ".code"
-			case "Identifier", "ContactPoint":
-				name += ".value"
-			case "Reference":
-				name += ".reference"
-			}
-			paths = append(paths, name)
-		}
-		step = "$"
-	})
-	if len(paths) == 0 {
-		return "$.id" // an expression that is no path: an order all the same, and a stable one
+// jsonPaths are where the texts of a token or reference parameter stand in the document, for sorting by it: a path of
+// SQL/JSON for each branch of the expression and each type that counts.
+func jsonPaths(schema *fhir.Schema, def *conformance.SearchParameter) (paths []string) {
+	if def.Expression == deceased {
+		return []string{"exists($.deceasedDateTime) || $.deceasedBoolean == true"}
 	}
-	return paths[0]
+	for branch := range strings.SplitSeq(def.Expression, "|") {
+		paths = append(paths, branchPaths(schema, strings.TrimSpace(branch))...)
+	}
+	return paths
 }
+
+// deceased is the only official token expression that computes its value.
+const deceased = "Patient.deceased.exists() and Patient.deceased != false"
+
+var (
+	whereEqual    = regexp.MustCompile(`^\.where\((\w+) ?= ?'([\w-]+)'\)`)
+	whereResolves = regexp.MustCompile(`^\.where\(resolve\(\) is (\w+)\)`)
+	onlyType      = regexp.MustCompile(`^\.ofType\((\w+)\)`)
+	oneStep       = regexp.MustCompile(`^\.(\w+)(\[\d+\])?`)
+)
+
+func branchPaths(schema *fhir.Schema, branch string) (paths []string) {
+	name, _, _ := strings.Cut(branch, ".")
+	rest, path, only, filter := branch[len(name):], "$", "", ""
+	t := schema.Type(name)
+	var last *fhir.Element
+	for rest != "" {
+		m := whereEqual.FindStringSubmatch(rest)
+		if m != nil {
+			filter = fmt.Sprintf(` ? (@.%s == "%s")`, m[1], m[2])
+		} else if m = whereResolves.FindStringSubmatch(rest); m != nil {
+			filter = fmt.Sprintf(` ? (@.reference like_regex "(^|/)%s/")`, m[1])
+		} else if m = onlyType.FindStringSubmatch(rest); m != nil {
+			only = m[1]
+		} else if m = oneStep.FindStringSubmatch(rest); m != nil && t != nil {
+			if last != nil {
+				path, filter = path+choice(last, only)+filter, ""
+			}
+			if last = elementOf(t, m[1]); last == nil {
+				return nil
+			}
+			path, only, t = path+"."+m[1], "", nil
+			if m[2] != "" {
+				path += m[2]
+			}
+			if len(last.Types) == 1 {
+				t = last.Types[0].Type
+			}
+		} else {
+			return nil
+		}
+		if only != "" {
+			t = schema.Type(only)
+		}
+		rest = rest[len(m[0]):]
+	}
+	if last == nil {
+		return nil
+	}
+	for _, ref := range last.Types {
+		if only == "" || only == ref.Code {
+			paths = append(paths, path+choice(last, ref.Code)+filter+codeIn[ref.Code])
+		}
+	}
+	return paths
+}
+
+// choice is what the name of a choice element has at its end.
+func choice(e *fhir.Element, typ string) string {
+	if !e.Choice || typ == "" {
+		return ""
+	}
+	return strings.ToUpper(typ[:1]) + typ[1:]
+}
+
+// codeIn is where a datatype has the text that it sorts by.
+var codeIn = map[string]string{"CodeableConcept": ".coding.code", "Coding": ".code", "Identifier": ".value", "ContactPoint": ".value",
+	"Reference": ".reference"}

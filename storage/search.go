@@ -43,7 +43,7 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	if err != nil {
 		return nil, translate(err)
 	}
-	plan, err := s.plan(q)
+	plan, err := s.plan(ctx, run, q)
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +53,16 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	}
 	var rows []found
 	how := plan.strategy(q)
+	if how == walk && !plan.walkable(mark) {
+		how = set
+	}
 	switch how {
 	case direct:
 		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, 0), limit+1)
 	case probe:
 		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, probeRows), limit+1)
+	case walk:
+		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1), limit+1)
 	}
 	if err == nil && how != direct && len(rows) <= limit {
 		rows, err = plan.run(ctx, run, plan.set(mark, limit+1), limit+1)
@@ -99,7 +104,7 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 	if err != nil {
 		return 0, translate(err)
 	}
-	plan, err := s.plan(q)
+	plan, err := s.plan(ctx, run, q)
 	if err != nil {
 		return 0, err
 	}
@@ -128,7 +133,7 @@ func (s *Store) Keys(ctx context.Context, tx *Tx, q *search.Query, limit int) ([
 	if err != nil {
 		return nil, translate(err)
 	}
-	plan, err := s.plan(q)
+	plan, err := s.plan(ctx, run, q)
 	if err != nil {
 		return nil, err
 	}
@@ -145,25 +150,35 @@ SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, plan.where, lim
 	return keys, translate(err)
 }
 
-// Explain returns the plan that PostgreSQL would use for the set of matches, without running it.
+// Explain returns the statements that the first page of a search takes, with the plans that PostgreSQL would use for
+// them, without running any: first the bounded look in the order asked for, where there is one, then the set.
 func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string, error) {
-	plan, err := s.plan(q)
+	plan, err := s.plan(ctx, s.pool, q)
 	if err != nil {
 		return "", err
 	}
-	statement := plan.set(nil, limit)
+	statements := []statement{plan.set(nil, limit)}
 	switch plan.strategy(q) {
 	case direct:
-		statement = plan.ordered(nil, limit, 0)
+		statements = []statement{plan.ordered(nil, limit, 0)}
 	case probe:
-		statement = plan.ordered(nil, limit, probeRows)
+		statements = []statement{plan.ordered(nil, limit, probeRows), statements[0]}
+	case walk:
+		statements = []statement{plan.walk(nil, limit), statements[0]}
 	}
-	rows, err := s.pool.Query(ctx, "EXPLAIN (COSTS) "+statement.sql, append([]any{pgx.QueryExecModeExec}, statement.args...)...)
-	if err != nil {
-		return "", translate(err)
+	var text []string
+	for _, one := range statements {
+		rows, err := s.pool.Query(ctx, "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)...)
+		if err != nil {
+			return "", translate(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return "", translate(err)
+		}
+		text = append(text, strings.TrimSpace(one.sql)+"\n\n"+strings.Join(lines, "\n"))
 	}
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return strings.TrimSpace(statement.sql) + "\n\n" + strings.Join(lines, "\n"), translate(err)
+	return strings.Join(text, "\n\nWhere that does not fill the page:\n\n"), nil
 }
 
 func (s *Store) runner(ctx context.Context, tx *Tx) (runner, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
@@ -19,7 +20,9 @@ const probeRows = 1000
 type searchPlan struct {
 	where string
 	c     *compiler
-	order sortOrder
+	// conditions is how many arguments of c belong to where; those behind it belong to the order.
+	conditions int
+	order      sortOrder
 }
 
 // sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
@@ -29,6 +32,10 @@ type sortOrder struct {
 	rowDescending bool
 	// indexed says that an index has this order.
 	indexed bool
+	// side is the table of values that has the order, where search_index has not.
+	side *sideOrder
+	// dated is set where the order is that of the main date going up: what has none must be passed over.
+	dated bool
 }
 
 type sortKey struct {
@@ -54,11 +61,14 @@ type statement struct {
 	args []any
 }
 
-func (p *searchPlan) params() []any { return append([]any{pgx.QueryExecModeExec}, p.c.args...) }
+func (p *searchPlan) params() []any {
+	return append([]any{pgx.QueryExecModeExec}, p.c.args[:p.conditions]...)
+}
 
-func (s *Store) plan(q *search.Query) (*searchPlan, error) {
+func (s *Store) plan(ctx context.Context, run runner, q *search.Query) (*searchPlan, error) {
 	ix := s.indexer.Load()
 	p := &searchPlan{c: &compiler{ix: ix}}
+	p.c.lookup = func(typ, url string) (*fhir.Node, error) { return s.terminology(ctx, run, ix, typ, url) }
 	where, err := p.c.all(q.Where, "x")
 	if err != nil {
 		return nil, err
@@ -75,6 +85,7 @@ func (s *Store) plan(q *search.Query) (*searchPlan, error) {
 			p.where = "x.type = ANY(" + p.c.arg(numbers, "smallint[]") + ") AND " + where
 		}
 	}
+	p.conditions = len(p.c.args)
 	return p, p.sort(q)
 }
 
@@ -86,9 +97,9 @@ func (p *searchPlan) sort(q *search.Query) error {
 		p.order.keys = []sortKey{{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
 		return nil
 	}
-	typ := ""
-	if len(q.Types) > 0 {
-		typ = q.Types[0]
+	types := q.Types
+	if types == nil {
+		types = p.c.ix.registry.Schema().Resources
 	}
 	for i, k := range q.Sort {
 		key := sortKey{descending: k.Descending, typ: "text"}
@@ -101,14 +112,26 @@ func (p *searchPlan) sort(q *search.Query) error {
 		case "_id":
 			key.sql, key.notNull = "(SELECT r.id FROM resource r WHERE r.rk = x.rk)", true
 		default:
-			plan, err := p.c.param(typ, k.Param.Code)
-			if err != nil {
-				return err
+			var plan *paramPlan
+			var params []int32
+			for _, typ := range types { // of several types only the common parameters, which differ in nothing but the key
+				var err error
+				if plan, err = p.c.param(typ, k.Param.Code); err != nil {
+					return err
+				}
+				params = append(params, int32(plan.def.Key))
 			}
-			p.paramKey(&key, plan)
-			if plan.mainDate && k.Descending {
+			p.paramKey(&key, plan, params)
+			single := one && len(q.Sort) == 1
+			switch {
+			case plan.mainDate && k.Descending:
 				key.sql, key.notNull = "x.date_low", true
-				p.order.indexed = one && len(q.Sort) == 1
+				p.order.indexed = single
+			case plan.mainDate:
+				p.order.rowDescending, p.order.dated = single, single
+			case single:
+				p.order.side = sideOrderOf(plan, k.Descending)
+				p.order.rowDescending = p.order.side != nil && k.Descending
 			}
 		}
 		p.order.keys = append(p.order.keys, key)
@@ -117,14 +140,19 @@ func (p *searchPlan) sort(q *search.Query) error {
 }
 
 // paramKey is the value that a parameter sorts a resource by: its lowest going up, its highest going down.
-func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan) {
+func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 	best := "min"
 	if key.descending {
 		best = "max"
 	}
 	from := func(column, table string) string {
-		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND s.param = %s)", best, column, table,
-			p.c.arg(int32(plan.def.Key), "integer"))
+		var which string
+		if len(params) == 1 {
+			which = "s.param = " + p.c.arg(params[0], "integer")
+		} else {
+			which = "s.param = ANY(" + p.c.arg(params, "integer[]") + ")"
+		}
+		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND %s)", best, column, table, which)
 	}
 	switch search.Kind(plan.def.Type) {
 	case search.Date:
@@ -139,8 +167,8 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan) {
 	case search.String, search.URI:
 		key.sql = from("value", "search_string")
 	default:
-		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}') FROM resource r, jsonb_path_query(r.content, %s) AS v(value) WHERE r.rk = x.rk)`,
-			best, p.c.arg(jsonPath(p.c.ix.registry.Schema(), plan.def), "jsonpath"))
+		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM resource r, unnest(%s) AS path, jsonb_path_query(r.content, path::jsonpath) AS v(value) WHERE r.rk = x.rk)`,
+			best, p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
 	}
 	key.sql += ` COLLATE "C"`
 	if key.typ != "text" {
@@ -154,15 +182,17 @@ const (
 	set strategy = iota
 	probe
 	direct
+	walk
 )
 
 // strategy chooses how to find the matches. Without an index for the order there is only the set. A search within one
 // patient or without conditions reads the index of the order itself. What is certainly rare is collected at once.
 func (p *searchPlan) strategy(q *search.Query) strategy {
-	if !p.order.indexed {
+	walks := p.order.side != nil || p.order.dated
+	if !p.order.indexed && !walks {
 		return set
 	}
-	if len(q.Where) == 0 {
+	if len(q.Where) == 0 && !walks {
 		return direct
 	}
 	for _, e := range q.Where {
@@ -177,6 +207,9 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 				}
 			}
 		}
+	}
+	if walks {
+		return walk
 	}
 	return probe
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,10 @@ type Options struct {
 	// StatementTimeout ends a statement that runs longer; zero is 30 s.
 	StatementTimeout time.Duration
 	Registry         *conformance.Registry
+	// ReindexBatch is how many resources a reindex takes at once, ReindexPause how long it rests in between; zero is 500,
+	// and a quarter of the time that the batch took.
+	ReindexBatch int
+	ReindexPause time.Duration
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -37,6 +42,12 @@ type Store struct {
 	indexer atomic.Pointer[Indexer]
 	options Options
 	shapes  shapeCache
+	// changed is the state of search_parameter_set that indexer was made for; refreshing guards it.
+	refreshing sync.Mutex
+	changed    int64
+	stop       context.CancelFunc
+	wake       chan struct{} // a reindex has been ordered
+	watching   sync.WaitGroup
 }
 
 // Open connects to a migrated database.
@@ -69,22 +80,34 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, options: o}
+	s := &Store{pool: pool, options: o, wake: make(chan struct{}, 1)}
 	if err := s.loadInstance(ctx); err != nil {
 		pool.Close()
 		return nil, err
 	}
 	s.indexer.Store(NewIndexer(s.hash, o.Registry, o.Base, o.Zone))
+	if err := s.RefreshParameters(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.watching.Go(func() { s.watchParameters(watch) })
 	return s, nil
 }
 
-// Close gives the connections back; it waits for those in use.
-func (s *Store) Close() { s.pool.Close() }
+// Close stops what runs in the background and gives the connections back; it waits for those in use.
+func (s *Store) Close() {
+	s.stop()
+	s.watching.Wait()
+	s.pool.Close()
+}
 
 // Ping says whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
-// Registry returns the definitions that the index is built for.
+// Registry returns the definitions that the index is built for: the official ones and those of clients. It is another
+// one after each change.
 func (s *Store) Registry() *conformance.Registry { return s.indexer.Load().registry }
 
 const sqlInstance = `

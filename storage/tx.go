@@ -20,6 +20,8 @@ type Tx struct {
 	Now time.Time
 	// newShapes are remembered by the process once the transaction has committed.
 	newShapes []int64
+	// checked says that the generation of the index rows is being checked; parameters that search parameters changed.
+	checked, parameters bool
 }
 
 const (
@@ -41,11 +43,18 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 			case <-time.After(wait):
 			}
 		}
-		if err = s.try(ctx, work); err == nil || !retryable(err) {
+		err = s.try(ctx, work)
+		if outdated(err) {
+			if refresh := s.RefreshParameters(ctx); refresh != nil {
+				return refresh
+			}
+			continue
+		}
+		if err == nil || !retryable(err) {
 			break
 		}
 	}
-	if retryable(err) {
+	if retryable(err) || outdated(err) {
 		return transient("Others are writing the same resources at the same time; try again.", err)
 	}
 	return translate(err)
@@ -77,6 +86,10 @@ func (s *Store) try(ctx context.Context, work func(*Tx) error) (err error) {
 	}
 	committed = true
 	s.shapes.remember(tx.newShapes)
+	if tx.parameters {
+		// What fails here, the watch makes up for.
+		_ = s.RefreshParameters(context.WithoutCancel(ctx))
+	}
 	return nil
 }
 

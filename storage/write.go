@@ -21,16 +21,19 @@ type Prepared struct {
 	Node *fhir.Node
 	rk   int64
 	row  *indexRow
+	// by is what made row.
+	by *Indexer
 }
 
 // Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
 // caller hands node over.
 func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) {
-	row, err := s.indexer.Load().row(node)
+	by := s.indexer.Load()
+	row, err := by.row(node)
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{Node: node, rk: s.hash.Resource(node.ResourceType(), node.ID()), row: row}, nil
+	return &Prepared{Node: node, rk: s.hash.Resource(node.ResourceType(), node.ID()), row: row, by: by}, nil
 }
 
 // Key names one resource.
@@ -110,15 +113,16 @@ WITH r AS (
   VALUES ($1, $2, $3, 1, $4, $5, $6, $7)),
 c AS (
   INSERT INTO resource_change (last_updated, type, rk, version) VALUES ($4, $8, $1, 1))
-INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs)
-VALUES ($1, $8, $4, $9, $10, $11, $12, $13)`
+INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs, generation)
+VALUES ($1, $8, $4, $9, $10, $11, $12, $13, $14)`
 
 // Insert queues the first version of a resource that does not exist.
 func (tx *Tx) Insert(p *Prepared, method string) *Version {
+	tx.current(p)
 	v := tx.stamp(p, nil, method)
 	low, high := mainDateColumns(p.row)
 	tx.exec(sqlInsert, p.rk, v.Type, v.ID, v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
-		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs)
+		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
 	tx.sideRows(p)
 	return v
 }
@@ -132,8 +136,8 @@ c AS (
 UPDATE resource SET version = $2, last_updated = $3, method = $5, content = $6, literal = $7 WHERE rk = $1`
 
 const sqlReindex = `
-INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs, generation)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (rk) DO UPDATE SET last_updated = EXCLUDED.last_updated, patient = EXCLUDED.patient,
   date_low = EXCLUDED.date_low, date_high = EXCLUDED.date_high, tokens = EXCLUDED.tokens, refs = EXCLUDED.refs,
   generation = EXCLUDED.generation`
@@ -148,10 +152,11 @@ const sqlUnindex = `DELETE FROM search_index WHERE rk = $1`
 
 // Replace queues the version after old, which the transaction must hold locked.
 func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
+	tx.current(p)
 	v := tx.stamp(p, old, method)
 	tx.exec(sqlReplace, p.rk, v.Number, v.LastUpdated, p.row.typ, method[:1], v.Content, literalOf(p.Node, v.Content))
 	low, high := mainDateColumns(p.row)
-	tx.exec(sqlReindex, p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs)
+	tx.exec(sqlReindex, p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
 	if !old.Deleted {
 		tx.exec(sqlUnindexSides, p.rk)
 	}
@@ -168,8 +173,8 @@ func (tx *Tx) Delete(old *Version) *Version {
 	rk := tx.store.hash.Resource(old.Type, old.ID)
 	number := tx.store.Registry().TypeNumber(old.Type)
 	tx.exec(sqlReplace, rk, v.Number, v.LastUpdated, number, MethodDelete[:1], nil, nil)
+	tx.exec(sqlUnindex, rk) // first, to wait for a reindex that is writing side rows of this resource
 	tx.exec(sqlUnindexSides, rk)
-	tx.exec(sqlUnindex, rk)
 	return v
 }
 
@@ -184,7 +189,7 @@ VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
 	sqlText     = `INSERT INTO search_text (rk, words) VALUES ($1, $2::text::tsvector)`
 	sqlPosition = `INSERT INTO search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
-	sqlShape = `INSERT INTO search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlShape    = `INSERT INTO search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 )
 
 func (tx *Tx) sideRows(p *Prepared) {

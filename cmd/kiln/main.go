@@ -19,6 +19,9 @@ import (
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Serve FHIR R4 over HTTP."`
 	Migrate migrateCmd `cmd:"" help:"Look after the database schema."`
+	Import  importCmd  `cmd:"" help:"Import bundles, NDJSON and single resources from files; safe to repeat."`
+	Export  exportCmd  `cmd:"" help:"Export the current resources as NDJSON."`
+	Seed    seedCmd    `cmd:"" help:"Load demo data: a small clinic with three patients."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -16,6 +16,7 @@ import (
 
 type serveCmd struct {
 	config.Config `embed:""`
+	Seed          bool `name:"seed" help:"Load the demo data first, unless the database has them."`
 }
 
 // Run serves until ctx ends, then lets the requests in flight finish and stops what it started.
@@ -36,6 +37,11 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	}
 	defer database.close(log)
 
+	if c.Seed {
+		if err := c.seed(ctx, database.url); err != nil {
+			return err
+		}
+	}
 	handler, closeHandler, err := buildHandler(ctx, c.Config, database.url, log)
 	if err != nil {
 		return err

@@ -224,13 +224,16 @@ var filterOperators = map[Kind]map[string]string{
 	Token:     {"eq": "", "ne": Unequal, "in": "in", "ni": "not-in", "ss": "below", "sb": "above"},
 	Reference: {"eq": "", "re": ""},
 	Number:    filterPrefixes,
-	Quantity:  filterPrefixes,
+	Quantity:  quantityPrefixes,
 	Date:      filterPrefixes,
 	Composite: {"eq": ""},
 	Special:   {"eq": ""},
 }
 
-var filterPrefixes = map[string]string{"eq": "", "ne": "", "gt": "", "lt": "", "ge": "", "le": "", "sa": "", "eb": "", "ap": "", Includes: ""}
+var (
+	filterPrefixes   = map[string]string{"eq": "", "ne": "", "gt": "", "lt": "", "ge": "", "le": "", "sa": "", "eb": "", "ap": "", Includes: ""}
+	quantityPrefixes = map[string]string{"eq": "", "ne": "", "gt": "", "lt": "", "ge": "", "le": "", "sa": "", "eb": "", "ap": ""}
+)
 
 // compare reads one operator and its value.
 func (b *filterBuilder) compare(t *filterTest, typ string, param Param) (Expr, *filterFault) {

@@ -117,7 +117,10 @@ func supervise(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer server.Stop(context.Background())
+	defer func() {
+		server.Stop(context.Background())
+		os.RemoveAll(data)
+	}()
 	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o600); err != nil {
 		return err
 	}

@@ -39,16 +39,8 @@ func (w *work) importChunk(ctx context.Context, c *chunk) error {
 		w.result.Repeated += len(c.entries)
 		return nil
 	}
-	var left []fhir.Node // a copy, for a chunk that may have to go in entry by entry
-	if !c.whole {
-		if !slices.Contains(w.known.Split, c.start()) {
-			left = make([]fhir.Node, len(c.entries))
-			for i := range c.entries {
-				left[i] = c.entries[i].Clone()
-			}
-		} else {
-			return w.importSplit(ctx, c, c.entries)
-		}
+	if slices.Contains(w.known.Split, c.start()) {
+		return w.importSplit(ctx, c)
 	}
 	resp, err := w.do(ctx, resources.Transaction, c, c.entries, w.key("chunk", c.start()))
 	switch {
@@ -73,19 +65,19 @@ func (w *work) importChunk(ctx context.Context, c *chunk) error {
 	if err := w.store.MarkImport(ctx, w.file.hash[:], storage.ImportFile{Split: []int32{c.start()}}); err != nil {
 		return err
 	}
-	return w.importSplit(ctx, c, left)
+	return w.importSplit(ctx, c)
 }
 
 // importSplit performs the entries of a chunk one by one.
-func (w *work) importSplit(ctx context.Context, c *chunk, entries []fhir.Node) error {
+func (w *work) importSplit(ctx context.Context, c *chunk) error {
 	var places []int
 	var rest []fhir.Node
-	for i := range entries {
+	for i := range c.entries {
 		if slices.Contains(w.known.Done, int32(-c.places[i])) {
 			w.result.Repeated++
 			continue
 		}
-		places, rest = append(places, c.places[i]), append(rest, entries[i])
+		places, rest = append(places, c.places[i]), append(rest, c.entries[i])
 	}
 	var done []int32
 	failed := false
@@ -93,12 +85,9 @@ func (w *work) importSplit(ctx context.Context, c *chunk, entries []fhir.Node) e
 		one := &chunk{places: places[i : i+1], puts: c.puts}
 		resp, err := w.do(ctx, resources.Batch, one, rest[i:i+1], w.key("entry", one.start()))
 		if err == nil {
-			entry := resp.Bundle.Entries[0]
-			if err = entry.Err; err == nil {
-				w.result.count(entry)
-				done = append(done, -one.start())
-				continue
-			}
+			w.result.count(resp.Bundle.Entries[0])
+			done = append(done, -one.start())
+			continue
 		}
 		if ctx.Err() != nil || !isRefusal(err) {
 			return errors.Join(err, w.store.MarkImport(context.WithoutCancel(ctx), w.file.hash[:], storage.ImportFile{Done: done}))
@@ -122,15 +111,12 @@ func (w *work) do(ctx context.Context, kind resources.Interaction, c *chunk, ent
 	for try := 1; ; try++ {
 		body := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str(string(kind)).As("type"))
 		list := fhir.Arr(entries...)
-		if try < maxTries && (kind == resources.Batch || c.whole) {
-			list = list.Clone() // the service may change it; a copy is needed for the next try
-		}
-		body.Set("entry", list)
+		body.Set("entry", list.Clone()) // the service may change it, and it may be needed again
 		resp, err := w.service.Do(ctx, resources.Request{Interaction: kind, Body: &body, IdempotencyKey: key})
-		if err == nil && kind == resources.Batch {
+		if err == nil && kind == resources.Batch { // of one entry
 			err = resp.Bundle.Entries[0].Err
 		}
-		if fhir.KindOf(err) != fhir.Transient || err == nil || try == maxTries || !(kind == resources.Batch || c.whole) {
+		if err == nil || fhir.KindOf(err) != fhir.Transient || try == maxTries {
 			return resp, err
 		}
 		select {
@@ -160,7 +146,7 @@ func isRefusal(err error) bool {
 func issuesOf(err error, places []int, unit string) []Failure {
 	var e *fhir.Error
 	if !errors.As(err, &e) || len(e.Issues) == 0 {
-		return []Failure{{Place: at(unit, places, 0), Text: err.Error()}}
+		return []Failure{{Place: at(unit, places[:min(1, len(places))], 0), Text: err.Error()}}
 	}
 	var list []Failure
 	for _, issue := range e.Issues {
@@ -168,6 +154,9 @@ func issuesOf(err error, places []int, unit string) []Failure {
 			continue
 		}
 		f := Failure{Text: issue.Text}
+		if len(places) == 1 {
+			f.Place = at(unit, places, 0)
+		}
 		if len(issue.Expression) > 0 {
 			var i int
 			f.Expression = issue.Expression[0]
@@ -184,9 +173,6 @@ func issuesOf(err error, places []int, unit string) []Failure {
 func at(unit string, places []int, i int) string {
 	if len(places) == 0 {
 		return ""
-	}
-	if i == 0 && len(places) > 1 {
-		return unit + " " + fmt.Sprint(places[0])
 	}
 	return unit + " " + fmt.Sprint(places[i])
 }

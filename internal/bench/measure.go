@@ -1,0 +1,110 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// request is one thing to ask, and how to tell a right answer from a wrong one.
+type request struct {
+	method, path string
+	body         []byte
+	status       int
+	check        func(body []byte) error
+}
+
+// scenario is what is measured: kiln and ceiling make the n-th request of a worker. A nil ceiling has none.
+type scenario struct {
+	name          string
+	kiln, ceiling func(random *rand.Rand) request
+	// writes keeps the scenario out of what must not change the data.
+	writes bool
+}
+
+// tally is what came of many requests.
+type tally struct {
+	times []time.Duration
+	took  time.Duration
+	cpu   time.Duration
+	wrong error
+}
+
+func (t *tally) rate() float64 { return float64(len(t.times)) / max(t.took.Seconds(), 1e-9) }
+
+func (t *tally) percentile(p float64) time.Duration {
+	if len(t.times) == 0 {
+		return 0
+	}
+	slices.Sort(t.times)
+	return t.times[min(len(t.times)-1, int(p*float64(len(t.times))))]
+}
+
+func (t *tally) cpuEach() time.Duration {
+	if len(t.times) == 0 {
+		return 0
+	}
+	return t.cpu / time.Duration(len(t.times))
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}, Timeout: 5 * time.Minute}
+
+// measure sends requests from workers for a while and adds what came of them to t.
+func measure(ctx context.Context, p *process, make func(*rand.Rand) request, workers int, during time.Duration, seed uint64, t *tally) {
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	before, began := p.cpu(), time.Now()
+	for w := range workers {
+		wait.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(w)))
+			var times []time.Duration
+			var wrong error
+			for time.Since(began) < during && ctx.Err() == nil && wrong == nil {
+				r := make(random)
+				at := time.Now()
+				body, err := send(ctx, p.base, r)
+				times = append(times, time.Since(at))
+				if err == nil {
+					err = r.check(body)
+				}
+				if wrong = err; err != nil {
+					wrong = fmt.Errorf("%s %s: %w", r.method, r.path, err)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			t.times = append(t.times, times...)
+			if wrong != nil && ctx.Err() == nil {
+				t.wrong = wrong
+			}
+		})
+	}
+	wait.Wait()
+	t.took += time.Since(began)
+	t.cpu += p.cpu() - before
+}
+
+func send(ctx context.Context, base string, r request) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, bytes.NewReader(r.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/fhir+json")
+	req.Header.Set("Accept", "application/fhir+json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != r.status {
+		err = fmt.Errorf("status %d, not %d: %.300s", resp.StatusCode, r.status, body)
+	}
+	return body, err
+}

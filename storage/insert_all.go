@@ -1,0 +1,32 @@
+package storage
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// InsertAll writes the first versions of resources that do not exist, as Insert does, but at once and by COPY: from
+// some twenty resources on it costs the database about half as much.
+func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([]*Version, error) {
+	for _, p := range list {
+		tx.current(p)
+	}
+	for _, p := range list {
+		tx.current(p)
+	}
+	tx.DeclareShapes(list...)
+	if err := tx.Flush(ctx); err != nil {
+		return nil, err
+	}
+	tables, versions := tx.copyRows(list, method)
+	for _, t := range tables {
+		if len(t.rows) == 0 {
+			continue
+		}
+		if _, err := tx.conn.CopyFrom(ctx, pgx.Identifier{t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+			return nil, err
+		}
+	}
+	return versions, nil
+}

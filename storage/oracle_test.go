@@ -1,0 +1,192 @@
+package storage_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"kiln/fhir"
+	"kiln/fhir/search"
+	"kiln/internal/oracle"
+	"kiln/storage"
+)
+
+// TestSearch_is_what_the_oracle_says compares storage with the specification, as internal/oracle has it, on random
+// resources and random queries, with the pages joined. By default it takes seconds; KILN_ORACLE_POPULATIONS asks for
+// more populations (each of 60 resources), KILN_ORACLE_SEED for other ones, and -rapid.checks for more queries on each.
+func TestSearch_is_what_the_oracle_says(t *testing.T) {
+	t.Parallel()
+	populations, seed := setting("KILN_ORACLE_POPULATIONS", 3), setting("KILN_ORACLE_SEED", 1)
+	for i := range populations {
+		t.Run(fmt.Sprintf("population_%d", seed+i), func(t *testing.T) {
+			w := newWorld(t, anyPopulation(60).Example(seed+i))
+			for range 5 {
+				rapid.Check(t, w.compare)
+			}
+		})
+	}
+}
+
+func setting(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// world is one set of resources, stored and in the oracle.
+type world struct {
+	store  *storage.Store
+	oracle *oracle.Oracle
+	asker  asker
+	now    time.Time
+}
+
+func newWorld(t *testing.T, sources [][]byte) *world {
+	w := &world{store: open(t), now: time.Date(2024, 1, 15, 10, 0, 0, 0, time.UTC)}
+	var nodes []*fhir.Node
+	for _, src := range sources {
+		n, err := fhir.ParseJSON(put(t, w.store, string(src)).Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, n)
+	}
+	w.oracle = oracle.New(w.store.Registry(), nodes...)
+	w.oracle.Base, w.oracle.Now = "http://localhost/fhir", w.now
+	w.asker = asker{registry: w.store.Registry(), oracle: w.oracle, resources: nodes}
+	w.asker.survey()
+	return w
+}
+
+func (w *world) compare(t *rapid.T) {
+	a := w.asker
+	a.t = t
+	typ := rapid.SampledFrom(slices.Sorted(maps.Keys(a.lists))).Draw(t, "type")
+	pairs := a.query(typ)
+	t.Logf("GET %s?%s", typ, search.Encode(pairs))
+	w.check(t, search.Options{Types: []string{typ}}, pairs, rapid.IntRange(1, 9).Draw(t, "page size"))
+}
+
+// check compares one query: the matches, their order, their number, and the pages joined, forward and backward.
+func (w *world) check(t rapid.TB, o search.Options, pairs []search.Pair, size int) {
+	o.Now = w.now
+	encoded, err := search.ParsePairs(search.Encode(pairs))
+	if err != nil || !slices.Equal(encoded, pairs) {
+		t.Fatalf("the query is not the same after encoding: %v %q", err, encoded)
+	}
+	q, err := search.Parse(pairs, catalog{w.store.Registry()}, o)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	want := map[string]*fhir.Node{}
+	for _, n := range w.oracle.Search(q) {
+		want[name(n)] = n
+	}
+	ctx := context.Background()
+	whole, err := w.store.Search(ctx, nil, q, 1000, nil)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	var got []*fhir.Node
+	for _, v := range whole.Matches {
+		n, err := fhir.ParseJSON(v.Content)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		if want[name(n)] == nil {
+			t.Fatalf("storage finds what the oracle does not:\n%s", v.Content)
+		}
+		got = append(got, want[name(n)])
+		delete(want, name(n))
+	}
+	for _, n := range want {
+		t.Fatalf("storage does not find what the oracle does:\n%s", n.JSON())
+	}
+	for i := 1; i < len(got); i++ {
+		if w.oracle.Compare(q, got[i-1], got[i]) > 0 {
+			t.Fatalf("the first of these must not be before the second:\n%s\n%s", got[i-1].JSON(), got[i].JSON())
+		}
+	}
+	if n, err := w.store.Count(ctx, nil, q, 0); err != nil || n != int64(len(got)) {
+		t.Fatalf("Count gives %d, %v; there are %d", n, err, len(got))
+	}
+	w.checkPages(t, q, whole, size)
+}
+
+// checkPages follows next from the first page to the last, and previous back.
+func (w *world) checkPages(t rapid.TB, q *search.Query, whole *storage.SearchPage, size int) {
+	wanted := ids(whole.Matches)
+	var forward, backward []string
+	var mark, back *storage.SearchMark
+	for pages := 0; ; pages++ {
+		page := w.page(t, q, size, mark)
+		forward = append(forward, ids(page.Matches)...)
+		if (mark == nil) != (page.Previous == nil) && len(wanted) > 0 {
+			t.Fatalf("page %d: previous is %v", pages, page.Previous)
+		}
+		if page.Complete != (len(wanted) <= size && mark == nil) {
+			t.Fatalf("page %d: Complete is %t", pages, page.Complete)
+		}
+		if back = page.Previous; page.Next == nil {
+			backward = ids(page.Matches)
+			break
+		}
+		if mark = page.Next; pages > len(wanted) {
+			t.Fatalf("next never ends")
+		}
+	}
+	if !slices.Equal(forward, wanted) {
+		t.Fatalf("pages of %d joined: %v\nin one: %v", size, forward, wanted)
+	}
+	for back != nil {
+		page := w.page(t, q, size, back)
+		if page.Next == nil || len(page.Matches) == 0 {
+			t.Fatalf("a page before another is empty or has no next")
+		}
+		if next := ids(w.page(t, q, size, page.Next).Matches); len(next) == 0 || next[0] != backward[0] {
+			t.Fatalf("next after previous begins with %v, not with %s", next, backward[0])
+		}
+		backward = append(ids(page.Matches), backward...)
+		if back = page.Previous; len(backward) > len(wanted) {
+			break
+		}
+	}
+	if !slices.Equal(backward, wanted) {
+		t.Fatalf("pages of %d joined backward: %v\nin one: %v", size, backward, wanted)
+	}
+}
+
+// page fetches one page by a mark that has been through JSON, as in a cursor.
+func (w *world) page(t rapid.TB, q *search.Query, size int, mark *storage.SearchMark) *storage.SearchPage {
+	if mark != nil {
+		text, err := json.Marshal(mark)
+		mark = &storage.SearchMark{}
+		if err != nil || json.Unmarshal(text, mark) != nil {
+			t.Fatalf("a mark does not go through JSON: %s %v", text, err)
+		}
+	}
+	page, err := w.store.Search(context.Background(), nil, q, size, mark)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return page
+}
+
+func name(n *fhir.Node) string { return n.ResourceType() + "/" + n.ID() }
+
+func ids(list []*storage.Version) []string {
+	names := make([]string, len(list))
+	for i, v := range list {
+		names[i] = v.Type + "/" + v.ID
+	}
+	return names
+}

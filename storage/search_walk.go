@@ -1,0 +1,73 @@
+package storage
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"kiln/fhir/search"
+)
+
+// sideOrder is a table of values in the order that a search asks for.
+type sideOrder struct {
+	table, column string
+	key           int32
+	// highest says that the highest value of a resource counts, and not the lowest.
+	highest bool
+}
+
+// sideOrderOf tells which table has the values of a parameter in order; nil for none.
+func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
+	o := &sideOrder{key: int32(p.def.Key), highest: descending}
+	switch search.Kind(p.def.Type) {
+	case search.String, search.URI:
+		o.table, o.column = "search_string", "value"
+	case search.Date:
+		o.table, o.column = "search_date", "low"
+	case search.Number, search.Quantity:
+		o.table, o.column = "search_number", "low"
+	default:
+		return nil
+	}
+	return o
+}
+
+// walkable says whether the rows after mark begin with those that have a value. Those without one stand in no index:
+// where they come next, the set is the way.
+func (p *searchPlan) walkable(mark *SearchMark) bool {
+	if mark == nil {
+		return !p.order.keys[0].nullsFirst
+	}
+	return len(mark.Keys) == 1 && mark.Keys[0] != nil
+}
+
+// walk looks at a bounded number of values in the order asked for, from mark on. Of a resource with several only the
+// one that sorts first counts. What it gives is the beginning of the answer; a page that it does not fill may lack
+// resources further on and those without a value.
+func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
+	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args[:p.conditions])}
+	known := *p
+	known.order.keys = slices.Clone(p.order.keys)
+	known.order.keys[0].notNull = true
+	look := probeRows + 2*limit
+	name := func(column string) func(int) string { return func(int) string { return column } }
+	if p.order.side == nil { // the main date
+		number, _, _ := strings.Cut(p.where, " AND ") // x.type = $n
+		window := fmt.Sprintf("SELECT x.*, x.date_low AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
+			number, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
+		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
+			window, p.where, known.orderBy(name("x.k0"), "x.rk"), limit))
+	}
+	side := p.order.side
+	param := c.arg(side.key, "integer")
+	window := fmt.Sprintf("SELECT s.rk, s.%s AS k0 FROM %s s WHERE s.param = %s AND %s ORDER BY %s LIMIT %d",
+		side.column, side.table, param, known.after(c, mark, name("s."+side.column), "s.rk"),
+		known.orderBy(name("s."+side.column), "s.rk"), look)
+	before := "<"
+	if side.highest {
+		before = ">"
+	}
+	return p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
+AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND o.param = %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
+		window, p.where, side.table, param, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
+}
