@@ -21,6 +21,8 @@ type CapabilityOptions struct {
 	MultipleDelete bool
 	// Offered says whether a search parameter works; nil for all.
 	Offered func(*SearchParameter) bool
+	// Documentation is what there is to say of a search parameter, "" for nothing; nil says nothing of any.
+	Documentation func(*SearchParameter) string
 	// Security, if not nil, is rest.security.
 	Security *fhir.Node
 }
@@ -113,6 +115,11 @@ func (r *Registry) searchParams(typ string, o CapabilityOptions) fhir.Node {
 			n.Set("definition", fhir.Str(p.URL))
 		}
 		n.Set("type", fhir.Str(string(p.Type)))
+		if o.Documentation != nil {
+			if text := o.Documentation(p); text != "" {
+				n.Set("documentation", fhir.Str(text))
+			}
+		}
 		list = append(list, n)
 	}
 	return fhir.Arr(list...)

@@ -105,6 +105,7 @@ CREATE TABLE search_composite (
   low2 numeric, high2 numeric,          -- the second
   rk bigint NOT NULL);
 CREATE INDEX search_composite_rk ON search_composite (rk, param);
+CREATE INDEX search_composite_tokens ON search_composite USING gin (tokens) WITH (fastupdate = on, gin_pending_list_limit = 256);
 
 -- The words of a resource, for _text (weight A: the narrative) and _content (all). Made by the server, not by a
 -- dictionary of PostgreSQL.

@@ -32,6 +32,9 @@ func deleteLocked(tx *storage.Tx, r *Request, old *storage.Version) (*Response, 
 	if old == nil || old.Deleted {
 		return &Response{Version: old}, nil
 	}
+	if old.Type == searchParameterType {
+		tx.SetParameters(old.ID)
+	}
 	return &Response{Version: tx.Delete(old), Deleted: 1}, nil
 }
 

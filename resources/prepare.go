@@ -38,10 +38,10 @@ func takeID(body *fhir.Node, id string) error {
 // validate returns the warnings on a resource that may be stored, or an error with everything found on one that may
 // not. Errors: Unprocessable.
 func (s *Service) validate(body *fhir.Node) ([]fhir.Issue, error) {
-	if s.options.Validate == nil {
-		return nil, nil
+	var issues []fhir.Issue
+	if s.options.Validate != nil {
+		issues = s.options.Validate(body)
 	}
-	issues := s.options.Validate(body)
 	for _, issue := range issues {
 		switch issue.Severity {
 		case fhir.SeverityError, fhir.SeverityFatal:
@@ -51,6 +51,10 @@ func (s *Service) validate(body *fhir.Node) ([]fhir.Issue, error) {
 				return nil, &fhir.Error{Kind: fhir.Unprocessable, Issues: issues}
 			}
 		}
+	}
+	if body.ResourceType() == searchParameterType {
+		more, err := s.checkSearchParameter(body)
+		return append(issues, more...), err
 	}
 	return issues, nil
 }
@@ -77,6 +81,13 @@ func (s *Service) put(tx *storage.Tx, p *storage.Prepared, old *storage.Version,
 	}
 	if err := s.checkSize(resp.Version); err != nil {
 		return nil, err
+	}
+	if resp.Version.Type == searchParameterType {
+		var before []byte
+		if old != nil {
+			before = old.Content
+		}
+		s.defineParameters(tx, resp.Version.ID, p.Node, before)
 	}
 	return resp, nil
 }

@@ -176,3 +176,39 @@ func TestSmallPoolNeverWedges(t *testing.T) {
 		}
 	})
 }
+
+// PostgreSQL has room for some thousand locks. A Bundle may have more criteria, and still excludes others.
+func TestVeryManyCriteria(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	many := make([]string, 25_000)
+	for i := range many {
+		many[i] = fmt.Sprintf("Patient?identifier=%d", i)
+	}
+	var inside atomic.Int32
+	alone := func(criteria ...string) {
+		err := s.store.Write(t.Context(), func(tx *storage.Tx) error {
+			if err := tx.LockCriteria(t.Context(), criteria...); err != nil {
+				return err
+			}
+			if inside.Add(1) != 1 {
+				t.Error("two hold the same criteria")
+			}
+			time.Sleep(2 * time.Millisecond)
+			inside.Add(-1)
+			return nil
+		})
+		if err != nil {
+			t.Error(describe(err))
+		}
+	}
+	race(8, func(i int) {
+		for range 5 {
+			if i < 2 {
+				alone(many...)
+			} else {
+				alone(many[77], many[78])
+			}
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
 	"kiln/storage"
@@ -17,7 +18,7 @@ func (s *Service) search(ctx context.Context, r Request) (*Response, error) {
 
 // searchIn is search inside a transaction, where tx is not nil.
 func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Response, error) {
-	q, err := s.parseSearch(r)
+	q, err := s.parseSearch(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +91,13 @@ func (s *Service) total(ctx context.Context, tx *storage.Tx, q *search.Query, pa
 }
 
 // parseSearch reads the query of a search request, with the compartment as a condition.
-func (s *Service) parseSearch(r Request) (*search.Query, error) {
+func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, error) {
 	pairs, err := search.ParsePairs(r.Query)
 	if err != nil {
 		return nil, err
 	}
-	c := catalog{s.registry}
+	var used []*conformance.SearchParameter
+	c := catalog{s.store.Registry(), &used}
 	o := search.Options{Lenient: r.Lenient, Now: s.now()}
 	if r.Type != "" && r.Type != "*" {
 		o.Types = []string{r.Type}
@@ -122,6 +124,11 @@ func (s *Service) parseSearch(r Request) (*search.Query, error) {
 	if err != nil {
 		return nil, err
 	}
+	unfinished, err := s.unfinished(ctx, used)
+	if err != nil {
+		return nil, err
+	}
+	q.Issues = append(q.Issues, unfinished...)
 	if members != nil {
 		q.Where = append([]search.Expr{members}, q.Where...)
 	}
@@ -137,8 +144,12 @@ func (s *Service) match(ctx context.Context, tx *storage.Tx, typ, criteria strin
 	if err != nil {
 		return nil, err
 	}
-	q, err := search.Parse(pairs, catalog{s.registry}, search.Options{Types: []string{typ}, ConditionsOnly: true, Now: s.now()})
+	var used []*conformance.SearchParameter
+	q, err := search.Parse(pairs, catalog{s.store.Registry(), &used}, search.Options{Types: []string{typ}, ConditionsOnly: true, Now: s.now()})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.refuseUnfinished(ctx, used); err != nil {
 		return nil, err
 	}
 	if len(q.Where) == 0 {

@@ -7,7 +7,11 @@ import (
 )
 
 // catalog tells the query parser what the registry knows.
-type catalog struct{ registry *conformance.Registry }
+type catalog struct {
+	registry *conformance.Registry
+	// used collects the parameters that were asked for; nil for nobody who wants to know.
+	used *[]*conformance.SearchParameter
+}
 
 func (c catalog) IsResource(name string) bool {
 	t := c.registry.Schema().Type(name)
@@ -18,6 +22,9 @@ func (c catalog) Param(typ, code string) (search.Param, bool) {
 	def := c.registry.SearchParameter(typ, code)
 	if def == nil || !Offered(def) {
 		return search.Param{}, false
+	}
+	if c.used != nil {
+		*c.used = append(*c.used, def)
 	}
 	return paramOf(def), true
 }

@@ -178,7 +178,7 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*txEntry) error {
 	var fresh []*txEntry
 	for _, e := range writes {
-		if e.req.Interaction == Create && !e.exists() {
+		if e.req.Interaction == Create && !e.exists() && e.req.Type != searchParameterType {
 			fresh = append(fresh, e)
 		}
 	}

@@ -11,26 +11,45 @@ import (
 )
 
 // Capabilities makes the function behind GET /metadata: the statement of what the routes, the formats and the registry
-// offer. It is built when first asked for. The tag changes when anything but the date does.
-func Capabilities(registry *conformance.Registry, baseURL, version string, multipleDelete bool, began time.Time) func() ([]byte, string) {
-	return sync.OnceValues(func() ([]byte, string) {
-		o := conformance.CapabilityOptions{
-			Base:         baseURL + FHIRPath,
-			Version:      version,
-			Formats:      []string{"application/fhir+json", "json"},
-			PatchFormats: []string{"application/json-patch+json", "application/fhir+json"},
-			TypeInteractions: codesOf(resources.Read, resources.VRead, resources.Update, resources.Patch, resources.Delete,
-				resources.HistoryInstance, resources.HistoryType, resources.Create, resources.SearchType),
-			SystemInteractions: codesOf(resources.Transaction, resources.Batch, resources.SearchSystem, resources.HistorySystem),
-			MultipleDelete:     multipleDelete,
-			Offered:            resources.Offered,
+// offer. It is built when first asked for, and again when the definitions are others: each change makes a new registry.
+// The tag changes when anything but the date does. building says which search parameters older resources lack yet.
+func Capabilities(current func() *conformance.Registry, building func(*conformance.SearchParameter) bool, baseURL, version string,
+	multipleDelete bool, now func() time.Time) func() ([]byte, string) {
+	o := conformance.CapabilityOptions{
+		Base:         baseURL + FHIRPath,
+		Version:      version,
+		Formats:      []string{"application/fhir+json", "application/fhir+xml", "json", "xml"},
+		PatchFormats: []string{"application/json-patch+json", "application/fhir+json", "application/fhir+xml"},
+		TypeInteractions: codesOf(resources.Read, resources.VRead, resources.Update, resources.Patch, resources.Delete,
+			resources.HistoryInstance, resources.HistoryType, resources.Create, resources.SearchType),
+		SystemInteractions: codesOf(resources.Transaction, resources.Batch, resources.SearchSystem, resources.HistorySystem),
+		MultipleDelete:     multipleDelete,
+		Offered:            resources.Offered,
+		Documentation: func(p *conformance.SearchParameter) string {
+			if building(p) {
+				return "New: resources from before it are not found by it until a reindex is done."
+			}
+			return ""
+		},
+	}
+	var mu sync.Mutex
+	var of *conformance.Registry
+	var content []byte
+	var tag string
+	return func() ([]byte, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if registry := current(); registry != of {
+			of = registry
+			o.Date = time.Time{}
+			undated := registry.CapabilityStatement(o)
+			sum := sha256.Sum256(undated.JSON())
+			o.Date = now()
+			dated := registry.CapabilityStatement(o)
+			content, tag = dated.JSON(), hex.EncodeToString(sum[:8])
 		}
-		undated := registry.CapabilityStatement(o)
-		tag := sha256.Sum256(undated.JSON())
-		o.Date = began
-		dated := registry.CapabilityStatement(o)
-		return dated.JSON(), hex.EncodeToString(tag[:8])
-	})
+		return content, tag
+	}
 }
 
 func codesOf(list ...resources.Interaction) []string {

@@ -5,26 +5,30 @@ import (
 	"strings"
 
 	"kiln/fhir"
+	"kiln/fhir/xml"
 	"kiln/resources"
 )
 
 // patchTypes is what Accept-Patch says.
-const patchTypes = "application/json-patch+json, application/fhir+json"
+const patchTypes = "application/json-patch+json, application/fhir+json, application/fhir+xml"
 
-// contentType checks what the body says it is. Errors: UnsupportedMedia.
+// contentType checks what the body says it is; FHIR in XML counts as bodyFHIR. Errors: UnsupportedMedia.
 func (x *exchange) contentType(allowed ...bodyType) (bodyType, error) {
 	got, why := parseContentType(x.r.Header.Get("Content-Type"))
+	if got == bodyXML {
+		got = bodyFHIR
+	}
 	for _, t := range allowed {
 		if got == t && got != bodyUnknown {
 			return got, nil
 		}
 	}
-	takes := "application/fhir+json in UTF-8"
+	takes := "application/fhir+json or application/fhir+xml in UTF-8"
 	switch {
 	case allowed[0] == bodyForm:
 		takes = "application/x-www-form-urlencoded"
 	case len(allowed) > 1:
-		takes = "application/json-patch+json (RFC 6902) or a Parameters resource (FHIRPath Patch) as application/fhir+json"
+		takes = "application/json-patch+json (RFC 6902) or a Parameters resource (FHIRPath Patch) as application/fhir+json or application/fhir+xml"
 		x.header.Set("Accept-Patch", patchTypes)
 	}
 	if why == "" {
@@ -33,12 +37,15 @@ func (x *exchange) contentType(allowed ...bodyType) (bodyType, error) {
 	return bodyUnknown, fhir.NewError(fhir.UnsupportedMedia, fhir.CodeNotSupported, why+"; send "+takes)
 }
 
-// readNode reads the body as one JSON object.
+// readNode reads the body as one JSON object, or as one resource in XML when its Content-Type says so.
 func (x *exchange) readNode(limit int64) (*fhir.Node, error) {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	if err := x.readBody(buf, limit); err != nil {
 		return nil, err
+	}
+	if t, _ := parseContentType(x.r.Header.Get("Content-Type")); t == bodyXML {
+		return xml.Decode(buf.Bytes(), x.s.schema)
 	}
 	n, err := fhir.ParseJSON(bytes.TrimPrefix(buf.Bytes(), utf8Mark)) // ParseJSON keeps nothing of the buffer
 	if err != nil {

@@ -9,18 +9,20 @@ import (
 	"kiln/fhir"
 )
 
-// format is a form in which resources leave the server. XML would be a second one: a line in formats, an encoder in
-// writeResource and a decoder in readNode.
+// format is a form in which resources leave the server.
 type format struct {
 	name string
 	// contentType is the header's value; a slice, so that setting it allocates nothing. Nobody may append to it.
 	contentType []string
 	// people marks the form for a browser's window: indented, under a type that the browser shows and does not save.
 	people bool
+	// xml marks FHIR XML; all others are JSON.
+	xml bool
 }
 
 var (
 	jsonFormat    = format{name: "json", contentType: []string{"application/fhir+json; charset=utf-8"}}
+	xmlFormat     = format{name: "xml", contentType: []string{"application/fhir+xml; charset=utf-8"}, xml: true}
 	browserFormat = format{name: "json", contentType: []string{"application/json; charset=utf-8"}, people: true}
 )
 
@@ -33,10 +35,14 @@ var formats = []struct {
 	{"application/json", jsonFormat},
 	{"text/json", jsonFormat},
 	{"application/json+fhir", jsonFormat}, // DSTU2 clients
+	{"application/fhir+xml", xmlFormat},
+	{"application/xml", xmlFormat},
+	{"text/xml", xmlFormat},
+	{"application/xml+fhir", xmlFormat}, // DSTU2 clients
 	{"text/html", browserFormat},
 }
 
-var shortFormats = map[string]format{"json": jsonFormat, "html": browserFormat}
+var shortFormats = map[string]format{"json": jsonFormat, "xml": xmlFormat, "html": browserFormat}
 
 func formatOf(mediaType string) (format, bool) {
 	for _, f := range formats {
@@ -73,7 +79,7 @@ func (x *exchange) negotiate() error {
 
 func errNotAcceptable() *fhir.Error {
 	return fhir.NewError(fhir.NotAcceptable, fhir.CodeNotSupported,
-		"Answers come as application/fhir+json in UTF-8, FHIR version 4.0; what you accept is not offered")
+		"Answers come as application/fhir+json or application/fhir+xml in UTF-8, FHIR version 4.0; what you accept is not offered")
 }
 
 // splitQuery takes _format and _pretty, which concern the form of the answer alone, out of a raw query. What is left
@@ -135,8 +141,8 @@ func negotiateAccept(headers []string) (format, bool) {
 			return jsonFormat, true
 		}
 	}
-	var quality [8]float64 // by position in formats
-	var closeness [8]int8  // how closely the range that gave it names the type; 0 = none did
+	var quality [12]float64 // by position in formats
+	var closeness [12]int8  // how closely the range that gave it names the type; 0 = none did
 	for _, header := range headers {
 		for len(header) > 0 {
 			var item string
@@ -244,6 +250,7 @@ type bodyType uint8
 const (
 	bodyUnknown bodyType = iota
 	bodyFHIR
+	bodyXML // FHIR too; contentType takes it wherever it takes bodyFHIR
 	bodyJSONPatch
 	bodyForm
 )
@@ -270,6 +277,8 @@ func parseContentType(header string) (t bodyType, why string) {
 	switch mediaType {
 	case "application/fhir+json", "application/json", "text/json", "application/json+fhir":
 		return bodyFHIR, ""
+	case "application/fhir+xml", "application/xml", "text/xml", "application/xml+fhir":
+		return bodyXML, ""
 	case "application/json-patch+json":
 		return bodyJSONPatch, ""
 	case "application/x-www-form-urlencoded":

@@ -3,14 +3,17 @@ package server
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"kiln/fhir"
+	"kiln/fhir/xml"
 	"kiln/resources"
 	"kiln/storage"
 )
@@ -105,9 +108,10 @@ func etag(version int) string {
 	return string(append(b, '"'))
 }
 
-// writeResource writes a resource that is JSON already. Only a person's wish for indented text makes it be parsed.
+// writeResource writes a resource that is JSON already. Only XML, or a person's wish for indented text, makes it be
+// parsed.
 func (x *exchange) writeResource(status int, content []byte) error {
-	if x.pretty {
+	if x.pretty || x.format.xml {
 		n, err := fhir.ParseJSON(content)
 		if err != nil {
 			return err
@@ -120,12 +124,41 @@ func (x *exchange) writeResource(status int, content []byte) error {
 func (x *exchange) writeNode(status int, n *fhir.Node) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
+	if x.format.xml {
+		encode := xml.Encode
+		if x.pretty {
+			encode = xml.EncodeIndented
+		}
+		doc, err := encode(buf.AvailableBuffer(), n, x.s.schema)
+		switch {
+		case err == nil:
+			buf.Write(doc)
+			return x.writeBody(status, x.format.contentType, buf.Bytes())
+		case status < 300 && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead):
+			return asNotAcceptable(err)
+		}
+		// What is done is done, and a fault must be told: JSON says it too (RFC 9110 section 15.5.7).
+		x.format = jsonFormat
+	}
 	if x.pretty {
 		buf.Write(n.AppendIndented(buf.AvailableBuffer()))
 	} else {
 		buf.Write(n.AppendJSON(buf.AvailableBuffer()))
 	}
 	return x.writeBody(status, x.format.contentType, buf.Bytes())
+}
+
+// asNotAcceptable tells why a resource has no XML form: one stored under lenient validation may not.
+func asNotAcceptable(err error) error {
+	var e *fhir.Error
+	if !errors.As(err, &e) || e.Kind != fhir.Invalid {
+		return err
+	}
+	issues := slices.Clone(e.Issues)
+	for i := range issues {
+		issues[i].Text += "; ask for application/fhir+json"
+	}
+	return (&fhir.Error{Kind: fhir.NotAcceptable, Issues: issues}).Because(err)
 }
 
 func (x *exchange) writeIssues(status int, issues []fhir.Issue) error {

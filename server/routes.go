@@ -24,6 +24,8 @@ type route struct {
 	methods map[string]action
 	// allow is what the Allow header says.
 	allow []string
+	// operation marks the route of a $operation; the server answers every other $name with 404.
+	operation bool
 	// probe marks what machines ask for and not FHIR clients: no content negotiation, and no line in the access log.
 	probe bool
 }
@@ -52,6 +54,11 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}
 	add(FHIRPath+"/metadata", get((*exchange).metadata))
+	if s.reindexer != nil {
+		add(FHIRPath+"/$reindex", map[string]action{
+			http.MethodGet: (*exchange).reindexes, http.MethodPost: (*exchange).startReindex,
+		}).operation = true
+	}
 	add(FHIRPath+"/_history", get((*exchange).historySystem))
 	add(FHIRPath+"/_search", post((*exchange).searchSystemForm))
 	add(FHIRPath+"/{type}", map[string]action{
@@ -108,7 +115,7 @@ func (x *exchange) dispatch() error {
 	if x.route == unmatched {
 		_ = x.negotiate() // whatever the client accepts: nothing is here
 	}
-	if op := operationName(x.r); op != "" {
+	if op := operationName(x.r); op != "" && !x.route.operation {
 		return notFound("The operation " + op + " is not offered here")
 	}
 	if x.route == unmatched {
@@ -137,8 +144,8 @@ func (x *exchange) dispatch() error {
 	return e
 }
 
-// operationName gives the path segment that names an operation ("$everything"), quoted for a message, or "". No
-// operation exists yet; the routes of those to come stand in the table like all others.
+// operationName gives the path segment that names an operation ("$everything"), quoted for a message, or "". The
+// operations on offer stand in the table of routes like everything else.
 func operationName(r *http.Request) string {
 	path := r.URL.Path
 	if !strings.HasPrefix(path, FHIRPath+"/") || !strings.Contains(path, "/$") {

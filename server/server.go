@@ -11,12 +11,21 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kiln/fhir"
+	"kiln/conformance"
+	"kiln/fhir"
 	"kiln/resources"
 )
 
 // Doer performs one interaction. resources.Service is the one that counts.
 type Doer interface {
 	Do(ctx context.Context, r resources.Request) (*resources.Response, error)
+}
+
+// Reindexer rebuilds the search index. resources.Service is the one that counts.
+type Reindexer interface {
+	StartReindex(ctx context.Context, parameters *fhir.Node) (*fhir.Node, error)
+	Reindexes(ctx context.Context) (*fhir.Node, error)
 }
 
 // Options are what New needs. Service and ResourceTypes are required; everything else has a sound zero value.
@@ -27,6 +36,8 @@ type Options struct {
 	// BaseURL is the public origin without a trailing slash, such as https://ehr.example.org. The FHIR base is
 	// BaseURL + "/fhir", and every link in every answer begins with it.
 	BaseURL string
+	// Schema says how resources are written as XML; nil for that of FHIR R4 as published.
+	Schema *fhir.Schema
 	// Logger gets one line a request and one for each fault of ours; nil discards them.
 	Logger *slog.Logger
 	Limits Limits
@@ -34,6 +45,8 @@ type Options struct {
 	Ready func(context.Context) error
 	// Capabilities gives the CapabilityStatement as JSON and a tag that changes when it does (without quotes).
 	Capabilities func() (json []byte, etag string)
+	// Reindexer answers $reindex; nil offers none.
+	Reindexer Reindexer
 	// Metrics is where the request metrics are registered and what GET /metrics shows; nil for a registry of its own.
 	Metrics *prometheus.Registry
 	// Now is the clock; nil for time.Now. NewID makes Bundle ids; nil for random UUIDs.
@@ -82,11 +95,13 @@ type server struct {
 	service      Doer
 	types        map[string]bool
 	typeNames    []string
+	schema       *fhir.Schema
 	base         string // the FHIR base, absolute, without a trailing slash
 	log          *slog.Logger
 	limits       Limits
 	ready        func(context.Context) error
 	capabilities func() ([]byte, string)
+	reindexer    Reindexer
 	metrics      *metrics
 	now          func() time.Time
 	newID        func() string
@@ -98,11 +113,13 @@ func New(o Options) http.Handler {
 		service:      o.Service,
 		types:        make(map[string]bool, len(o.ResourceTypes)),
 		typeNames:    o.ResourceTypes,
+		schema:       o.Schema,
 		base:         strings.TrimRight(o.BaseURL, "/") + FHIRPath,
 		log:          o.Logger,
 		limits:       o.Limits.withDefaults(),
 		ready:        o.Ready,
 		capabilities: o.Capabilities,
+		reindexer:    o.Reindexer,
 		now:          o.Now,
 		newID:        o.NewID,
 	}
@@ -117,6 +134,13 @@ func New(o Options) http.Handler {
 	}
 	if s.newID == nil {
 		s.newID = uuid.NewString
+	}
+	if s.schema == nil {
+		r4, err := conformance.R4()
+		if err != nil {
+			panic(err) // the embedded definitions are broken, which no release can be
+		}
+		s.schema = r4.Schema()
 	}
 	registry := o.Metrics
 	if registry == nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -97,7 +95,7 @@ func (s *Store) include(ctx context.Context, run runner, sources []*Version, in 
 			}
 		}
 		terms = s.canonicalReferrers(sources, in, salts, terms)
-		return collect(ctx, run, sqlRevIncluded, pgx.QueryExecModeExec, numbers, terms, limit)
+		return collect(ctx, run, sqlRevIncluded, numbers, terms, limit)
 	}
 	for typ := range types {
 		salts = append(salts, ix.referenceSalts(typ, in.Param, "")...)
@@ -107,11 +105,11 @@ func (s *Store) include(ctx context.Context, run runner, sources []*Version, in 
 	if in.Target != "" {
 		targets = []string{in.Target}
 	}
-	found, err := collect(ctx, run, sqlIncluded, pgx.QueryExecModeExec, rks, unique(salts), targets, limit)
+	found, err := collect(ctx, run, sqlIncluded, rks, unique(salts), targets, limit)
 	if err != nil || len(byURL) == 0 {
 		return found, err
 	}
-	more, err := collect(ctx, run, sqlIncludedByURL, pgx.QueryExecModeExec, rks, unique(byURL), targets, limit)
+	more, err := collect(ctx, run, sqlIncludedByURL, rks, unique(byURL), targets, limit)
 	return append(found, more...), err
 }
 

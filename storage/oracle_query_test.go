@@ -68,6 +68,44 @@ func (a *asker) sample(def *conformance.SearchParameter) sample {
 	return a.values[def][rapid.IntRange(0, len(a.values[def])-1).Draw(a.t, "sample")]
 }
 
+// several draws some types and tells which parameters all of them have.
+func (a *asker) several() (codes, types []string) {
+	for range rapid.IntRange(2, 3).Draw(a.t, "types") {
+		if typ := pick(a.t, populated...); !slices.Contains(types, typ) {
+			types = append(types, typ)
+		}
+	}
+	for _, def := range a.lists[types[0]] {
+		if !slices.ContainsFunc(types, func(typ string) bool {
+			other := a.registry.SearchParameter(typ, def.Code)
+			return other == nil || other.Type != def.Type
+		}) {
+			codes = append(codes, def.Code)
+		}
+	}
+	return codes, types
+}
+
+// queryOf makes a search with the parameters named, with values of type typ.
+func (a *asker) queryOf(typ string, codes []string) []search.Pair {
+	all := a.lists[typ]
+	defer func() { a.lists[typ] = all }()
+	a.lists[typ] = nil
+	for _, def := range all {
+		if slices.Contains(codes, def.Code) {
+			a.lists[typ] = append(a.lists[typ], def)
+		}
+	}
+	var pairs []search.Pair
+	for range rapid.IntRange(1, 2).Draw(a.t, "conditions") {
+		pairs = append(pairs, a.condition(typ, 0))
+	}
+	if a.chance(60) {
+		pairs = append(pairs, search.Pair{Name: "_sort", Value: pick(a.t, "_id", "-_id", "_lastUpdated", "-_lastUpdated", "_profile", "-_source,_id", "-_tag")})
+	}
+	return pairs
+}
+
 // query makes the conditions and the order of a search of typ.
 func (a *asker) query(typ string) []search.Pair {
 	var pairs []search.Pair
@@ -235,6 +273,9 @@ var escaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `$`, `\$`, `|`, `\|`)
 func (a *asker) token(v path.Element, modifier string) string {
 	n := v.Value
 	if v.IsSystem() {
+		if modifier == "of-type" {
+			return ""
+		}
 		return v.Text()
 	}
 	coding := func(c *fhir.Node) (string, string) { return c.GetText("system"), c.GetText("code") }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,23 +71,49 @@ func newWorld(t *testing.T, sources [][]byte) *world {
 func (w *world) compare(t *rapid.T) {
 	a := w.asker
 	a.t = t
-	typ := rapid.SampledFrom(slices.Sorted(maps.Keys(a.lists))).Draw(t, "type")
-	pairs := a.query(typ)
-	t.Logf("GET %s?%s", typ, search.Encode(pairs))
-	w.check(t, search.Options{Types: []string{typ}}, pairs, rapid.IntRange(1, 9).Draw(t, "page size"))
+	types := []string{rapid.SampledFrom(slices.Sorted(maps.Keys(a.lists))).Draw(t, "type")}
+	pairs := a.query(types[0])
+	if a.chance(10) { // several types, or all
+		var codes []string
+		codes, types = a.several()
+		from := types[0]
+		if a.chance(10) {
+			types, codes = nil, []string{"_tag", "_profile", "_source", "_id", "_lastUpdated"}
+		}
+		pairs = a.queryOf(from, codes)
+	}
+	t.Logf("GET %s?%s", strings.Join(types, ","), search.Encode(pairs))
+	q := w.parse(t, types, pairs)
+	switch { // what no parameter can say, but policies and _filter do
+	case a.chance(7):
+		q.Where = []search.Expr{search.Not{Expr: search.And(q.Where)}}
+		t.Logf("as Not")
+	case a.chance(7) && len(types) == 1:
+		in := rapid.SampledFrom([]string{"Patient", "Practitioner", "Encounter"}).Draw(t, "compartment")
+		if params := w.store.Registry().Compartment(in).Params(types[0]); params != nil || in == types[0] {
+			member := &search.Member{Compartment: in, ID: pick(t, poolIDs...), Type: types[0], Params: params}
+			q.Where = []search.Expr{search.Or{search.And(q.Where), member}}
+			t.Logf("or of the compartment %s/%s", in, member.ID)
+		}
+	}
+	w.check(t, q, rapid.IntRange(1, 9).Draw(t, "page size"))
 }
 
-// check compares one query: the matches, their order, their number, and the pages joined, forward and backward.
-func (w *world) check(t rapid.TB, o search.Options, pairs []search.Pair, size int) {
-	o.Now = w.now
+// parse reads a query as it comes over the wire.
+func (w *world) parse(t rapid.TB, types []string, pairs []search.Pair) *search.Query {
 	encoded, err := search.ParsePairs(search.Encode(pairs))
 	if err != nil || !slices.Equal(encoded, pairs) {
 		t.Fatalf("the query is not the same after encoding: %v %q", err, encoded)
 	}
-	q, err := search.Parse(pairs, catalog{w.store.Registry()}, o)
+	q, err := search.Parse(encoded, catalog{w.store.Registry()}, search.Options{Types: types, Now: w.now})
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	return q
+}
+
+// check compares one query: the matches, their order, their number, and the pages joined, forward and backward.
+func (w *world) check(t rapid.TB, q *search.Query, size int) {
 	want := map[string]*fhir.Node{}
 	for _, n := range w.oracle.Search(q) {
 		want[name(n)] = n

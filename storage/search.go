@@ -28,11 +28,6 @@ type SearchMark struct {
 	Row  int64     `json:"r"`
 }
 
-// runner is what a search runs on.
-type runner interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
 // Search returns up to limit matches after mark, or the first ones. tx may be nil; inside a transaction the search sees
 // what the transaction has written.
 //
@@ -113,17 +108,10 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM search_index x WHERE %s LIMIT %d) y", plan.where, most)
 	}
 	var n int64
-	rows, err := run.Query(ctx, sql, plan.params()...)
-	if err != nil {
-		return 0, translate(err)
-	}
-	defer rows.Close()
-	if rows.Next() {
-		err = rows.Scan(&n)
-	}
-	if err == nil {
-		err = rows.Err()
-	}
+	err = query(ctx, run, plan.where, sql, plan.params(), func(rows pgx.Rows) (err error) {
+		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
+		return err
+	})
 	return n, translate(err)
 }
 
@@ -137,15 +125,12 @@ func (s *Store) Keys(ctx context.Context, tx *Tx, q *search.Query, limit int) ([
 	if err != nil {
 		return nil, err
 	}
-	rows, err := run.Query(ctx, fmt.Sprintf(
-		`WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)
-SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, plan.where, limit), plan.params()...)
-	if err != nil {
-		return nil, translate(err)
-	}
-	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Key, error) {
-		var k Key
-		return k, row.Scan(&k.Type, &k.ID)
+	sql := fmt.Sprintf(`WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)
+SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, plan.where, limit)
+	var keys []Key
+	err = query(ctx, run, plan.where, sql, plan.params(), func(rows pgx.Rows) (err error) {
+		keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
+		return err
 	})
 	return keys, translate(err)
 }
@@ -179,12 +164,4 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 		text = append(text, strings.TrimSpace(one.sql)+"\n\n"+strings.Join(lines, "\n"))
 	}
 	return strings.Join(text, "\n\nWhere that does not fill the page:\n\n"), nil
-}
-
-func (s *Store) runner(ctx context.Context, tx *Tx) (runner, error) {
-	if tx == nil {
-		return s.pool, nil
-	}
-	tx.begin()
-	return tx.conn, tx.flush(ctx)
 }

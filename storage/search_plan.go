@@ -62,7 +62,7 @@ type statement struct {
 }
 
 func (p *searchPlan) params() []any {
-	return append([]any{pgx.QueryExecModeExec}, p.c.args[:p.conditions]...)
+	return p.c.args[:p.conditions]
 }
 
 func (s *Store) plan(ctx context.Context, run runner, q *search.Query) (*searchPlan, error) {
@@ -330,23 +330,21 @@ type found struct {
 	mark    SearchMark
 }
 
-func (p *searchPlan) run(ctx context.Context, on runner, s statement, limit int) (list []found, err error) {
-	rows, err := on.Query(ctx, s.sql, append([]any{pgx.QueryExecModeExec}, s.args...)...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	list = make([]found, 0, min(limit, 64))
-	for rows.Next() {
-		f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
-		before := []any{&f.mark.Row}
-		for i := range f.mark.Keys {
-			before = append(before, &f.mark.Keys[i])
+func (p *searchPlan) run(ctx context.Context, on runner, s statement, limit int) ([]found, error) {
+	list := make([]found, 0, min(limit, 64))
+	err := query(ctx, on, p.where, s.sql, s.args, func(rows pgx.Rows) (err error) {
+		for rows.Next() {
+			f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
+			before := []any{&f.mark.Row}
+			for i := range f.mark.Keys {
+				before = append(before, &f.mark.Keys[i])
+			}
+			if f.version, err = scanVersion(rows, before...); err != nil {
+				return err
+			}
+			list = append(list, f)
 		}
-		if f.version, err = scanVersion(rows, before...); err != nil {
-			return nil, err
-		}
-		list = append(list, f)
-	}
-	return list, rows.Err()
+		return rows.Err()
+	})
+	return list, err
 }

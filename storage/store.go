@@ -76,6 +76,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	set["statement_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds())
 	set["idle_in_transaction_session_timeout"] = "60000"
 	set["jit"] = "off"
+	set["plan_cache_mode"] = "force_generic_plan" // see runner.go
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("storage: open pool: %w", err)

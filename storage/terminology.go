@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"kiln/fhir"
 )
 
@@ -19,10 +17,10 @@ const sqlByKey = `SELECT ` + versionColumns + ` FROM resource r WHERE r.rk = $1 
 // several versions it takes the one stored last. It returns nil where there is none.
 func (s *Store) terminology(ctx context.Context, run runner, ix *Indexer, typ, url string) (*fhir.Node, error) {
 	if ref, ok := ix.parseReference(url); ok && ref.Type == typ && ref.Base == "" && ref.ID != "" {
-		found, err := collect(ctx, run, sqlByKey, pgx.QueryExecModeExec, s.hash.Resource(typ, ref.ID))
+		found, err := collect(ctx, run, sqlByKey, s.hash.Resource(typ, ref.ID))
 		return match(found, err, func(n *fhir.Node) bool { return n.ID() == ref.ID })
 	}
-	found, err := collect(ctx, run, sqlCanonical, pgx.QueryExecModeExec, ix.registry.TypeNumber(typ), []int64{ix.canonicalTerm(url)})
+	found, err := collect(ctx, run, sqlCanonical, ix.registry.TypeNumber(typ), []int64{ix.canonicalTerm(url)})
 	bare, version, _ := strings.Cut(url, "|")
 	return match(found, err, func(n *fhir.Node) bool {
 		return n.GetText("url") == bare && (version == "" || n.GetText("version") == version)

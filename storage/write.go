@@ -67,21 +67,38 @@ func (tx *Tx) Lock(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
 	return found, err
 }
 
-const sqlLockCriteria = `SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k`
+// Criteria fall into groups. A transaction holds the groups of its criteria shared and the criteria themselves; one
+// with very many criteria holds all groups instead, since PostgreSQL has room for some thousand locks in all.
+const (
+	sqlLockCriteria = `SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k`
+	sqlShareGroups  = `SELECT pg_advisory_xact_lock_shared(7261, g) FROM unnest($1::integer[]) AS g`
+	sqlLockGroups   = `SELECT pg_advisory_xact_lock(7261, g) FROM generate_series(0, 63) AS g`
+
+	criteriaGroups = 64
+	maxCriteria    = 500
+)
 
 // LockCriteria makes transactions that work on the same search criteria run one after the other, so that parallel
-// conditional creates make one resource.
+// conditional creates make one resource. A transaction calls it once, with all its criteria.
 func (tx *Tx) LockCriteria(ctx context.Context, criteria ...string) error {
 	keys := make([]int64, len(criteria))
 	for i, c := range criteria {
 		keys[i] = tx.store.hash.Term(0, 'l', c, "")
 	}
 	keys = unique(keys)
-	return tx.query(ctx, func(rows pgx.Rows) error {
-		for rows.Next() {
-		}
-		return rows.Err()
-	}, sqlLockCriteria, keys)
+	tx.begin()
+	if len(keys) > maxCriteria {
+		tx.exec(sqlLockGroups)
+		return tx.flush(ctx)
+	}
+	groups := make([]int32, len(keys))
+	for i, k := range keys {
+		groups[i] = int32(uint64(k) % criteriaGroups)
+	}
+	slices.Sort(groups)
+	tx.exec(sqlShareGroups, slices.Compact(groups))
+	tx.exec(sqlLockCriteria, keys)
+	return tx.flush(ctx)
 }
 
 // stamp writes id, versionId and lastUpdated into a resource and returns the version.

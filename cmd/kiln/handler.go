@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"kiln/conformance"
@@ -56,7 +57,8 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		BaseURL:       c.BaseURL,
 		Logger:        log,
 		Ready:         store.Ping,
-		Capabilities:  server.Capabilities(registry, c.BaseURL, versionText(), c.MultipleDelete, time.Now()),
+		Capabilities:  server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), c.MultipleDelete, time.Now),
+		Reindexer:     service,
 		Limits: server.Limits{
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
 			MaxBundleBytes: int64(c.MaxBodyBytes),
@@ -66,5 +68,10 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			MinRate:        int64(c.MinRate),
 		},
 	})
-	return handler, store.Close, nil
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var work sync.WaitGroup
+	work.Go(func() {
+		store.Work(working, func(err error) { log.Error("reindex: a batch failed and will be tried again", "error", err) })
+	})
+	return handler, func() { stop(); work.Wait(); store.Close() }, nil
 }

@@ -22,6 +22,7 @@ type cli struct {
 	Import  importCmd  `cmd:"" help:"Import bundles, NDJSON and single resources from files; safe to repeat."`
 	Export  exportCmd  `cmd:"" help:"Export the current resources as NDJSON."`
 	Seed    seedCmd    `cmd:"" help:"Load demo data: a small clinic with three patients."`
+	Bench   benchCmd   `cmd:"" help:"Measure this machine: Kiln beside a bare handler on the same PostgreSQL."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

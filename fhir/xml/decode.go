@@ -228,6 +228,9 @@ func (r *repetition) read(p fhir.Property, depth int) {
 			r.tooDeep()
 		}
 	}
+	if sibling.Kind == fhir.Object && depth >= fhir.MaxDepth {
+		r.tooDeep()
+	}
 	if r.reason != "" {
 		return // the trail stays where the fault is
 	}

@@ -84,11 +84,15 @@ func (e *encoder) end(name string) {
 
 // attribute writes a value so that every reader gets it back unchanged (XML 1.0 section 3.3.3).
 func (e *encoder) attribute(name, value string) {
+	if badCharacter(value) >= 0 {
+		e.fail("%q holds a character that XML does not know", name)
+		return
+	}
 	e.out = append(append(append(e.out, ' '), name...), `="`...)
 	from := 0
 	for i := 0; i < len(value); i++ {
 		var escape string
-		switch c := value[i]; c {
+		switch value[i] {
 		case '<':
 			escape = "&lt;"
 		case '>':
@@ -104,10 +108,6 @@ func (e *encoder) attribute(name, value string) {
 		case '\t':
 			escape = "&#x9;"
 		default:
-			if (c < ' ' || c >= 0x80) && badCharacter(value[i:]) == 0 {
-				e.fail("a text holds a character that XML does not know")
-				return
-			}
 			continue
 		}
 		e.out = append(append(e.out, value[from:i]...), escape...)

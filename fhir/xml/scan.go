@@ -177,7 +177,7 @@ func (s *scanner) spaces() bool {
 
 // next reads the next token.
 func (s *scanner) next() token {
-	if s.closing {
+	if s.closing && s.reason == "" {
 		s.closing = false
 		s.leave()
 		return tokenClose

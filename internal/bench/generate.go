@@ -195,3 +195,5 @@ func (v *variation) jitter(text string) string {
 	_, decimals, _ := strings.Cut(text, ".")
 	return strconv.FormatFloat(f*(0.9+0.2*v.random.Float64()), 'f', len(decimals), 64)
 }
+
+func random(seed int) *rand.Rand { return rand.New(rand.NewPCG(2, uint64(seed))) }

@@ -22,8 +22,9 @@ type process struct {
 	done chan struct{}
 }
 
-// start runs this program again with args and waits until ready answers 200.
-func start(ctx context.Context, ready string, errs io.Writer, args ...string) (*process, error) {
+// start runs this program again with args and waits until ready answers 200. The URL of the database goes through the
+// environment: it may hold a password.
+func start(ctx context.Context, databaseURL, ready string, errs io.Writer, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -37,6 +38,7 @@ func start(ctx context.Context, ready string, errs io.Writer, args ...string) (*
 	p := &process{base: "http://" + addr, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, self, append(args, "--addr="+addr, "--log-level=warn")...)
 	p.cmd.Stderr = errs
+	p.cmd.Env = append(os.Environ(), "KILN_DATABASE_URL="+databaseURL, "KILN_BENCH_DATABASE_URL="+databaseURL)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func (o *Oracle) read(s string) (period, bool) {
 	case m[4] == "":
 		return period{at(y, month, day, 0, 0, 0), at(y, month, day+1, 0, 0, 0)}, true
 	}
-	begin := at(y, month, day, number(m[4]), number(m[5]), number(m[6]))
+	begin := at(y, month, day, number(m[4]), number(m[5]), min(number(m[6]), 59)) // Choice: a leap second is the one before it
 	switch {
 	case m[6] == "":
 		return period{begin, begin.Add(time.Minute)}, true

@@ -93,12 +93,15 @@ func (o *Oracle) holds(e search.Expr, n *fhir.Node) bool {
 		return n.ResourceType() == e.Type && (len(o.Values(n, e.Param.Code)) == 0) == e.Missing
 	case *search.Chain:
 		return n.ResourceType() == e.Type && slices.ContainsFunc(o.Values(n, e.Param.Code), func(v path.Element) bool {
-			target := o.byKey[o.local(referenceText(v)).key()]
-			return target != nil && target.ResourceType() == e.Target && o.holds(e.Where, target)
+			return slices.ContainsFunc(o.targets(v), func(target *fhir.Node) bool {
+				return target.ResourceType() == e.Target && o.holds(e.Where, target)
+			})
 		})
 	case *search.Has:
 		return n.ResourceType() == e.Target && slices.ContainsFunc(o.resources, func(r *fhir.Node) bool {
-			return r.ResourceType() == e.Type && o.refers(r, e.Param.Code, n.ResourceType(), n.ID()) && o.holds(e.Where, r)
+			return r.ResourceType() == e.Type && o.holds(e.Where, r) && slices.ContainsFunc(o.Values(r, e.Param.Code), func(v path.Element) bool {
+				return slices.Contains(o.targets(v), n)
+			})
 		})
 	case *search.Member:
 		return n.ResourceType() == e.Type && (e.Type == e.Compartment && n.ID() == e.ID ||
@@ -111,6 +114,24 @@ func (o *Oracle) refers(n *fhir.Node, code, typ, id string) bool {
 	return slices.ContainsFunc(o.Values(n, code), func(v path.Element) bool {
 		return o.local(referenceText(v)).key() == typ+"/"+id
 	})
+}
+
+// targets are the resources that a reference leads to: the one of a literal reference, whatever version it names, and
+// those that have the URL of a canonical, with its version if it names one (search.html#versions).
+func (o *Oracle) targets(v path.Element) (list []*fhir.Node) {
+	s := referenceText(v)
+	if n := o.byKey[o.local(s).key()]; n != nil {
+		list = append(list, n)
+	}
+	if v.TypeName() == "canonical" || v.TypeName() == "uri" {
+		for _, n := range o.resources {
+			url := n.GetText("url")
+			if o.registry.SearchParameter(n.ResourceType(), "url") != nil && url != "" && (s == url || s == url+"|"+n.GetText("version")) {
+				list = append(list, n)
+			}
+		}
+	}
+	return list
 }
 
 // match says whether any value of the resource matches any value asked for; :not turns the answer round, so that it

