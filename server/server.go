@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"kiln/fhir"
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/resources"

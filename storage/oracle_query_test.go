@@ -89,12 +89,18 @@ func (a *asker) several() (codes, types []string) {
 // queryOf makes a search with the parameters named, with values of type typ.
 func (a *asker) queryOf(typ string, codes []string) []search.Pair {
 	all := a.lists[typ]
+	if all == nil {
+		return nil
+	}
 	defer func() { a.lists[typ] = all }()
 	a.lists[typ] = nil
 	for _, def := range all {
 		if slices.Contains(codes, def.Code) {
 			a.lists[typ] = append(a.lists[typ], def)
 		}
+	}
+	if a.lists[typ] == nil {
+		return nil
 	}
 	var pairs []search.Pair
 	for range rapid.IntRange(1, 2).Draw(a.t, "conditions") {

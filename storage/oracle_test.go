@@ -29,7 +29,7 @@ func TestSearch_is_what_the_oracle_says(t *testing.T) {
 	for i := range populations {
 		t.Run(fmt.Sprintf("population_%d", seed+i), func(t *testing.T) {
 			w := newWorld(t, anyPopulation(60).Example(seed+i))
-			for range 5 {
+			for range 3 {
 				rapid.Check(t, w.compare)
 			}
 		})
@@ -96,7 +96,11 @@ func (w *world) compare(t *rapid.T) {
 			t.Logf("or of the compartment %s/%s", in, member.ID)
 		}
 	}
-	w.check(t, q, rapid.IntRange(1, 9).Draw(t, "page size"))
+	size := rapid.IntRange(1, 9).Draw(t, "page size")
+	if types == nil {
+		size = 20 // a condition on each of 146 types takes its time
+	}
+	w.check(t, q, size)
 }
 
 // parse reads a query as it comes over the wire.

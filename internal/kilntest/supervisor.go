@@ -35,6 +35,10 @@ func init() {
 	os.Exit(0)
 }
 
+// inUse holds the lock that says that this process uses the cluster, until it ends. A file that nothing refers to would
+// be closed by the garbage collector, and the cluster would stop in the middle of a test of more than a minute.
+var inUse *os.File
+
 // sharedCluster returns the URL of the cluster that the test binaries of this module share, and keeps it alive while
 // this process lives. Two files tell who does what: a shared lock on users says "I use it"; the lock on starter is
 // held by the one process that looks whether it runs and starts it.
@@ -43,7 +47,7 @@ func sharedCluster(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := lockFile(filepath.Join(dir, "users"), syscall.LOCK_SH); err != nil { // until this process ends
+	if inUse, err = lockFile(filepath.Join(dir, "users"), syscall.LOCK_SH); err != nil {
 		return "", err
 	}
 	starter, err := lockFile(filepath.Join(dir, "starter"), syscall.LOCK_EX)

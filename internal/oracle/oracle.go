@@ -88,9 +88,10 @@ func (o *Oracle) holds(e search.Expr, n *fhir.Node) bool {
 	case *search.IsType:
 		return n.ResourceType() == e.Type
 	case *search.Match:
+		// The parser asks _lastUpdated of one type when it searches several: it is the same for all.
 		return (n.ResourceType() == e.Type || e.Param.Code == "_lastUpdated") && o.match(e, n)
 	case *search.Missing:
-		return n.ResourceType() == e.Type && (len(o.Values(n, e.Param.Code)) == 0) == e.Missing
+		return (n.ResourceType() == e.Type || e.Param.Code == "_lastUpdated") && (len(o.Values(n, e.Param.Code)) == 0) == e.Missing
 	case *search.Chain:
 		return n.ResourceType() == e.Type && slices.ContainsFunc(o.Values(n, e.Param.Code), func(v path.Element) bool {
 			return slices.ContainsFunc(o.targets(v), func(target *fhir.Node) bool {
