@@ -138,6 +138,7 @@ func (x *exchange) dispatch() error {
 		x.writeEmpty(http.StatusNoContent)
 		return nil
 	}
+	_ = x.negotiate() // only for the form of the refusal
 	e := fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported,
 		"This method does not work here; these do: "+strings.Join(x.route.allow, ", "))
 	e.Allow = x.route.allow

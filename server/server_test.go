@@ -154,7 +154,11 @@ func (a answer) wantStatus(t *testing.T, status int) answer {
 	if a.StatusCode != status {
 		t.Fatalf("status %d, want %d; body %s", a.StatusCode, status, a.body)
 	}
-	if status >= 400 && a.Request.Method != "HEAD" {
+	if strings.HasPrefix(a.Header.Get("Content-Type"), "application/fhir+xml") {
+		if status >= 400 && !strings.Contains(a.body, "<OperationOutcome ") {
+			t.Fatalf("status %d without an OperationOutcome: %s", status, a.body)
+		}
+	} else if status >= 400 && a.Request.Method != "HEAD" {
 		n, err := fhir.ParseJSON([]byte(a.body))
 		if err != nil || n.ResourceType() != "OperationOutcome" {
 			t.Fatalf("status %d without an OperationOutcome: %s", status, a.body)

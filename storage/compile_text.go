@@ -8,8 +8,6 @@ import (
 	"kiln/fhir/search"
 )
 
-func isTextParam(code string) bool { return code == "_text" || code == "_content" }
-
 // text answers _text and _content. Values are alternatives.
 func (c *compiler) text(m *search.Match, x string) (string, error) {
 	var alternatives []string

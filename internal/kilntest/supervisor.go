@@ -37,6 +37,8 @@ func init() {
 
 // inUse holds the lock that says that this process uses the cluster, until it ends. A file that nothing refers to would
 // be closed by the garbage collector, and the cluster would stop in the middle of a test of more than a minute.
+//
+//lint:ignore U1000 it is held for its side effect only
 var inUse *os.File
 
 // sharedCluster returns the URL of the cluster that the test binaries of this module share, and keeps it alive while
