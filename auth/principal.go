@@ -1,0 +1,131 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Role is what a user is to the organisation that runs the server. A user may have several.
+type Role string
+
+// The roles.
+const (
+	RolePatient      Role = "patient"
+	RolePractitioner Role = "practitioner"
+	RoleAdmin        Role = "admin"
+)
+
+// Roles are all roles.
+func Roles() []Role { return []Role{RolePatient, RolePractitioner, RoleAdmin} }
+
+// Principal is who sends a request, with everything that decides what the request may see and change. The zero value
+// is nobody, who has no rights.
+type Principal struct {
+	// User is the id of the user who is signed in; "" where a client acts for itself.
+	User string
+	// Name is what people call the user or client, for the audit log; may be empty.
+	Name string
+	// Client is the id of the application; "" for the pages of the server itself.
+	Client string
+	Roles  []Role
+	// FHIRUser is the resource that stands for the user, such as "Practitioner/123"; "" for none.
+	FHIRUser string
+	// Patient and Encounter are the ids of the context that the application was launched in; "" for none.
+	Patient, Encounter string
+	// Scopes are what was granted. A principal without scopes has no rights, whatever the roles are.
+	Scopes Scopes
+	// Session and Token are the ids, never the secrets, of the session and of the access token; for the audit log.
+	Session, Token string
+	// Expires is when the token ends. Whoever makes a Principal checks it; zero where there is no end.
+	Expires time.Time
+	// Purpose is why the caller asks: a code of http://terminology.hl7.org/CodeSystem/v3-ActReason such as TREAT; "" where
+	// it was not said.
+	Purpose string
+	// BreakGlass asks for access in an emergency; nil for none.
+	BreakGlass *BreakGlass
+
+	// operator names whoever may do everything; only Operator sets it.
+	operator string
+}
+
+// BreakGlass is a clinician's claim that a patient's life or health depends on access that the rules do not give.
+type BreakGlass struct {
+	// Purpose is BTG or ETREAT.
+	Purpose string
+	// Reason is what the clinician gives as the reason, for the review.
+	Reason string
+}
+
+// Operator is the principal of whoever has the database anyway: KILN_AUTH=off, and commands such as import and seed. It
+// may do everything. name says which of those it is, for the audit log.
+func Operator(name string) Principal {
+	if name == "" {
+		name = "operator"
+	}
+	return Principal{operator: name, Name: name}
+}
+
+// System is the principal of the server itself, for what it does unasked.
+func System() Principal { return Operator("system") }
+
+// IsOperator says whether the principal may do everything.
+func (p *Principal) IsOperator() bool { return p.operator != "" }
+
+// Known says whether the principal is anybody at all.
+func (p *Principal) Known() bool { return p.operator != "" || p.User != "" || p.Client != "" }
+
+// Has says whether the principal has a role.
+func (p *Principal) Has(r Role) bool { return slices.Contains(p.Roles, r) }
+
+// Self returns the type and id of FHIRUser, or "" twice.
+func (p *Principal) Self() (typ, id string) {
+	typ, id, found := strings.Cut(p.FHIRUser, "/")
+	if !found || typ == "" || id == "" {
+		return "", ""
+	}
+	return typ, id
+}
+
+// Caller names who sends the request apart from the rights: the same user with the same client, whatever the token. One
+// caller's Idempotency-Keys are no other's.
+func (p *Principal) Caller() string {
+	h := sha256.New()
+	for _, text := range []string{p.operator, p.User, p.Client} {
+		hashText(h, text)
+	}
+	return string(h.Sum(nil))
+}
+
+// Fingerprint is the same for two principals exactly when they have the same rights: what paging links are bound to.
+// Session, token and expiry are no part of it, so that links survive a refresh.
+func (p *Principal) Fingerprint() string {
+	h := sha256.New()
+	for _, text := range []string{p.operator, p.User, p.Client, p.FHIRUser, p.Patient, p.Encounter, p.Purpose} {
+		hashText(h, text)
+	}
+	roles := slices.Clone(p.Roles)
+	slices.Sort(roles)
+	for _, r := range slices.Compact(roles) {
+		hashText(h, string(r))
+	}
+	scopes := make([]string, 0, len(p.Scopes))
+	for _, s := range p.Scopes {
+		scopes = append(scopes, s.Text)
+	}
+	slices.Sort(scopes)
+	for _, s := range slices.Compact(scopes) {
+		hashText(h, "scope "+s)
+	}
+	return string(h.Sum(nil))
+}
+
+func hashText(h hash.Hash, s string) {
+	var size [8]byte
+	h.Write(binary.LittleEndian.AppendUint64(size[:0], uint64(len(s))))
+	io.WriteString(h, s)
+}
