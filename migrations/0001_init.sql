@@ -35,16 +35,33 @@ CREATE TABLE resource_history (
   PRIMARY KEY (rk, version));
 
 -- One narrow row per version, for the history of types and of the system. Append-only.
--- xid lets a reader leave out what is not yet visible to everybody: last_updated is set before the commit.
 CREATE TABLE resource_change (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   last_updated timestamptz NOT NULL,
   type smallint NOT NULL,               -- conformance.Registry.TypeNumber
   rk bigint NOT NULL,
   version integer NOT NULL);
 CREATE INDEX resource_change_type ON resource_change (type, last_updated, seq);
 CREATE INDEX resource_change_time ON resource_change (last_updated, seq);
+
+-- The time, in milliseconds since 1970, up to which a history of a type or of the system has been shown. What has been
+-- shown is settled: begin_write keeps later commits from slipping in below, where a client that asks for what is new
+-- (_since) would never see them. It is a sequence since it must not wait for transactions, nor go back with one.
+CREATE SEQUENCE history_shown MINVALUE 0 START 0;
+
+-- show_history settles the versions there are now, and returns the time of the newest.
+-- +goose StatementBegin
+CREATE FUNCTION show_history() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE newest bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(7263, 0); -- one after the other, so that the time never goes back
+  SELECT coalesce(floor(extract(epoch FROM max(last_updated)) * 1000), 0) INTO newest FROM resource_change;
+  IF newest > (SELECT last_value FROM history_shown) THEN
+    PERFORM setval('history_shown', newest);
+  END IF;
+  RETURN newest;
+END $$;
+-- +goose StatementEnd
 
 -- One narrow row per live resource: everything a search needs to find and order it, and nothing else.
 CREATE TABLE search_index (
@@ -166,6 +183,22 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- Every transaction that writes versions asks this first. moment is the lastUpdated of its oldest one, in milliseconds
+-- since 1970. Whoever shows a history first calls show_history and then looks at these locks; a writer first takes its
+-- lock and then looks at history_shown. So one of the two always notices the other.
+-- +goose StatementBegin
+CREATE FUNCTION begin_write(used integer, moment bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(moment);
+  IF moment < (SELECT last_value FROM history_shown) THEN
+    RAISE EXCEPTION 'the history has been shown up to a later time' USING ERRCODE = 'KN002';
+  END IF;
+  IF used < (SELECT generation FROM search_parameter_set) THEN
+    RAISE EXCEPTION 'the search parameters have changed' USING ERRCODE = 'KN001';
+  END IF;
+END $$;
+-- +goose StatementEnd
+
 -- The rebuilding of index rows, in the background. One is under way at a time; its place is in the row, so that any
 -- server can go on with it.
 CREATE TABLE reindex_job (
@@ -221,3 +254,6 @@ DROP TABLE reindex_job, search_parameter, search_parameter_set, import_file, ide
   resource_change, resource_history, resource, instance;
 DROP FUNCTION refuse_change();
 DROP FUNCTION check_generation(integer);
+DROP FUNCTION begin_write(integer, bigint);
+DROP FUNCTION show_history();
+DROP SEQUENCE history_shown;

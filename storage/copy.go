@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"math"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -17,7 +16,9 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 	if err := s.DeclareShapes(ctx, list...); err != nil {
 		return err
 	}
-	rows, _ := (&Tx{store: s, Now: s.options.Now().UTC().Truncate(time.Millisecond)}).copyRows(list, MethodCreate)
+	write := &Tx{store: s}
+	write.stampNow()
+	rows, _ := write.copyRows(list, MethodCreate)
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return translate(err)
@@ -28,7 +29,7 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 		generation = min(generation, p.by.generation)
 	}
 	return translate(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sqlCheckGeneration, generation); err != nil {
+		if _, err := tx.Exec(ctx, sqlBeginWrite, generation, write.now.UnixMilli()); err != nil {
 			return err
 		}
 		for _, t := range rows {

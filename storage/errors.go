@@ -23,13 +23,14 @@ func translate(err error) error {
 		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fhir.NewError(fhir.Transient, fhir.CodeTransient, "The request took longer than it may; nothing was changed.").Because(err)
+		return transient("The request took longer than it may and was given up; nothing was changed. Try again, or ask for less at once.", err)
 	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		var network net.Error
 		var connect *pgconn.ConnectError
 		if errors.As(err, &network) || errors.As(err, &connect) || errors.Is(err, net.ErrClosed) ||
+			errors.Is(err, pgconn.ErrConnClosed) ||
 			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return unavailable(err)
 		}
@@ -67,20 +68,31 @@ func unavailable(cause error) *fhir.Error {
 	return transient("The database is not reachable at the moment; try again.", cause)
 }
 
+// uncertain is for a connection that broke while a transaction was ending.
+func uncertain(cause error) *fhir.Error {
+	return transient("The connection to the database broke while the change was being stored, so it may be stored or not. "+
+		"Look before you try again; a request with an Idempotency-Key can be sent again as it is.", cause)
+}
+
+// shown says whether a transaction failed because its time lies below what a history has shown meanwhile.
+func shown(err error) bool { return hasCode(err, "KN002") }
+
 // outdated says whether a transaction failed because this server has not heard of new search parameters yet.
-func outdated(err error) bool {
+func outdated(err error) bool { return hasCode(err, "KN001") }
+
+func hasCode(err error, code string) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "KN001"
+	return errors.As(err, &pg) && pg.Code == code
 }
 
 // retryable says whether a transaction that failed with err may succeed if it is run again from its start.
 func retryable(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return false
+		return pgconn.SafeToRetry(err) // a pooled connection that turned out to be dead
 	}
 	switch pg.Code {
-	case "40001", "40P01":
+	case "40001", "40P01", "KN001", "KN002":
 		return true
 	case "23505": // somebody made the same resource between our look and our insert
 		// Which of the two tables notices is up to PostgreSQL: one statement fills both.

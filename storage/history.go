@@ -20,10 +20,12 @@ type HistoryQuery struct {
 	After *HistoryMark
 }
 
-// HistoryMark is a place in a history.
+// HistoryMark is a place in a history. Settled is the time up to which the first page showed it, since later ones show
+// no more; zero for no bound.
 type HistoryMark struct {
 	LastUpdated time.Time
 	Seq         int64
+	Settled     time.Time
 }
 
 // HistoryPage is a stretch of a history.
@@ -45,9 +47,13 @@ const (
 )
 
 // A version is current from its time to that of the next one: _at leaves out what was superseded by $4.
-const historyBounds = `c.last_updated >= $2 AND c.last_updated < $3
+const (
+	historyBounds = `c.last_updated >= $2 AND c.last_updated < $3`
+	historyAt     = `
   AND NOT EXISTS (SELECT FROM resource_history n WHERE n.rk = c.rk AND n.version = c.version + 1 AND n.last_updated <= $4)
   AND NOT EXISTS (SELECT FROM resource n WHERE n.rk = c.rk AND n.version = c.version + 1 AND n.last_updated <= $4)`
+	historyEver = ` AND $4::timestamptz IS NULL`
+)
 
 const historyPage = `
 SELECT c.seq, r.type, r.id, c.version, c.last_updated, coalesce(h.method, r.method),
@@ -59,21 +65,90 @@ const historyOrder = ` AND (c.last_updated, c.seq) < ($5, $6)
 JOIN resource r USING (rk) LEFT JOIN resource_history h ON h.rk = c.rk AND h.version = c.version
 ORDER BY c.last_updated DESC, c.seq DESC`
 
-// History returns a page of versions, newest first.
+// History returns a page of versions, newest first. Of a type or of the system it shows what is settled: no version
+// can appear later below the newest shown, so that whoever asks for what is new since then misses nothing. (A version
+// has the time at which its transaction began to write, and transactions do not end in that order.)
 func (s *Store) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
-	page, err := s.history(ctx, q, s.pool.SendBatch)
+	var settled time.Time
+	switch {
+	case q.After != nil:
+		settled = q.After.Settled
+	case q.ID == "": // the versions of one resource come one after the other
+		var err error
+		if settled, err = s.settle(ctx); err != nil {
+			return nil, translate(err)
+		}
+	}
+	page, err := s.history(ctx, q, settled, s.pool.SendBatch)
 	return page, translate(err)
 }
 
-// History is Store.History as the transaction sees it.
+// History is Store.History as the transaction sees it, with what it has written itself.
 func (tx *Tx) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
 	if err := tx.Flush(ctx); err != nil {
 		return nil, err
 	}
-	return tx.store.history(ctx, q, tx.conn.SendBatch)
+	var settled time.Time
+	if q.After != nil {
+		settled = q.After.Settled
+	}
+	return tx.store.history(ctx, q, settled, tx.conn.SendBatch)
 }
 
-func (s *Store) history(ctx context.Context, q HistoryQuery, send func(context.Context, *pgx.Batch) pgx.BatchResults) (*HistoryPage, error) {
+const (
+	sqlShowHistory = `SELECT show_history()`
+	sqlShown       = `SELECT last_value FROM history_shown`
+	// The locks of begin_write: the only ones that are shared and have one key.
+	sqlWriting = `
+SELECT coalesce(min(classid::bigint << 32 | objid::bigint), 9223372036854775807) FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock'
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+	// settlePatience is how long a history waits for writers that began before the newest version. Most need a few
+	// milliseconds; behind a long transaction the history ends where that began.
+	settlePatience = 500 * time.Millisecond
+)
+
+// settle returns the time up to which the history is settled. See begin_write in migrations/0001_init.sql.
+func (s *Store) settle(ctx context.Context) (time.Time, error) {
+	var newest, writing int64
+	batch := &pgx.Batch{}
+	batch.Queue(sqlShowHistory).QueryRow(func(row pgx.Row) error { return row.Scan(&newest) })
+	batch.Queue(sqlWriting).QueryRow(func(row pgx.Row) error { return row.Scan(&writing) })
+	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+		return time.Time{}, err
+	}
+	s.heardShown(newest)
+	wait := 2 * time.Millisecond
+	for until := time.Now().Add(settlePatience); writing <= newest && time.Now().Before(until); wait *= 2 {
+		if err := sleep(ctx, wait); err != nil {
+			return time.Time{}, err
+		}
+		if err := s.pool.QueryRow(ctx, sqlWriting).Scan(&writing); err != nil {
+			return time.Time{}, err
+		}
+	}
+	return time.UnixMilli(min(newest, writing-1)).UTC(), nil
+}
+
+// refreshShown asks up to when histories have been shown.
+func (s *Store) refreshShown(ctx context.Context) error {
+	var moment int64
+	err := s.pool.QueryRow(ctx, sqlShown).Scan(&moment)
+	s.heardShown(moment)
+	return err
+}
+
+func (s *Store) heardShown(moment int64) {
+	for {
+		known := s.shown.Load()
+		if moment <= known || s.shown.CompareAndSwap(known, moment) {
+			return
+		}
+	}
+}
+
+func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, send func(context.Context, *pgx.Batch) pgx.BatchResults) (*HistoryPage, error) {
 	source, narrow := historyOfSystem, (*int64)(nil)
 	switch {
 	case q.ID != "":
@@ -87,12 +162,19 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, send func(context.C
 	if q.After != nil {
 		after = *q.After
 	}
-	args := []any{narrow, timestamp(orElse(q.Since, beginningOfTime)), timestamp(orElse(q.Until, endOfTime)),
-		timestamp(orElse(q.From, beginningOfTime))}
+	until := orElse(q.Until, endOfTime)
+	if past := settled.Add(time.Millisecond); !settled.IsZero() && past.Before(until) {
+		until = past
+	}
+	bounds, from := historyBounds+historyEver, (*time.Time)(nil)
+	if !q.From.IsZero() {
+		bounds, from = historyBounds+historyAt, &q.From
+	}
+	args := []any{narrow, timestamp(orElse(q.Since, beginningOfTime)), timestamp(until), from}
 	page := &HistoryPage{}
 	marks := []HistoryMark{}
 	batch := &pgx.Batch{}
-	batch.Queue(historyPage+source+historyBounds+historyOrder,
+	batch.Queue(historyPage+source+bounds+historyOrder,
 		append(args[:len(args):len(args)], timestamp(after.LastUpdated), after.Seq, q.Limit+1)...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var seq int64
@@ -100,11 +182,11 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, send func(context.C
 			if err != nil {
 				return err
 			}
-			page.Versions, marks = append(page.Versions, v), append(marks, HistoryMark{v.LastUpdated, seq})
+			page.Versions, marks = append(page.Versions, v), append(marks, HistoryMark{v.LastUpdated, seq, settled})
 		}
 		return rows.Err()
 	})
-	batch.Queue(`SELECT count(*)`+source+historyBounds, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Total) })
+	batch.Queue(`SELECT count(*)`+source+bounds, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Total) })
 	if err := send(ctx, batch).Close(); err != nil {
 		return nil, err
 	}

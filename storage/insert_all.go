@@ -11,9 +11,7 @@ import (
 func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([]*Version, error) {
 	for _, p := range list {
 		tx.current(p)
-	}
-	for _, p := range list {
-		tx.current(p)
+		tx.announce(p.by.generation)
 	}
 	tx.DeclareShapes(list...)
 	if err := tx.Flush(ctx); err != nil {

@@ -163,17 +163,14 @@ func (tx *Tx) TouchParameters() {
 	tx.exec(sqlChangedSet)
 }
 
-// current makes sure that index rows are those of the set of search parameters that holds. A set that changes after
-// this check waits for the transaction before older rows are rebuilt; see reindex.go.
+// current makes sure that index rows are those of the set of search parameters that this server knows. Whether it is
+// the set that holds, the database says (Tx.announce). A set that changes after that waits for the transaction before
+// older rows are rebuilt; see reindex.go.
 func (tx *Tx) current(p *Prepared) {
 	if now := tx.store.indexer.Load(); p.by != now {
 		if row, err := now.row(p.Node); err == nil {
 			p.row, p.by = row, now
 		}
-	}
-	if !tx.checked {
-		tx.checked = true
-		tx.exec(sqlCheckGeneration, p.by.generation)
 	}
 }
 

@@ -244,7 +244,7 @@ WHERE datname = current_database() AND application_name = 'kiln' AND pid <> pg_b
 )
 
 // waitForOlder waits until the transactions that run now have ended: some may be writing rows of an older generation.
-// check_generation keeps later ones from it.
+// begin_write keeps later ones from it.
 func waitForOlder(ctx context.Context, conn *pgxpool.Conn) error {
 	var now time.Time
 	if err := conn.QueryRow(ctx, sqlClock).Scan(&now); err != nil {
@@ -349,8 +349,11 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 		for _, p := range all {
 			tx.current(p)
 		}
-		if len(all) > 0 && all[0].by.generation < job.generation {
-			return errors.New("storage: reindex with an older set of search parameters than its own")
+		if len(all) > 0 {
+			if all[0].by.generation < job.generation {
+				return errors.New("storage: reindex with an older set of search parameters than its own")
+			}
+			tx.exec(sqlCheckGeneration, all[0].by.generation)
 		}
 		var locked []int64
 		err := tx.query(ctx, func(rows pgx.Rows) (err error) {

@@ -42,6 +42,8 @@ type Store struct {
 	indexer atomic.Pointer[Indexer]
 	options Options
 	shapes  shapeCache
+	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
+	shown atomic.Int64
 	// changed is the state of search_parameter_set that indexer was made for; refreshing guards it.
 	refreshing sync.Mutex
 	changed    int64
@@ -74,6 +76,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	set["application_name"] = "kiln"
 	set["timezone"] = "UTC"
 	set["statement_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds())
+	// Half of it goes to waiting for others: who waits longer is told so, and not that the query is too costly.
+	set["lock_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds() / 2)
 	set["idle_in_transaction_session_timeout"] = "60000"
 	set["jit"] = "off"
 	set["plan_cache_mode"] = "force_generic_plan" // see runner.go

@@ -2,10 +2,12 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -16,17 +18,20 @@ type Tx struct {
 	conn  *pgxpool.Conn
 	queue pgx.Batch
 	begun bool
-	// Now is the time of the transaction: the lastUpdated of what it writes.
-	Now time.Time
+	// now is the lastUpdated of what the transaction writes, zero until it writes something.
+	now time.Time
 	// newShapes are remembered by the process once the transaction has committed.
 	newShapes []int64
-	// checked says that the generation of the index rows is being checked; parameters that search parameters changed.
-	checked, parameters bool
+	// parameters says that search parameters changed.
+	parameters bool
 }
 
 const (
 	maxAttempts = 5
 	retryBase   = 5 * time.Millisecond
+	// finishGrace is how long the end of a transaction may take beyond the longest statement. Whoever asked for the
+	// work may be gone by then; breaking it off would only leave open whether it was done.
+	finishGrace = 5 * time.Second
 )
 
 // Write runs work in a transaction, READ COMMITTED, and commits. When the transaction meets a conflict with another
@@ -43,34 +48,41 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 			case <-time.After(wait):
 			}
 		}
-		err = s.try(ctx, work)
-		if outdated(err) {
-			if refresh := s.RefreshParameters(ctx); refresh != nil {
+		var changed bool
+		changed, err = s.try(ctx, work)
+		if changed || outdated(err) {
+			// Without a connection in hand, since it takes one. What fails after a commit, the watch makes up for.
+			if refresh := s.RefreshParameters(context.WithoutCancel(ctx)); refresh != nil && err != nil {
 				return refresh
 			}
-			continue
+		}
+		if shown(err) {
+			if err := s.refreshShown(ctx); err != nil {
+				return translate(err)
+			}
 		}
 		if err == nil || !retryable(err) {
 			break
 		}
 	}
-	if retryable(err) || outdated(err) {
+	if retryable(err) {
 		return transient("Others are writing the same resources at the same time; try again.", err)
 	}
 	return translate(err)
 }
 
-func (s *Store) try(ctx context.Context, work func(*Tx) error) (err error) {
+// try runs work once. changed says that it committed and that the search parameters are others now.
+func (s *Store) try(ctx context.Context, work func(*Tx) error) (changed bool, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	tx := &Tx{store: s, conn: conn, Now: s.options.Now().UTC().Truncate(time.Millisecond)}
+	tx := &Tx{store: s, conn: conn}
 	committed := false
 	defer func() {
 		if !committed && tx.begun {
 			// The caller's context may be over; the rollback must not be.
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishGrace)
 			if _, rollback := conn.Exec(end, "ROLLBACK"); rollback != nil {
 				conn.Conn().Close(end)
 			}
@@ -79,30 +91,61 @@ func (s *Store) try(ctx context.Context, work func(*Tx) error) (err error) {
 		conn.Release()
 	}()
 	if err := work(tx); err != nil {
-		return err
+		return false, err
 	}
-	if err := tx.commit(ctx); err != nil {
-		return err
+	if err := ctx.Err(); err != nil {
+		return false, err // nobody waits for it any more
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.StatementTimeout+finishGrace)
+	defer cancel()
+	if err := tx.commit(end); err != nil {
+		return false, err
 	}
 	committed = true
 	s.shapes.remember(tx.newShapes)
-	if tx.parameters {
-		// What fails here, the watch makes up for.
-		_ = s.RefreshParameters(context.WithoutCancel(ctx))
+	return tx.parameters, nil
+}
+
+// announce says to the database that versions are going to be written, and from which moment on. Work that first
+// looks for a long time so keeps histories waiting for the writing only.
+func (tx *Tx) announce(generation int32) {
+	if tx.now.IsZero() {
+		tx.stampNow()
+		tx.exec(sqlBeginWrite, generation, tx.now.UnixMilli())
 	}
-	return nil
+}
+
+const sqlBeginWrite = `SELECT begin_write($1, $2)`
+
+// stampNow sets the time of what the transaction writes: not before what histories have shown, as far as this server
+// knows.
+func (tx *Tx) stampNow() {
+	tx.now = tx.store.options.Now().UTC().Truncate(time.Millisecond)
+	if shown := time.UnixMilli(tx.store.shown.Load()).UTC(); tx.now.Before(shown) {
+		tx.now = shown
+	}
 }
 
 // commit sends what is queued. Without an earlier read the whole transaction is one implicit transaction: the
 // statements of one pipeline up to its Sync commit together or not at all.
 func (tx *Tx) commit(ctx context.Context) error {
 	if tx.begun {
-		tx.queue.Queue("COMMIT")
+		tx.queue.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
+			if tag.String() != "COMMIT" { // PostgreSQL answers so, without an error, when a statement had failed
+				return errors.New("storage: the transaction was rolled back instead of committed")
+			}
+			return nil
+		})
 	}
 	if tx.queue.Len() == 0 {
 		return nil
 	}
-	return tx.flush(ctx)
+	err := tx.flush(ctx)
+	var refused *pgconn.PgError
+	if err != nil && !errors.As(err, &refused) && !pgconn.SafeToRetry(err) {
+		return uncertain(err)
+	}
+	return err
 }
 
 // flush sends the queue and waits for all its answers.

@@ -103,7 +103,7 @@ func (tx *Tx) LockCriteria(ctx context.Context, criteria ...string) error {
 
 // stamp writes id, versionId and lastUpdated into a resource and returns the version.
 func (tx *Tx) stamp(p *Prepared, old *Version, method string) *Version {
-	v := &Version{Type: p.Node.ResourceType(), ID: p.Node.ID(), Number: 1, LastUpdated: tx.Now, Method: method}
+	v := &Version{Type: p.Node.ResourceType(), ID: p.Node.ID(), Number: 1, LastUpdated: tx.now, Method: method}
 	if old != nil {
 		v.Number = old.Number + 1
 		if next := old.LastUpdated.Add(time.Millisecond); v.LastUpdated.Before(next) {
@@ -136,6 +136,7 @@ VALUES ($1, $8, $4, $9, $10, $11, $12, $13, $14)`
 // Insert queues the first version of a resource that does not exist.
 func (tx *Tx) Insert(p *Prepared, method string) *Version {
 	tx.current(p)
+	tx.announce(p.by.generation)
 	v := tx.stamp(p, nil, method)
 	low, high := mainDateColumns(p.row)
 	tx.exec(sqlInsert, p.rk, v.Type, v.ID, v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
@@ -170,6 +171,7 @@ const sqlUnindex = `DELETE FROM search_index WHERE rk = $1`
 // Replace queues the version after old, which the transaction must hold locked.
 func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 	tx.current(p)
+	tx.announce(p.by.generation)
 	v := tx.stamp(p, old, method)
 	tx.exec(sqlReplace, p.rk, v.Number, v.LastUpdated, p.row.typ, method[:1], v.Content, literalOf(p.Node, v.Content))
 	low, high := mainDateColumns(p.row)
@@ -183,7 +185,8 @@ func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 
 // Delete queues the version that says old, which the transaction must hold locked, is gone.
 func (tx *Tx) Delete(old *Version) *Version {
-	v := &Version{Type: old.Type, ID: old.ID, Number: old.Number + 1, LastUpdated: tx.Now, Deleted: true, Method: MethodDelete}
+	tx.announce(tx.store.indexer.Load().generation)
+	v := &Version{Type: old.Type, ID: old.ID, Number: old.Number + 1, LastUpdated: tx.now, Deleted: true, Method: MethodDelete}
 	if next := old.LastUpdated.Add(time.Millisecond); v.LastUpdated.Before(next) {
 		v.LastUpdated = next
 	}
