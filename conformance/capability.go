@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 // CapabilityOptions are what a CapabilityStatement says beyond the definitions. Whoever offers a thing fills them in,
@@ -90,7 +91,7 @@ func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOpti
 	n.Set("referencePolicy", stringList([]string{"literal", "logical"}))
 	var includes []string
 	for _, p := range r.SearchParameters(typ) {
-		if p.Type == SearchReference && o.Offered(p) {
+		if p.Type == search.Reference && o.Offered(p) {
 			includes = append(includes, typ+":"+p.Code)
 		}
 	}
@@ -130,7 +131,7 @@ func (r *Registry) referrers(offered func(*SearchParameter) bool) map[string][]s
 	list := map[string][]string{}
 	for _, typ := range r.schema.Resources {
 		for _, p := range r.SearchParameters(typ) {
-			if p.Type == SearchReference && offered(p) {
+			if p.Type == search.Reference && offered(p) {
 				for _, target := range p.Targets {
 					list[target] = append(list[target], typ+":"+p.Code)
 				}

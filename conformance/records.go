@@ -1,6 +1,10 @@
 package conformance
 
-import "strings"
+import (
+	"strings"
+
+	"kiln/fhir/search"
+)
 
 // The records that internal/gen/search.go describes.
 
@@ -9,7 +13,7 @@ func parameterRecord(list []*SearchParameter, f []string) ([]*SearchParameter, e
 		return nil, errRecord
 	}
 	p := &SearchParameter{
-		Base: f[1], Code: f[2], ID: f[3], Type: SearchType(f[4]), URL: officialSearchParameters + f[3],
+		Base: f[1], Code: f[2], ID: f[3], Type: search.Kind(f[4]), URL: officialSearchParameters + f[3],
 		MultipleOr: strings.Contains(f[5], "o"), MultipleAnd: strings.Contains(f[5], "a"),
 		Targets: splitList(f[6]), Expression: f[7], Description: f[8], Key: Key(f[1], f[2]),
 	}

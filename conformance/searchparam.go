@@ -4,26 +4,9 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+
+	"kiln/fhir/search"
 )
-
-// SearchType is how a search parameter's values are compared.
-type SearchType string
-
-// The types of search parameters, http://hl7.org/fhir/search-param-type.
-const (
-	SearchNumber    SearchType = "number"
-	SearchDate      SearchType = "date"
-	SearchString    SearchType = "string"
-	SearchToken     SearchType = "token"
-	SearchReference SearchType = "reference"
-	SearchComposite SearchType = "composite"
-	SearchQuantity  SearchType = "quantity"
-	SearchURI       SearchType = "uri"
-	SearchSpecial   SearchType = "special"
-)
-
-var searchTypes = []SearchType{SearchNumber, SearchDate, SearchString, SearchToken, SearchReference, SearchComposite,
-	SearchQuantity, SearchURI, SearchSpecial}
 
 // SearchParameter is a search parameter as one resource type has it.
 type SearchParameter struct {
@@ -32,7 +15,7 @@ type SearchParameter struct {
 	ID   string
 	// Description is what the definition says of Base, in Markdown.
 	Description string
-	Type        SearchType
+	Type        search.Kind
 	// Base is the resource type. Parameters of all resources are there once for each type, and once for "Resource".
 	Base string
 	// Expression is the FHIRPath that yields the values, evaluated on a resource of type Base. It is the union of the

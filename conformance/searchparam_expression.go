@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 // splitUnion cuts a FHIRPath at the unions (|) that are in no parentheses, brackets or quotes.
@@ -96,7 +97,7 @@ func rebase(expression, base string) string {
 // all bases together: AllergyIntolerance.patient holds no Group, though clinical-patient has that target. A server that
 // reads "patient=123" as Patient/123 needs the short list.
 func narrowTargets(s *fhir.Schema, p *SearchParameter) []string {
-	if p.Type != SearchReference || p.Expression == "" {
+	if p.Type != search.Reference || p.Expression == "" {
 		return p.Targets
 	}
 	var held []string

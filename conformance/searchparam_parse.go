@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 var searchCode = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,63}$`)
@@ -40,7 +41,7 @@ func ParseSearchParameter(n *fhir.Node) ([]*SearchParameter, error) {
 		return nil, f.err()
 	}
 	common := SearchParameter{
-		Code: n.GetText("code"), URL: n.GetText("url"), ID: n.ID(), Type: SearchType(n.GetText("type")),
+		Code: n.GetText("code"), URL: n.GetText("url"), ID: n.ID(), Type: search.Kind(n.GetText("type")),
 		MultipleOr: !isFalse(n.Get("multipleOr")), MultipleAnd: !isFalse(n.Get("multipleAnd")),
 		Targets: itemTexts(n.Get("target")),
 	}
@@ -53,7 +54,7 @@ func ParseSearchParameter(n *fhir.Node) ([]*SearchParameter, error) {
 		f.add(fhir.CodeValue, "SearchParameter.code",
 			"The code must be letters, digits, - and _, starting with a letter or _, at most 64 characters.")
 	}
-	if common.Type != "" && !slices.Contains(searchTypes, common.Type) {
+	if common.Type != "" && !slices.Contains(search.Kinds[:], common.Type) {
 		f.add(fhir.CodeCodeInvalid, "SearchParameter.type", "%q is no type of search parameter.", common.Type)
 	}
 	expression := n.GetText("expression")
@@ -79,7 +80,7 @@ func ParseSearchParameter(n *fhir.Node) ([]*SearchParameter, error) {
 	return list, nil
 }
 
-func parseComponents(f *faults, n *fhir.Node, typ SearchType) []Component {
+func parseComponents(f *faults, n *fhir.Node, typ search.Kind) []Component {
 	var list []Component
 	for c := range n.Get("component").Items() {
 		at := fmt.Sprintf("SearchParameter.component[%d]", len(list))
@@ -90,9 +91,9 @@ func parseComponents(f *faults, n *fhir.Node, typ SearchType) []Component {
 		list = append(list, part)
 	}
 	switch {
-	case typ == SearchComposite && len(list) < 2:
+	case typ == search.Composite && len(list) < 2:
 		f.add(fhir.CodeRequired, "SearchParameter.component", "A composite search parameter needs at least two components.")
-	case typ != SearchComposite && len(list) > 0:
+	case typ != search.Composite && len(list) > 0:
 		f.add(fhir.CodeInvalid, "SearchParameter.component", "Only a composite search parameter has components.")
 	}
 	return list
@@ -158,7 +159,7 @@ func (r *Registry) check(p *SearchParameter, extra []*SearchParameter) (f faults
 		switch {
 		case part == nil:
 			f.add(fhir.CodeNotFound, at, "No search parameter of %s is defined by %s.", p.Base, c.Definition)
-		case part.Type == SearchComposite:
+		case part.Type == search.Composite:
 			f.add(fhir.CodeInvalid, at, "A component cannot be a composite itself.")
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 func parseParameter(t *testing.T, text string) ([]*SearchParameter, error) {
@@ -132,7 +133,7 @@ func TestKeyCollisionsAreRefused(t *testing.T) {
 	t.Parallel()
 	r := newRegistry()
 	r.schema = registry(t).schema
-	p := &SearchParameter{Base: "Slot", Code: "new", Type: SearchToken, Expression: "Slot.id", Key: Key("Slot", "new")}
+	p := &SearchParameter{Base: "Slot", Code: "new", Type: search.Token, Expression: "Slot.id", Key: Key("Slot", "new")}
 	r.keys[p.Key] = &SearchParameter{Base: "Patient", Code: "old", Key: p.Key}
 	if err := r.Check(p); fhir.KindOf(err) != fhir.Unprocessable || !strings.Contains(err.Error(), "Patient.old") {
 		t.Errorf("got %v", err)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kiln/fhir/search"
 )
 
 // TestSearchParameters checks rows against the search parameter tables of hl7.org/fhir/R4.
@@ -12,46 +14,46 @@ func TestSearchParameters(t *testing.T) {
 	r := registry(t)
 	for _, c := range []struct {
 		base, code, id string
-		typ            SearchType
+		typ            search.Kind
 		expression     string
 		targets        string
 	}{
-		{"Patient", "birthdate", "individual-birthdate", SearchDate, "Patient.birthDate", ""},
-		{"Patient", "name", "Patient-name", SearchString, "Patient.name", ""},
-		{"Patient", "phone", "individual-phone", SearchToken, "Patient.telecom.where(system='phone')", ""},
-		{"Patient", "deceased", "Patient-deceased", SearchToken,
+		{"Patient", "birthdate", "individual-birthdate", search.Date, "Patient.birthDate", ""},
+		{"Patient", "name", "Patient-name", search.String, "Patient.name", ""},
+		{"Patient", "phone", "individual-phone", search.Token, "Patient.telecom.where(system='phone')", ""},
+		{"Patient", "deceased", "Patient-deceased", search.Token,
 			"Patient.deceased.exists() and Patient.deceased != false", ""},
-		{"Patient", "_id", "Resource-id", SearchToken, "Patient.id", ""},
-		{"Patient", "_lastUpdated", "Resource-lastUpdated", SearchDate, "Patient.meta.lastUpdated", ""},
-		{"Bundle", "_profile", "Resource-profile", SearchURI, "Bundle.meta.profile", ""},
-		{"Resource", "_tag", "Resource-tag", SearchToken, "Resource.meta.tag", ""},
-		{"Patient", "_text", "DomainResource-text", SearchString, "", ""},
-		{"Patient", "_content", "Resource-content", SearchString, "", ""},
-		{"Patient", "general-practitioner", "Patient-general-practitioner", SearchReference,
+		{"Patient", "_id", "Resource-id", search.Token, "Patient.id", ""},
+		{"Patient", "_lastUpdated", "Resource-lastUpdated", search.Date, "Patient.meta.lastUpdated", ""},
+		{"Bundle", "_profile", "Resource-profile", search.URI, "Bundle.meta.profile", ""},
+		{"Resource", "_tag", "Resource-tag", search.Token, "Resource.meta.tag", ""},
+		{"Patient", "_text", "DomainResource-text", search.String, "", ""},
+		{"Patient", "_content", "Resource-content", search.String, "", ""},
+		{"Patient", "general-practitioner", "Patient-general-practitioner", search.Reference,
 			"Patient.generalPractitioner", "Practitioner Organization PractitionerRole"},
-		{"Observation", "code", "clinical-code", SearchToken, "Observation.code", ""},
-		{"AllergyIntolerance", "code", "clinical-code", SearchToken,
+		{"Observation", "code", "clinical-code", search.Token, "Observation.code", ""},
+		{"AllergyIntolerance", "code", "clinical-code", search.Token,
 			"AllergyIntolerance.code | AllergyIntolerance.reaction.substance", ""},
-		{"Medication", "code", "clinical-code", SearchToken, "Medication.code", ""},
-		{"MedicationRequest", "code", "clinical-code", SearchToken,
+		{"Medication", "code", "clinical-code", search.Token, "Medication.code", ""},
+		{"MedicationRequest", "code", "clinical-code", search.Token,
 			"MedicationRequest.medication.ofType(CodeableConcept)", ""},
-		{"Observation", "patient", "clinical-patient", SearchReference,
+		{"Observation", "patient", "clinical-patient", search.Reference,
 			"Observation.subject.where(resolve() is Patient)", "Patient"},
-		{"AllergyIntolerance", "patient", "clinical-patient", SearchReference, "AllergyIntolerance.patient", "Patient"},
-		{"Observation", "subject", "Observation-subject", SearchReference, "Observation.subject",
+		{"AllergyIntolerance", "patient", "clinical-patient", search.Reference, "AllergyIntolerance.patient", "Patient"},
+		{"Observation", "subject", "Observation-subject", search.Reference, "Observation.subject",
 			"Group Device Patient Location"},
-		{"Observation", "date", "clinical-date", SearchDate, "Observation.effective", ""},
-		{"Observation", "value-string", "Observation-value-string", SearchString,
+		{"Observation", "date", "clinical-date", search.Date, "Observation.effective", ""},
+		{"Observation", "value-string", "Observation-value-string", search.String,
 			"Observation.value.ofType(string) | Observation.value.ofType(CodeableConcept).text", ""},
-		{"Observation", "combo-value-quantity", "Observation-combo-value-quantity", SearchQuantity,
+		{"Observation", "combo-value-quantity", "Observation-combo-value-quantity", search.Quantity,
 			"Observation.value.ofType(Quantity) | Observation.value.ofType(SampledData) | " +
 				"Observation.component.value.ofType(Quantity) | Observation.component.value.ofType(SampledData)", ""},
-		{"Condition", "onset-age", "Condition-onset-age", SearchQuantity,
+		{"Condition", "onset-age", "Condition-onset-age", search.Quantity,
 			"Condition.onset.ofType(Age) | Condition.onset.ofType(Range)", ""},
-		{"InsurancePlan", "name", "InsurancePlan-name", SearchString, "InsurancePlan.name | InsurancePlan.alias", ""},
-		{"Bundle", "composition", "Bundle-composition", SearchReference, "Bundle.entry[0].resource", "Composition"},
-		{"Slot", "schedule", "Slot-schedule", SearchReference, "Slot.schedule", "Schedule"},
-		{"Location", "near", "Location-near", SearchSpecial, "Location.position", ""},
+		{"InsurancePlan", "name", "InsurancePlan-name", search.String, "InsurancePlan.name | InsurancePlan.alias", ""},
+		{"Bundle", "composition", "Bundle-composition", search.Reference, "Bundle.entry[0].resource", "Composition"},
+		{"Slot", "schedule", "Slot-schedule", search.Reference, "Slot.schedule", "Schedule"},
+		{"Location", "near", "Location-near", search.Special, "Location.position", ""},
 	} {
 		p := r.SearchParameter(c.base, c.code)
 		if p == nil {
@@ -105,11 +107,11 @@ func TestCompositesKnowTheirParts(t *testing.T) {
 		for _, p := range r.SearchParameters(name) {
 			for _, c := range p.Components {
 				count++
-				if c.Param == nil || c.Param.Base != name || c.Param.Type == SearchComposite {
+				if c.Param == nil || c.Param.Base != name || c.Param.Type == search.Composite {
 					t.Errorf("%s.%s: component %s is %+v", name, p.Code, c.Definition, c.Param)
 				}
 			}
-			if (p.Type == SearchComposite) != (len(p.Components) >= 2) {
+			if (p.Type == search.Composite) != (len(p.Components) >= 2) {
 				t.Errorf("%s.%s has %d components", name, p.Code, len(p.Components))
 			}
 		}
@@ -153,7 +155,7 @@ func TestExpressionsLeadToElements(t *testing.T) {
 					t.Errorf("%s.%s: %s leads nowhere", name, p.Code, b)
 				}
 			}
-			if p.Type == SearchReference && len(p.Targets) == 0 && p.ID != "RequestGroup-instantiates-canonical" {
+			if p.Type == search.Reference && len(p.Targets) == 0 && p.ID != "RequestGroup-instantiates-canonical" {
 				t.Errorf("%s.%s has no targets", name, p.Code)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 func TestCompartments(t *testing.T) {
@@ -36,7 +37,7 @@ func TestCompartments(t *testing.T) {
 		for typ, params := range c.params {
 			for _, code := range params {
 				p := r.SearchParameter(typ, code)
-				if p == nil || p.Type != SearchReference || !slices.Contains(p.Targets, name) {
+				if p == nil || p.Type != search.Reference || !slices.Contains(p.Targets, name) {
 					t.Errorf("%s compartment: %s.%s is %+v", name, typ, code, p)
 				}
 			}

@@ -35,11 +35,11 @@ func Offered(def *conformance.SearchParameter) bool {
 	case "_text", "_content", "near":
 		return true
 	}
-	return def.Expression != "" && def.Type != conformance.SearchSpecial
+	return def.Expression != "" && def.Type != search.Special
 }
 
 func paramOf(def *conformance.SearchParameter) search.Param {
-	p := search.Param{Code: def.Code, Kind: search.Kind(def.Type), Targets: def.Targets}
+	p := search.Param{Code: def.Code, Kind: def.Type, Targets: def.Targets}
 	for _, c := range def.Components {
 		if c.Param != nil {
 			p.Components = append(p.Components, paramOf(c.Param))

@@ -9,6 +9,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/path"
+	"kiln/fhir/search"
 	"kiln/storage"
 )
 
@@ -44,7 +45,7 @@ func (s *Service) checkSearchParameter(body *fhir.Node) ([]fhir.Issue, error) {
 	if strings.HasPrefix(code, "_") {
 		fault(fhir.CodeValue, "code", "Codes that begin with _ are FHIR's own.")
 	}
-	if list[0].Type == conformance.SearchSpecial {
+	if list[0].Type == search.Special {
 		fault(fhir.CodeNotSupported, "type", "Special parameters have rules that no definition tells; choose another type.")
 	}
 	if slices.ContainsFunc(list, func(p *conformance.SearchParameter) bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
 )
@@ -116,7 +115,7 @@ func (s *Store) include(ctx context.Context, run runner, sources []*Version, in 
 // canonicalSalts are those of a type's parameters that look at canonical URLs.
 func (ix *Indexer) canonicalSalts(typ, code string) (salts []int64) {
 	for _, def := range ix.registry.SearchParameters(typ) {
-		if def.Type == conformance.SearchReference && (code == "*" || def.Code == code) && canonicalParam(ix.registry.Schema(), def) {
+		if def.Type == search.Reference && (code == "*" || def.Code == code) && canonicalParam(ix.registry.Schema(), def) {
 			salts = append(salts, ix.hash.Salt(def.Key))
 		}
 	}
@@ -147,7 +146,7 @@ func (s *Store) canonicalReferrers(targets []*Version, in search.Include, salts,
 // only those that can lead to it.
 func (ix *Indexer) referenceSalts(typ, code, target string) (salts []int64) {
 	for _, def := range ix.registry.SearchParameters(typ) {
-		if def.Type == conformance.SearchReference && (code == "*" || def.Code == code) &&
+		if def.Type == search.Reference && (code == "*" || def.Code == code) &&
 			(target == "" || def.Targets == nil || slices.Contains(def.Targets, target)) {
 			salts = append(salts, ix.hash.Salt(def.Key))
 		}

@@ -9,6 +9,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/path"
+	"kiln/fhir/search"
 )
 
 // Indexer turns a resource into the rows that searches read. It is immutable; a new set of search parameters makes a
@@ -163,7 +164,7 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 			return nil, err
 		}
 		for i := range values {
-			if p.def.Type == conformance.SearchComposite {
+			if p.def.Type == search.Composite {
 				err = ix.composite(row, p, env, values[i])
 			} else {
 				ix.value(row, p, values[i])

@@ -7,6 +7,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/path"
+	"kiln/fhir/search"
 	"kiln/fhir/ucum"
 )
 
@@ -183,26 +184,26 @@ func (ix *Indexer) withComponent(entry compositeEntry, i int, def *conformance.S
 	entry.tokens = append([]int64(nil), entry.tokens...)
 	entry.numbers = append([]numberEntry(nil), entry.numbers...)
 	switch def.Type {
-	case conformance.SearchToken:
+	case search.Token:
 		terms := ix.tokenTerms(nil, key, implicitCodes(ix.registry, def), v)
 		entry.tokens = append(entry.tokens, terms...)
 		return []compositeEntry{entry}, len(terms) > 0
-	case conformance.SearchReference, conformance.SearchURI:
+	case search.Reference, search.URI:
 		var refs indexRow
 		component := &paramPlan{def: &conformance.SearchParameter{Key: key, Type: def.Type}, salt: ix.hash.Salt(key)}
 		ix.reference(&refs, component, v)
 		entry.tokens = append(entry.tokens, refs.refs...)
 		return []compositeEntry{entry}, len(refs.refs) > 0
-	case conformance.SearchNumber, conformance.SearchQuantity:
+	case search.Number, search.Quantity:
 		n, ok := ix.number(key, v)
 		entry.tokens = append(entry.tokens, n.units...)
 		entry.numbers = append(entry.numbers, n)
 		return []compositeEntry{entry}, ok && len(entry.numbers) <= 2
-	case conformance.SearchDate:
+	case search.Date:
 		low, high, ok := dateRange(v, ix.zone)
 		entry.date = &dateEntry{low: low, high: high}
 		return []compositeEntry{entry}, ok
-	case conformance.SearchString:
+	case search.String:
 		var all []compositeEntry
 		eachString(v, func(s string) {
 			one, folded := entry, foldIndexed(s)

@@ -10,6 +10,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/path"
+	"kiln/fhir/search"
 )
 
 // value adds the terms of one value of a parameter. A value of a type that the parameter's kind cannot search is
@@ -17,7 +18,7 @@ import (
 func (ix *Indexer) value(row *indexRow, p *paramPlan, e path.Element) {
 	key := p.def.Key
 	if e.IsSystem() { // computed, such as Patient.deceased.exists()
-		if p.def.Type == conformance.SearchToken {
+		if p.def.Type == search.Token {
 			row.tokens = ix.codeTerms(row.tokens, key, "", e.Text())
 		}
 		return
@@ -26,26 +27,26 @@ func (ix *Indexer) value(row *indexRow, p *paramPlan, e path.Element) {
 		return
 	}
 	switch p.def.Type {
-	case conformance.SearchToken:
+	case search.Token:
 		into := &row.tokens
 		if p.rare {
 			into = &row.refs
 		}
 		*into = ix.tokenTerms(*into, key, p.codes, e)
 		ix.displays(row, p, e)
-	case conformance.SearchReference:
+	case search.Reference:
 		ix.reference(row, p, e)
-	case conformance.SearchURI:
+	case search.URI:
 		if e.Value.Kind == fhir.String {
 			ix.uri(row, p, e.Value.Text)
 		}
-	case conformance.SearchString:
+	case search.String:
 		eachString(e, func(s string) {
 			row.refs = append(row.refs, ix.hash.Term(key, termExact, s, ""))
 			row.stringParams = append(row.stringParams, int32(key))
 			row.stringValues = append(row.stringValues, foldIndexed(s))
 		})
-	case conformance.SearchDate:
+	case search.Date:
 		low, high, ok := dateRange(e, ix.zone)
 		switch {
 		case !ok:
@@ -54,7 +55,7 @@ func (ix *Indexer) value(row *indexRow, p *paramPlan, e path.Element) {
 		default:
 			row.dates = append(row.dates, dateEntry{int32(key), low, high})
 		}
-	case conformance.SearchNumber, conformance.SearchQuantity:
+	case search.Number, search.Quantity:
 		if n, ok := ix.number(key, e); ok {
 			row.numbers = append(row.numbers, n)
 		}

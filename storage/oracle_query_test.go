@@ -37,7 +37,7 @@ func (a *asker) survey() {
 	a.lists, a.values = map[string][]*conformance.SearchParameter{}, map[*conformance.SearchParameter][]sample{}
 	for _, typ := range populated {
 		for _, def := range a.registry.SearchParameters(typ) {
-			if def.Expression == "" || def.Type == conformance.SearchSpecial {
+			if def.Expression == "" || def.Type == search.Special {
 				continue
 			}
 			for _, n := range a.resources {
@@ -128,7 +128,7 @@ func (a *asker) sort(typ string) string {
 	var keys []string
 	for range rapid.IntRange(1, 3).Draw(a.t, "keys") {
 		def := a.parameter(typ)
-		if def.Type == conformance.SearchComposite {
+		if def.Type == search.Composite {
 			continue
 		}
 		keys = append(keys, pick(a.t, "", "-")+def.Code)
@@ -149,19 +149,19 @@ func (a *asker) condition(typ string, depth int) search.Pair {
 	if a.chance(8) {
 		return search.Pair{Name: def.Code + ":missing", Value: pick(a.t, "true", "false")}
 	}
-	if def.Type == conformance.SearchReference && depth > 0 && a.chance(40) {
+	if def.Type == search.Reference && depth > 0 && a.chance(40) {
 		if pair, ok := a.chain(def, depth-1); ok {
 			return pair
 		}
 	}
 	modifier := ""
-	if list := map[conformance.SearchType][]string{
-		conformance.SearchString: {"exact", "contains"}, conformance.SearchToken: {"not", "not", "of-type"},
-		conformance.SearchReference: {"identifier"}, conformance.SearchURI: {"above", "below"},
+	if list := map[search.Kind][]string{
+		search.String: {"exact", "contains"}, search.Token: {"not", "not", "of-type"},
+		search.Reference: {"identifier"}, search.URI: {"above", "below"},
 	}[def.Type]; list != nil && a.chance(35) {
 		modifier = pick(a.t, list...)
 	}
-	if def.Type == conformance.SearchReference && modifier == "" && a.chance(20) {
+	if def.Type == search.Reference && modifier == "" && a.chance(20) {
 		modifier = "type"
 	}
 	var values []string
@@ -223,7 +223,7 @@ func (a *asker) has(typ string, depth int) (search.Pair, bool) {
 	var ways []way
 	for _, source := range populated {
 		for _, def := range a.lists[source] {
-			if def.Type == conformance.SearchReference && slices.Contains(def.Targets, typ) {
+			if def.Type == search.Reference && slices.Contains(def.Targets, typ) {
 				ways = append(ways, way{source, def.Code})
 			}
 		}
@@ -240,19 +240,19 @@ func (a *asker) has(typ string, depth int) (search.Pair, bool) {
 func (a *asker) value(def *conformance.SearchParameter, modifier string, s sample) string {
 	n := s.v.Value
 	switch def.Type {
-	case conformance.SearchToken:
+	case search.Token:
 		return a.token(s.v, modifier)
-	case conformance.SearchString:
+	case search.String:
 		return a.text(s.v, modifier)
-	case conformance.SearchReference:
+	case search.Reference:
 		return a.reference(n, modifier)
-	case conformance.SearchURI:
+	case search.URI:
 		return a.uri(n.Text, modifier)
-	case conformance.SearchDate:
+	case search.Date:
 		return a.date(s.v)
-	case conformance.SearchNumber, conformance.SearchQuantity:
-		return a.number(s.v, def.Type == conformance.SearchQuantity)
-	case conformance.SearchComposite:
+	case search.Number, search.Quantity:
+		return a.number(s.v, def.Type == search.Quantity)
+	case search.Composite:
 		var parts []string
 		for i, c := range def.Components {
 			from := s

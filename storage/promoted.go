@@ -7,6 +7,7 @@ import (
 
 	"kiln/conformance"
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 // mainDates are the parameters that may fill search_index.date_low and date_high, best first: the date by which
@@ -20,7 +21,7 @@ var mainDates = [...]string{
 // mainDateOf returns the code of the type's main date parameter, or "".
 func mainDateOf(registry *conformance.Registry, typ string) string {
 	for _, code := range mainDates {
-		if def := registry.SearchParameter(typ, code); def != nil && def.Type == conformance.SearchDate && isSingle(registry.Schema(), def) {
+		if def := registry.SearchParameter(typ, code); def != nil && def.Type == search.Date && isSingle(registry.Schema(), def) {
 			return code
 		}
 	}
@@ -108,12 +109,12 @@ func rareTerms(schema *fhir.Schema, def *conformance.SearchParameter) bool {
 
 // isPatientColumn says whether a parameter fills search_index.patient.
 func isPatientColumn(schema *fhir.Schema, def *conformance.SearchParameter) bool {
-	return def.Code == "patient" && def.Type == conformance.SearchReference && isSingle(schema, def)
+	return def.Code == "patient" && def.Type == search.Reference && isSingle(schema, def)
 }
 
 // implicitCodes is the value set that a parameter's code element is bound to; nil where there is none.
 func implicitCodes(registry *conformance.Registry, def *conformance.SearchParameter) *conformance.CodeSet {
-	if def.Type != conformance.SearchToken {
+	if def.Type != search.Token {
 		return nil
 	}
 	var set *conformance.CodeSet

@@ -154,7 +154,7 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 		}
 		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND %s)", best, column, table, which)
 	}
-	switch search.Kind(plan.def.Type) {
+	switch plan.def.Type {
 	case search.Date:
 		key.typ = "timestamptz"
 		if plan.mainDate {

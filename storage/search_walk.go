@@ -19,7 +19,7 @@ type sideOrder struct {
 // sideOrderOf tells which table has the values of a parameter in order; nil for none.
 func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
 	o := &sideOrder{key: int32(p.def.Key), highest: descending}
-	switch search.Kind(p.def.Type) {
+	switch p.def.Type {
 	case search.String, search.URI:
 		o.table, o.column = "search_string", "value"
 	case search.Date:

@@ -1,6 +1,10 @@
 package path
 
-import "math/big"
+import (
+	"math/big"
+
+	"kiln/fhir/ucum"
+)
 
 // arithmetic answers + - * / div mod. What overflows or divides by zero is empty (FHIRPath, math).
 func arithmetic(c *ctx, x *binary, mark, middle int) error {
@@ -168,9 +172,12 @@ func addQuantities(a, b System) (System, bool) {
 		return System{}, false
 	}
 	sum := new(big.Rat).Add(x, y)
-	if p, ok := parseUnit(u); ok {
-		sum.Quo(sum, p.factor)
-	} else if u == "year" {
+	switch _, zero, known := ucum.CanonicalRat(u, new(big.Rat)); {
+	case known && zero.Sign() != 0:
+		return System{}, false // degrees Celsius begin elsewhere than kelvins: no sum of the two has a meaning
+	case known:
+		sum.Quo(sum, unitSize(u))
+	case u == "year":
 		sum.Quo(sum, big.NewRat(12, 1))
 	}
 	a.Num = fromRat(sum, 28)

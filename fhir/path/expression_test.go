@@ -96,7 +96,8 @@ func TestEvaluation(t *testing.T) {
 		"180 'mm[Hg]' > 17 'kPa'": "Boolean true",
 		"1 'g/L' = 100 'mg/dL'":   "Boolean true",
 		"37 'Cel' = 37 'Cel'":     "Boolean true",
-		"37 'Cel' < 300 'K'":      "",
+		"37 'Cel' < 300 'K'":      "Boolean false",
+		"37 'Cel' + 1 'K'":        "",
 		"5 'g'.toQuantity('mg')":  "Quantity 5000 'mg'",
 		// Scopes
 		"name.select(given.select($index))":    "Integer 0, Integer 1, Integer 2",

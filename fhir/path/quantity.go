@@ -1,6 +1,10 @@
 package path
 
-import "math/big"
+import (
+	"math/big"
+
+	"kiln/fhir/ucum"
+)
 
 // asQuantity turns numbers into quantities of unit '1'.
 func (s *System) asQuantity() (System, bool) {
@@ -49,15 +53,22 @@ func commensurate(a, b *System) (x, y *big.Rat, size int, ok bool) {
 		}
 		return nil, nil, 0, false
 	}
-	p, ok := parseUnit(u)
-	if !ok {
+	if !ucum.Comparable(u, v) {
 		return nil, nil, 0, false
 	}
-	q, ok := parseUnit(v)
-	if !ok || p.dims != q.dims {
-		return nil, nil, 0, false
+	_, x, _ = ucum.CanonicalRat(u, x)
+	_, y, _ = ucum.CanonicalRat(v, y)
+	return x, y, unitSize(u).Cmp(unitSize(v)), true
+}
+
+// unitSize is what one of a UCUM unit is in base units, which ucum knows.
+func unitSize(code string) *big.Rat {
+	_, zero, ok := ucum.CanonicalRat(code, new(big.Rat))
+	_, one, ok2 := ucum.CanonicalRat(code, big.NewRat(1, 1))
+	if !ok || !ok2 {
+		return big.NewRat(1, 1)
 	}
-	return x.Mul(x, p.factor), y.Mul(y, q.factor), p.factor.Cmp(q.factor), true
+	return one.Sub(one, zero)
 }
 
 // quantitiesEqual is unknown only between a calendar unit of no exact length and a UCUM duration.
@@ -92,8 +103,7 @@ func isDuration(q *System) bool {
 	if calendar {
 		return true
 	}
-	p, ok := parseUnit(u)
-	return ok && p.dims == dimensions{second: 1}
+	return ucum.Comparable(u, "s")
 }
 
 // quantitiesEquivalent compares in the larger of the two units, at the lower precision.
@@ -120,8 +130,8 @@ func quantitiesEquivalent(s, o *System) bool {
 		if u == "year" && size != 0 {
 			unit.SetInt64(12)
 		}
-	} else if p, ok := parseUnit(u); ok && size != 0 {
-		unit.Set(p.factor)
+	} else if !calendar && size != 0 {
+		unit = unitSize(u)
 	}
 	m := fromRat(x.Quo(x, unit), 28)
 	n := fromRat(y.Quo(y, unit), 28)

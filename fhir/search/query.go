@@ -6,7 +6,8 @@ import (
 	"kiln/fhir"
 )
 
-// Kind is the type of a search parameter, with the codes of http://hl7.org/fhir/search-param-type.
+// Kind is how the values of a search parameter are compared: its type in the definition, with the codes of
+// http://hl7.org/fhir/search-param-type.
 type Kind string
 
 // The kinds.
@@ -21,6 +22,9 @@ const (
 	URI       Kind = "uri"
 	Special   Kind = "special"
 )
+
+// Kinds lists them all.
+var Kinds = [...]Kind{Number, Date, String, Token, Reference, Composite, Quantity, URI, Special}
 
 // Param is what the parser must know of a search parameter.
 type Param struct {

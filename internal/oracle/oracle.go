@@ -185,7 +185,7 @@ func (o *Oracle) composite(def *conformance.SearchParameter, param search.Param,
 func (o *Oracle) Values(n *fhir.Node, code string) []path.Element {
 	list := o.elements(n, code)
 	def := o.registry.SearchParameter(n.ResourceType(), code)
-	if def == nil || def.Type != conformance.SearchComposite {
+	if def == nil || def.Type != search.Composite {
 		return list
 	}
 	return slices.DeleteFunc(slices.Clone(list), func(focus path.Element) bool {
@@ -234,17 +234,17 @@ func (o *Oracle) eval(n *fhir.Node, expression string, focus path.Element) []pat
 // searchable says whether a value can match anything at all as a part of a composite.
 func (o *Oracle) searchable(def *conformance.SearchParameter, v path.Element) bool {
 	switch def.Type {
-	case conformance.SearchToken:
+	case search.Token:
 		return len(o.codings(v)) > 0
-	case conformance.SearchString:
+	case search.String:
 		return len(texts(v)) > 0
-	case conformance.SearchDate:
+	case search.Date:
 		_, ok := o.period(v)
 		return ok
-	case conformance.SearchNumber, conformance.SearchQuantity:
+	case search.Number, search.Quantity:
 		_, ok := measureOf(v)
 		return ok
-	case conformance.SearchReference:
+	case search.Reference:
 		return referenceText(v) != "" || v.Value.Get("identifier") != nil
 	}
 	return true
