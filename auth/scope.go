@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"kiln/conformance"
+	"kiln/fhir/search"
 )
 
 // Level is whose data a scope is about.
@@ -209,7 +210,7 @@ func (s *Scope) Check(registry *conformance.Registry) error {
 			return fmt.Errorf("the scope %.100q cannot be used: %s has no search parameter %q", s.Text, s.Type, p.Name)
 		}
 		switch def.Type {
-		case conformance.SearchToken, conformance.SearchReference, conformance.SearchURI:
+		case search.Token, search.Reference, search.URI:
 		default:
 			return fmt.Errorf("the scope %.100q cannot be used: %q is a %s parameter, and only token, reference and uri parameters may stand in a scope",
 				s.Text, p.Name, def.Type)
