@@ -1,0 +1,236 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// AllocationKind is why time is taken.
+type AllocationKind string
+
+// The kinds of allocations.
+const (
+	AllocationHold   AllocationKind = "hold"   // until a patient has made up their mind; it expires
+	AllocationBusy   AllocationKind = "busy"   // an appointment
+	AllocationBuffer AllocationKind = "buffer" // what a service wants free before or after
+	AllocationBlock  AllocationKind = "block"  // leave, closing, a Slot that somebody else keeps busy
+)
+
+// Claim asks for the time of one actor, in one of its lanes.
+type Claim struct {
+	// Actor is a relative reference: "Practitioner/1".
+	Actor string
+	// Start and End bound the time, half-open.
+	Start, End time.Time
+	Kind       AllocationKind
+	// Capacity is how many claims the actor can serve at a time; zero counts as one.
+	Capacity int
+	// Whole takes every lane: nobody else is served beside it.
+	Whole bool
+	// Over may go beyond the capacity: an override, for which the caller answers.
+	Over bool
+}
+
+// Allocation is time that is taken.
+type Allocation struct {
+	Actor      string
+	Lane       int
+	Start, End time.Time
+	Kind       AllocationKind
+	// Owner is what takes it: "Appointment/1", "Slot/2", "Schedule/3".
+	Owner string
+	// Expires is when a hold ends; zero for never.
+	Expires time.Time
+}
+
+// maxLane bounds how far an override may go beyond the capacity.
+const maxLane = 1000
+
+// sqlExpire removes whole owners whose hold on a time that is wanted now has ended. Rows that another transaction is
+// just removing are left to it: taking the time waits for that.
+const sqlExpire = `
+WITH over AS (
+  SELECT DISTINCT a.owner FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS c(actor, low, high)
+  JOIN allocation a ON a.actor = c.actor AND a.during && tstzrange(c.low, c.high) AND a.expires <= $4),
+locked AS (
+  SELECT id FROM allocation WHERE owner IN (SELECT owner FROM over) AND expires <= $4 ORDER BY id FOR UPDATE SKIP LOCKED)
+DELETE FROM allocation WHERE id IN (SELECT id FROM locked) RETURNING owner`
+
+// sqlTake takes what is free and says, for every lane it picked, whether it got it. The order by actor and DO NOTHING
+// keep transactions that want the same time from waiting for each other in a ring: bare inserts deadlock.
+const sqlTake = `
+WITH pick AS MATERIALIZED (
+  SELECT c.n, c.actor, c.low, c.high, c.kind, l.lane
+  FROM unnest($3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::smallint[], $8::boolean[])
+    WITH ORDINALITY AS c(actor, low, high, kind, lanes, whole, n)
+  CROSS JOIN LATERAL (
+    SELECT g::smallint AS lane FROM generate_series(0, c.lanes - 1) AS g
+    WHERE c.whole OR NOT EXISTS (
+      SELECT FROM allocation a WHERE a.actor = c.actor AND a.lane = g AND a.during && tstzrange(c.low, c.high))
+    ORDER BY g LIMIT CASE WHEN c.whole THEN 32767 ELSE 1 END) AS l),
+taken AS (
+  INSERT INTO allocation (actor, lane, during, kind, owner, expires)
+  SELECT actor, lane, tstzrange(low, high), kind, $1, CASE WHEN kind IN ('hold', 'buffer') THEN $2::timestamptz END
+  FROM pick ORDER BY actor, lane, low
+  ON CONFLICT DO NOTHING
+  RETURNING actor, lane, lower(during) AS low)
+SELECT p.n, t.actor IS NOT NULL FROM pick p LEFT JOIN taken t USING (actor, lane, low)`
+
+// Take takes the time of all claims for owner, or says which actors' time it could not have; then the transaction must
+// fail, since it may have taken a part. expires is for claims of the kind hold, and for the buffers beside them.
+// Holds that have ended do not count: expired are their owners, whose allocations are gone and whose appointments the
+// caller has to end.
+func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims ...Claim) (lost, expired []string, err error) {
+	claims = slices.Clone(claims)
+	slices.SortFunc(claims, func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Actor, b.Actor), a.Start.Compare(b.Start)) })
+	actors, lows, highs := make([]string, len(claims)), make([]time.Time, len(claims)), make([]time.Time, len(claims))
+	for i, c := range claims {
+		actors[i], lows[i], highs[i] = c.Actor, c.Start, c.End
+	}
+	if expired, err = tx.owners(ctx, sqlExpire, actors, lows, highs, tx.Now); err != nil {
+		return nil, nil, err
+	}
+	// A lane that looked free may be gone by the time it is wanted; then the next one is tried. Each try that loses a lane
+	// sees one lane less, so the lanes bound the tries.
+	for len(claims) > 0 && len(lost) == 0 {
+		if claims, lost, err = tx.take(ctx, owner, expires, claims); err != nil {
+			return nil, nil, err
+		}
+	}
+	slices.Sort(lost)
+	return slices.Compact(lost), expired, nil
+}
+
+// take tries once. raced are the claims that lost the lane they picked and may find another; lost are the actors that
+// have none.
+func (tx *Tx) take(ctx context.Context, owner string, expires time.Time, claims []Claim) (raced []Claim, lost []string, err error) {
+	n := len(claims)
+	actors, kinds, wholes := make([]string, n), make([]string, n), make([]bool, n)
+	lows, highs, lanes := make([]time.Time, n), make([]time.Time, n), make([]int16, n)
+	for i, c := range claims {
+		actors[i], lows[i], highs[i], kinds[i], wholes[i] = c.Actor, c.Start, c.End, string(c.Kind), c.Whole
+		if lanes[i] = int16(min(max(c.Capacity, 1), maxLane)); c.Over {
+			lanes[i] = maxLane
+		}
+	}
+	var until *time.Time
+	if !expires.IsZero() {
+		until = &expires
+	}
+	picked, failed := make([]bool, n), make([]bool, n)
+	err = tx.query(ctx, func(rows pgx.Rows) error {
+		var i int
+		var got bool
+		_, err := pgx.ForEachRow(rows, []any{&i, &got}, func() error {
+			picked[i-1] = true
+			failed[i-1] = failed[i-1] || !got
+			return nil
+		})
+		return err
+	}, sqlTake, owner, until, actors, lows, highs, kinds, lanes, wholes)
+	for i, c := range claims {
+		switch {
+		case picked[i] && !failed[i]:
+		case picked[i] && !c.Whole && lanes[i] > 1:
+			raced = append(raced, c)
+		default:
+			lost = append(lost, c.Actor)
+		}
+	}
+	return raced, lost, err
+}
+
+const sqlRelease = `DELETE FROM allocation WHERE owner = $1`
+
+// Release gives back the time that owner has taken.
+func (tx *Tx) Release(owner string) { tx.exec(sqlRelease, owner) }
+
+const sqlConfirm = `
+UPDATE allocation SET kind = CASE kind WHEN 'hold' THEN 'busy' ELSE kind END, expires = NULL
+WHERE owner = $1 AND expires IS NOT NULL RETURNING owner`
+
+// Confirm makes the hold of an owner last. false: there is none any more.
+func (tx *Tx) Confirm(ctx context.Context, owner string) (bool, error) {
+	held, err := tx.owners(ctx, sqlConfirm, owner)
+	return len(held) > 0, err
+}
+
+const sqlExpiredOwners = `
+SELECT DISTINCT owner FROM (SELECT owner FROM allocation WHERE expires <= $1 ORDER BY expires LIMIT $2) AS a`
+
+// ExpiredOwners lists up to limit owners whose holds have ended, for the work that tidies up.
+func (s *Store) ExpiredOwners(ctx context.Context, limit int) ([]string, error) {
+	rows, err := s.pool.Query(ctx, sqlExpiredOwners, s.options.Now().UTC(), limit)
+	if err != nil {
+		return nil, translate(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, translate(err)
+}
+
+func (tx *Tx) owners(ctx context.Context, sql string, args ...any) ([]string, error) {
+	var list []string
+	err := tx.query(ctx, func(rows pgx.Rows) error {
+		var err error
+		list, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	}, sql, args...)
+	slices.Sort(list)
+	return slices.Compact(list), err
+}
+
+// sqlBusy leaves out holds that have ended: they are free, whether or not somebody has tidied up.
+const sqlBusy = `
+SELECT actor, lane, lower(during), upper(during), kind, owner, expires FROM allocation
+WHERE actor = ANY($1) AND during && tstzrange($2, $3) AND (expires IS NULL OR expires > $4)
+ORDER BY actor, lower(during), lane`
+
+// Busy lists when actors are taken within a time. It is a look and no promise: only Take decides.
+func (s *Store) Busy(ctx context.Context, actors []string, start, end time.Time) ([]Allocation, error) {
+	rows, err := s.pool.Query(ctx, sqlBusy, actors, start, end, s.options.Now().UTC())
+	if err != nil {
+		return nil, translate(err)
+	}
+	list, err := pgx.CollectRows(rows, scanAllocation)
+	return list, translate(err)
+}
+
+// Busy is Store.Busy as the transaction sees it.
+func (tx *Tx) Busy(ctx context.Context, actors []string, start, end time.Time) ([]Allocation, error) {
+	return tx.allocations(ctx, sqlBusy, actors, start, end, tx.Now)
+}
+
+const sqlTaken = `
+SELECT actor, lane, lower(during), upper(during), kind, owner, expires FROM allocation WHERE owner = $1 ORDER BY actor, lower(during), lane`
+
+// Taken lists what an owner has taken, ended holds included.
+func (tx *Tx) Taken(ctx context.Context, owner string) ([]Allocation, error) {
+	return tx.allocations(ctx, sqlTaken, owner)
+}
+
+func (tx *Tx) allocations(ctx context.Context, sql string, args ...any) (list []Allocation, err error) {
+	err = tx.query(ctx, func(rows pgx.Rows) error {
+		var err error
+		list, err = pgx.CollectRows(rows, scanAllocation)
+		return err
+	}, sql, args...)
+	return list, err
+}
+
+func scanAllocation(row pgx.CollectableRow) (Allocation, error) {
+	var a Allocation
+	var kind string
+	var expires *time.Time
+	if err := row.Scan(&a.Actor, &a.Lane, &a.Start, &a.End, &kind, &a.Owner, &expires); err != nil {
+		return a, err
+	}
+	a.Kind = AllocationKind(kind)
+	if expires != nil {
+		a.Expires = *expires
+	}
+	return a, nil
+}
