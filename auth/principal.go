@@ -129,3 +129,6 @@ func hashText(h hash.Hash, s string) {
 	h.Write(binary.LittleEndian.AppendUint64(size[:0], uint64(len(s))))
 	io.WriteString(h, s)
 }
+
+// Equal says whether two principals have the same rights.
+func (p Principal) Equal(q Principal) bool { return p.Fingerprint() == q.Fingerprint() }

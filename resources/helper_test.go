@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kiln/auth"
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/internal/kilntest"
@@ -22,8 +23,8 @@ func newService(t testing.TB, change ...func(*Options, *storage.Options)) *Servi
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Registry: registry, Base: testBase}
-	so := storage.Options{URL: kilntest.DB(t), Base: testBase, Registry: registry}
+	o := Options{Registry: registry, Base: testBase, Anonymous: auth.Operator("test")}
+	so := storage.Options{URL: kilntest.DB(t), Base: testBase, Registry: registry, Unrestricted: true}
 	for _, c := range change {
 		c(&o, &so)
 	}

@@ -24,7 +24,7 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 			resp, err = work(tx)
 			return err
 		}
-		key := s.idempotencyKey(ctx, r)
+		key := idempotencyKey(r)
 		known, err := tx.Recall(ctx, key)
 		if err != nil {
 			return err
@@ -49,9 +49,9 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 	return resp, nil
 }
 
-func (s *Service) idempotencyKey(ctx context.Context, r *Request) []byte {
+func idempotencyKey(r *Request) []byte {
 	h := sha256.New()
-	hashText(h, s.options.Caller(ctx))
+	hashText(h, r.Principal.Caller())
 	hashText(h, r.IdempotencyKey)
 	return h.Sum(nil)
 }
@@ -155,6 +155,7 @@ func (s *Service) replay(ctx context.Context, tx *storage.Tx, r *Request, finger
 		} else {
 			var req Request
 			if req, _, err = s.parseEntry(node); err == nil {
+				req.Lenient, req.Principal = r.Lenient, r.Principal
 				entry.Response, err = s.readEntry(ctx, tx, req)
 			}
 		}

@@ -1,21 +1,16 @@
 package resources
 
 import (
-	"context"
 	"sync"
 	"testing"
 
+	"kiln/auth"
 	"kiln/fhir"
-	"kiln/storage"
 )
-
-type callerKey struct{}
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(o *Options, _ *storage.Options) {
-		o.Caller = func(ctx context.Context) string { name, _ := ctx.Value(callerKey{}).(string); return name }
-	})
+	s := newService(t)
 
 	t.Run("create", func(t *testing.T) {
 		request := func(value string) Request {
@@ -31,7 +26,9 @@ func TestIdempotencyKey(t *testing.T) {
 		if e.Issues[0].Code != fhir.CodeDuplicate {
 			t.Error(describe(e))
 		}
-		other, err := s.Do(context.WithValue(t.Context(), callerKey{}, "somebody"), request("b"))
+		others := request("b")
+		others.Principal = auth.Operator("somebody")
+		other, err := s.Do(t.Context(), others)
 		if err != nil || !other.Created {
 			t.Errorf("another caller: %v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -19,7 +20,11 @@ const maxJobsShown = 10
 //   - all (boolean): rebuild every row, and not only those older than the newest search parameter.
 //
 // A job that does the same already is not started twice. Errors: Invalid with all issues found.
-func (s *Service) StartReindex(ctx context.Context, body *fhir.Node) (*fhir.Node, error) {
+func (s *Service) StartReindex(ctx context.Context, who auth.Principal, body *fhir.Node) (*fhir.Node, error) {
+	ctx, err := s.administers(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
 	types, all, err := s.reindexInput(ctx, body)
 	if err != nil {
 		return nil, err
@@ -101,7 +106,11 @@ func parameterText(p *fhir.Node, names ...string) string {
 
 // Reindexes returns Parameters with a part for each reindex job, those under way first, and for each search parameter
 // of clients.
-func (s *Service) Reindexes(ctx context.Context) (*fhir.Node, error) {
+func (s *Service) Reindexes(ctx context.Context, who auth.Principal) (*fhir.Node, error) {
+	ctx, err := s.administers(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
 	jobs, err := s.store.Reindexes(ctx, maxJobsShown)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package resources
 import (
 	"time"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -29,6 +30,8 @@ const (
 
 // Request is one interaction, however it came in: as an HTTP request or as an entry of a Bundle.
 type Request struct {
+	// Principal is who asks. Nobody, the zero value, has the rights of Options.Anonymous: none, as a rule.
+	Principal   auth.Principal
 	Interaction Interaction
 	// Type, ID and Version address a resource; each is "" where the interaction has none.
 	Type, ID, Version string

@@ -27,7 +27,7 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	self := path + query(q.Applied)
 	answer.Links = append(answer.Links, Link{"self", self})
 	if q.Explain {
-		if err := s.explain(ctx, q, answer); err != nil {
+		if err := s.explain(ctx, &r, q, answer); err != nil {
 			return nil, err
 		}
 	}

@@ -10,8 +10,8 @@ import (
 // explain adds the statements and plans of a search to its answer, as an entry of information.
 //
 // Errors: Forbidden for who may not see them: they tell how many resources there are of what.
-func (s *Service) explain(ctx context.Context, q *search.Query, answer *Bundle) error {
-	if s.options.MayExplain == nil || !s.options.MayExplain(ctx) {
+func (s *Service) explain(ctx context.Context, r *Request, q *search.Query, answer *Bundle) error {
+	if !r.Principal.IsOperator() {
 		return fhir.NewError(fhir.Forbidden, fhir.CodeForbidden, "Search parameter \"_explain\": only administrators may ask how a search runs.")
 	}
 	size := q.Count

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"kiln/auth"
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/storage"
@@ -29,11 +30,10 @@ type Options struct {
 	NewID func() string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Caller names who sent the request, so that one client's Idempotency-Keys are no other's; nil for one and all.
-	Caller func(context.Context) string
-	// MayExplain says whether the caller may see how a search runs (_explain=true); nil lets nobody.
-	MayExplain func(context.Context) bool
-	Limits     Limits
+	// Anonymous is who asks where a request does not say; the zero value is nobody, who may do nothing. KILN_AUTH=off and
+	// commands such as import make it an operator.
+	Anonymous auth.Principal
+	Limits    Limits
 }
 
 // Limits bound what one request may ask for. A zero field means its default. docs/limits.md publishes them.
@@ -82,9 +82,6 @@ func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Caller == nil {
-		o.Caller = func(context.Context) string { return "" }
-	}
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	return &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
 }
@@ -95,6 +92,10 @@ func New(o Options) *Service {
 func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
 	if r.Type != "" && !s.isType(r.Type) {
 		return nil, s.unknownType(r.Type)
+	}
+	ctx, err := s.identified(ctx, &r.Principal)
+	if err != nil {
+		return nil, err
 	}
 	switch r.Interaction {
 	case Read:

@@ -16,7 +16,7 @@ import (
 // Errors: whatever an entry fails with, its expressions beginning with Bundle.entry[i].
 func (s *Service) transaction(ctx context.Context, r Request, list []fhir.Node) (*Response, error) {
 	fingerprint := s.fingerprint(ctx, &r)
-	t, err := s.plan(list, r.Lenient)
+	t, err := s.plan(list, &r)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ const maxFaults = 100
 // plan reads and validates all entries of a transaction. It needs no database.
 //
 // Errors: with the issues of all entries that have some.
-func (s *Service) plan(list []fhir.Node, lenient bool) (*transaction, error) {
+func (s *Service) plan(list []fhir.Node, r *Request) (*transaction, error) {
 	t := &transaction{Service: s, entries: make([]*txEntry, len(list))}
 	t.links = links{service: s, named: make(map[string]*txEntry, len(list)), byCriteria: map[string]*txEntry{}}
 	faults := make([]error, len(list))
@@ -27,7 +27,7 @@ func (s *Service) plan(list []fhir.Node, lenient bool) (*transaction, error) {
 		e := &txEntry{i: i}
 		t.entries[i] = e
 		if e.req, e.fullURL, faults[i] = s.parseEntry(&list[i]); faults[i] == nil {
-			e.req.Lenient = lenient
+			e.req.Lenient, e.req.Principal = r.Lenient, r.Principal
 			faults[i] = s.planEntry(e)
 		}
 	})

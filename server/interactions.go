@@ -223,6 +223,7 @@ func (x *exchange) do(req resources.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), limit)
 	defer cancel()
+	req.Principal = x.principal
 	resp, err := x.s.service.Do(ctx, req)
 	if err != nil {
 		if resp != nil && resp.Version != nil {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kiln/auth"
 )
 
 // exchange is one request and its answer on their way through the server. It is the http.ResponseWriter that the
@@ -26,6 +28,9 @@ type exchange struct {
 	// status is what was answered; zero until then.
 	status  int
 	written int64
+
+	// principal is who asks; nobody on public routes.
+	principal auth.Principal
 
 	// What the client asked for, set by negotiate.
 	format format

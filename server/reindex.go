@@ -11,7 +11,7 @@ func (x *exchange) startReindex() error {
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.limits.RequestTimeout)
 	defer cancel()
 	if x.r.ContentLength == 0 {
-		job, err := x.s.reindexer.StartReindex(ctx, nil)
+		job, err := x.s.reindexer.StartReindex(ctx, x.principal, nil)
 		if err != nil {
 			return err
 		}
@@ -21,7 +21,7 @@ func (x *exchange) startReindex() error {
 	if err != nil {
 		return err
 	}
-	job, err := x.s.reindexer.StartReindex(ctx, body)
+	job, err := x.s.reindexer.StartReindex(ctx, x.principal, body)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (x *exchange) startReindex() error {
 func (x *exchange) reindexes() error {
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.limits.RequestTimeout)
 	defer cancel()
-	list, err := x.s.reindexer.Reindexes(ctx)
+	list, err := x.s.reindexer.Reindexes(ctx, x.principal)
 	if err != nil {
 		return err
 	}

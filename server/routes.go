@@ -28,6 +28,8 @@ type route struct {
 	operation bool
 	// probe marks what machines ask for and not FHIR clients: no content negotiation, and no line in the access log.
 	probe bool
+	// public marks what is shown to everybody, so that nobody is asked for a token.
+	public bool
 }
 
 // unmatched stands for every path that no route matches.
@@ -53,7 +55,7 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}
-	add(FHIRPath+"/metadata", get((*exchange).metadata))
+	add(FHIRPath+"/metadata", get((*exchange).metadata)).public = true
 	if s.reindexer != nil {
 		add(FHIRPath+"/$reindex", map[string]action{
 			http.MethodGet: (*exchange).reindexes, http.MethodPost: (*exchange).startReindex,
@@ -130,6 +132,9 @@ func (x *exchange) dispatch() error {
 			if err := x.negotiate(); err != nil {
 				return err
 			}
+			if err := x.authenticate(); err != nil {
+				return err
+			}
 		}
 		return act(x)
 	}
@@ -143,6 +148,14 @@ func (x *exchange) dispatch() error {
 		"This method does not work here; these do: "+strings.Join(x.route.allow, ", "))
 	e.Allow = x.route.allow
 	return e
+}
+
+// authenticate finds out who asks, except on public routes.
+func (x *exchange) authenticate() (err error) {
+	if x.s.authenticate != nil && !x.route.public {
+		x.principal, err = x.s.authenticate(x.r)
+	}
+	return err
 }
 
 // operationName gives the path segment that names an operation ("$everything"), quoted for a message, or "". The

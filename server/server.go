@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kiln/auth"
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/resources"
@@ -23,8 +24,8 @@ type Doer interface {
 
 // Reindexer rebuilds the search index. resources.Service is the one that counts.
 type Reindexer interface {
-	StartReindex(ctx context.Context, parameters *fhir.Node) (*fhir.Node, error)
-	Reindexes(ctx context.Context) (*fhir.Node, error)
+	StartReindex(ctx context.Context, who auth.Principal, parameters *fhir.Node) (*fhir.Node, error)
+	Reindexes(ctx context.Context, who auth.Principal) (*fhir.Node, error)
 }
 
 // Options are what New needs. Service and ResourceTypes are required; everything else has a sound zero value.
@@ -46,6 +47,9 @@ type Options struct {
 	Capabilities func() (json []byte, etag string)
 	// Reindexer answers $reindex; nil offers none.
 	Reindexer Reindexer
+	// Authenticate finds out who sends a request; nil leaves that to what the service takes a request without a Principal
+	// for. It is not asked for what everybody may see, such as /metadata. Its errors are answered as they are.
+	Authenticate func(*http.Request) (auth.Principal, error)
 	// Metrics is where the request metrics are registered and what GET /metrics shows; nil for a registry of its own.
 	Metrics *prometheus.Registry
 	// Now is the clock; nil for time.Now. NewID makes Bundle ids; nil for random UUIDs.
@@ -101,6 +105,7 @@ type server struct {
 	ready        func(context.Context) error
 	capabilities func() ([]byte, string)
 	reindexer    Reindexer
+	authenticate func(*http.Request) (auth.Principal, error)
 	metrics      *metrics
 	now          func() time.Time
 	newID        func() string
@@ -119,6 +124,7 @@ func New(o Options) http.Handler {
 		ready:        o.Ready,
 		capabilities: o.Capabilities,
 		reindexer:    o.Reindexer,
+		authenticate: o.Authenticate,
 		now:          o.Now,
 		newID:        o.NewID,
 	}

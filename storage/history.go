@@ -69,6 +69,9 @@ ORDER BY c.last_updated DESC, c.seq DESC`
 // can appear later below the newest shown, so that whoever asks for what is new since then misses nothing. (A version
 // has the time at which its transaction began to write, and transactions do not end in that order.)
 func (s *Store) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
+	if _, err := s.access(ctx); err != nil {
+		return nil, err
+	}
 	var settled time.Time
 	switch {
 	case q.After != nil:

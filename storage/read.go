@@ -34,6 +34,9 @@ func (s *Store) ReadVersion(ctx context.Context, typ, id string, number int) (*V
 }
 
 func (s *Store) one(ctx context.Context, sql string, args ...any) (*Version, error) {
+	if _, err := s.access(ctx); err != nil {
+		return nil, err
+	}
 	versions, err := collect(ctx, s.pool, sql, args...)
 	if err != nil || len(versions) == 0 {
 		return nil, translate(err)

@@ -81,7 +81,7 @@ func (s *Store) StartReindex(ctx context.Context, types []string, all bool) (*Re
 	slices.Sort(numbers)
 	numbers = slices.Compact(numbers)
 	var job *Reindex
-	err := s.Write(ctx, func(tx *Tx) error {
+	err := s.Write(asSystem(ctx), func(tx *Tx) error {
 		job = nil
 		take := func(rows pgx.Rows) error {
 			list, err := pgx.CollectRows(rows, s.scanReindex)
@@ -345,7 +345,7 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 	if err := s.DeclareShapes(ctx, all...); err != nil {
 		return err
 	}
-	return s.Write(ctx, func(tx *Tx) error {
+	return s.Write(asSystem(ctx), func(tx *Tx) error {
 		for _, p := range all {
 			tx.current(p)
 		}
@@ -407,7 +407,7 @@ func (s *Store) endReindex(ctx context.Context, job *Reindex) error {
 	if err != nil {
 		return err
 	}
-	return s.Write(ctx, func(tx *Tx) error {
+	return s.Write(asSystem(ctx), func(tx *Tx) error {
 		for _, p := range states {
 			if !p.Ready && p.generation <= job.generation && s.covers(job, p.Base) {
 				tx.exec(sqlReady, p.Base, p.Code, job.generation)

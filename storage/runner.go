@@ -14,6 +14,9 @@ type runner interface {
 }
 
 func (s *Store) runner(ctx context.Context, tx *Tx) (runner, error) {
+	if _, err := s.access(ctx); err != nil {
+		return nil, err
+	}
 	if tx == nil {
 		return s.pool, nil
 	}

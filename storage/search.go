@@ -138,7 +138,11 @@ SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, plan.where, lim
 // Explain returns the statements that the first page of a search takes, with the plans that PostgreSQL would use for
 // them, without running any: first the bounded look in the order asked for, where there is one, then the set.
 func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string, error) {
-	plan, err := s.plan(ctx, s.pool, q)
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	plan, err := s.plan(ctx, run, q)
 	if err != nil {
 		return "", err
 	}

@@ -27,7 +27,7 @@ func openFilled(t testing.TB, n int) *storage.Store {
 		t.Fatal(err)
 	}
 	url := kilntest.DB(t)
-	s, err := storage.Open(context.Background(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 4})
+	s, err := storage.Open(context.Background(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 4, Unrestricted: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ type Options struct {
 	ReindexPause time.Duration
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Unrestricted lets calls see everything whose context has no Access: for commands such as import, and for tests. A
+	// server that others can reach must leave it out.
+	Unrestricted bool
 }
 
 // Store keeps resources in one PostgreSQL database. It is safe for concurrent use.

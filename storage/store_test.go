@@ -19,7 +19,7 @@ func open(t testing.TB) *storage.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := storage.Open(context.Background(), storage.Options{URL: kilntest.DB(t), Base: "http://localhost/fhir", Registry: registry, PoolSize: 4})
+	s, err := storage.Open(context.Background(), storage.Options{URL: kilntest.DB(t), Base: "http://localhost/fhir", Registry: registry, PoolSize: 4, Unrestricted: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,6 +73,9 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 
 // try runs work once. changed says that it committed and that the search parameters are others now.
 func (s *Store) try(ctx context.Context, work func(*Tx) error) (changed bool, err error) {
+	if _, err := s.access(ctx); err != nil {
+		return false, err
+	}
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return false, err

@@ -316,7 +316,7 @@ func (s *Store) DeclareShapes(ctx context.Context, list ...*Prepared) error {
 	if !slices.ContainsFunc(list, func(p *Prepared) bool { return !s.shapes.known(p.row.shapeMarker) || s.unknownDisplays(p.row) }) {
 		return nil
 	}
-	return s.Write(ctx, func(tx *Tx) error { tx.DeclareShapes(list...); return nil })
+	return s.Write(asSystem(ctx), func(tx *Tx) error { tx.DeclareShapes(list...); return nil })
 }
 
 // DeclareShapes queues the shapes of resources about to be written, in one order for all transactions.

@@ -84,7 +84,7 @@ func BenchmarkInsert(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s, err := storage.Open(ctx, storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 4})
+			s, err := storage.Open(ctx, storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 4, Unrestricted: true})
 			if err != nil {
 				b.Fatal(err)
 			}

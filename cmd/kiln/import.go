@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 
+	"kiln/auth"
 	"kiln/conformance"
 	"kiln/conformance/validate"
 	"kiln/internal/config"
@@ -80,11 +81,13 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 		PoolSize:         c.PoolSize,
 		StatementTimeout: c.StatementTimeout,
 		Registry:         registry,
+		Unrestricted:     true,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return store, resources.New(resources.Options{
+		Anonymous:      auth.Operator("command"),
 		Validate:       validator.Resource,
 		Store:          store,
 		Registry:       registry,

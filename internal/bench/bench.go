@@ -43,7 +43,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	store, err := storage.Open(ctx, storage.Options{URL: o.DatabaseURL, Registry: registry, StatementTimeout: time.Hour})
+	store, err := storage.Open(ctx, storage.Options{URL: o.DatabaseURL, Registry: registry, StatementTimeout: time.Hour, Unrestricted: true})
 	if err != nil {
 		return err
 	}

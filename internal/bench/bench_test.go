@@ -21,7 +21,7 @@ func store(t *testing.T) (*storage.Store, string) {
 		t.Fatal(err)
 	}
 	url := kilntest.DB(t)
-	s, err := storage.Open(t.Context(), storage.Options{URL: url, Registry: registry})
+	s, err := storage.Open(t.Context(), storage.Options{URL: url, Registry: registry, Unrestricted: true})
 	if err != nil {
 		t.Fatal(err)
 	}

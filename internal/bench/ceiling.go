@@ -75,7 +75,7 @@ func (c *ceiling) open(ctx context.Context, databaseURL string) (err error) {
 	if c.registry, err = conformance.R4(); err != nil {
 		return err
 	}
-	store, err := storage.Open(ctx, storage.Options{URL: databaseURL, Registry: c.registry, PoolSize: 1})
+	store, err := storage.Open(ctx, storage.Options{URL: databaseURL, Registry: c.registry, PoolSize: 1, Unrestricted: true})
 	if err != nil {
 		return err
 	}
