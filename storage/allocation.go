@@ -91,7 +91,7 @@ func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims 
 	for i, c := range claims {
 		actors[i], lows[i], highs[i] = c.Actor, c.Start, c.End
 	}
-	if expired, err = tx.owners(ctx, sqlExpire, actors, lows, highs, tx.now); err != nil {
+	if expired, err = tx.owners(ctx, sqlExpire, actors, lows, highs, tx.store.options.Now().UTC()); err != nil {
 		return nil, nil, err
 	}
 	// A lane that looked free may be gone by the time it is wanted; then the next one is tried. Each try that loses a lane
@@ -201,7 +201,7 @@ func (s *Store) Busy(ctx context.Context, actors []string, start, end time.Time)
 
 // Busy is Store.Busy as the transaction sees it.
 func (tx *Tx) Busy(ctx context.Context, actors []string, start, end time.Time) ([]Allocation, error) {
-	return tx.allocations(ctx, sqlBusy, actors, start, end, tx.now)
+	return tx.allocations(ctx, sqlBusy, actors, start, end, tx.store.options.Now().UTC())
 }
 
 const sqlTaken = `
