@@ -241,6 +241,7 @@ func openWith(t testing.TB, o storage.Options) *storage.Store {
 		t.Fatal(err)
 	}
 	o.Base, o.Registry = "http://localhost/fhir", registry
+	o.Unrestricted = true
 	s, err := storage.Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)

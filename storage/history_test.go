@@ -25,7 +25,7 @@ func servers(t *testing.T, clocks ...func() time.Time) []*storage.Store {
 	url := kilntest.DB(t)
 	var list []*storage.Store
 	for _, now := range clocks {
-		s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 6, Now: now})
+		s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 6, Now: now, Unrestricted: true})
 		if err != nil {
 			t.Fatal(err)
 		}
