@@ -11,19 +11,19 @@ import (
 	"kiln/internal/bench"
 	"kiln/internal/config"
 	"kiln/internal/embedpg"
-	"kiln/migrations"
 )
 
 type benchCmd struct {
 	config.Common `embed:""`
-	DatabaseURL   config.DatabaseURL `name:"database-url" env:"KILN_BENCH_DATABASE_URL" placeholder:"URL" help:"Empty database to fill and measure. None: a new PostgreSQL in a temporary folder."`
+	DatabaseURL   config.DatabaseURL `name:"database-url" env:"KILN_BENCH_DATABASE_URL" placeholder:"URL" help:"Database of a role that may create others; the ones measured are named kiln_bench_N and kept for the next run. None: a PostgreSQL of its own."`
+	DataDir       string             `name:"data-dir" placeholder:"DIR" help:"Folder of that PostgreSQL, to keep it. None: a temporary one."`
 	PostgresDir   string             `name:"postgres-dir" env:"KILN_POSTGRES_DIR" placeholder:"DIR" help:"Folder with the programs postgres and initdb."`
-	Scale         int                `name:"scale" default:"20000" placeholder:"N" help:"Resources that are there before measuring."`
+	Scale         []int              `name:"scale" sep:"," default:"10000" placeholder:"N" help:"Resources that are there before measuring. Several: searches are compared between the first and the last."`
 	Synthea       string             `name:"synthea" default:"../shared/data/synthea" placeholder:"DIR" help:"Synthea bundles to make resources of. Absent: the demo data."`
-	Only          []string           `name:"only" sep:"," enum:"write,search,import" placeholder:"GROUP" help:"Measure only these: write (with read), search, import."`
+	Only          []string           `name:"only" sep:"," enum:"read,write,transaction,search,import,validation" placeholder:"GROUP" help:"Measure only these: read, write, transaction, search, import, validation."`
 	Clients       []int              `name:"clients" sep:"," default:"1,8,32" placeholder:"N" help:"Numbers of parallel clients."`
-	Slice         time.Duration      `name:"slice" default:"1s" placeholder:"TIME" help:"How long one server is measured before it is the other's turn."`
-	Turns         int                `name:"turns" default:"3" placeholder:"N" help:"Turns of each."`
+	Slice         time.Duration      `name:"slice" default:"500ms" placeholder:"TIME" help:"How long one server is measured before it is the other's turn."`
+	Turns         int                `name:"turns" default:"6" placeholder:"N" help:"Turns of each."`
 	Ceiling       bool               `name:"ceiling" hidden:"" help:"Be the server to compare with."`
 	Addr          string             `name:"addr" hidden:""`
 }
@@ -38,13 +38,16 @@ func (c *benchCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if url != "" {
 		command = strings.ReplaceAll(command, url, c.DatabaseURL.String())
 	} else {
-		dir, err := os.MkdirTemp("", "kiln-bench-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o711); err != nil { // the account of the database must get to its folder
-			return err
+		dir := c.DataDir
+		if dir == "" {
+			var err error
+			if dir, err = os.MkdirTemp("", "kiln-bench-"); err != nil {
+				return err
+			}
+			defer os.RemoveAll(dir)
+			if err := os.Chmod(dir, 0o711); err != nil { // the account of the database must get to its folder
+				return err
+			}
 		}
 		own, err := embedpg.Start(ctx, embedpg.Options{DataDir: dir, BinDir: c.PostgresDir, Fetch: true, Logger: c.Logger()})
 		if err != nil {
@@ -57,11 +60,8 @@ func (c *benchCmd) Run(ctx context.Context, stdout io.Writer) error {
 		}()
 		url = own.URL()
 	}
-	if _, err := migrations.Up(ctx, url); err != nil {
-		return err
-	}
 	err := bench.Run(ctx, bench.Options{
-		DatabaseURL: url, Scale: c.Scale, Synthea: c.Synthea, Only: c.Only, Workers: c.Clients, Slice: c.Slice, Turns: c.Turns,
+		DatabaseURL: url, Scales: c.Scale, Synthea: c.Synthea, Only: c.Only, Workers: c.Clients, Slice: c.Slice, Turns: c.Turns,
 		Command: command, Out: stdout, Progress: os.Stderr,
 	})
 	if err != nil {

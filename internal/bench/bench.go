@@ -2,30 +2,26 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"kiln/conformance"
-	"kiln/storage"
 )
 
 // Options say what to measure.
 type Options struct {
-	// DatabaseURL is a migrated database without resources: the measurement fills it.
+	// DatabaseURL is a database from which others can be created. Nothing is written into it itself. A database of a
+	// scale that an earlier run has made is used again.
 	DatabaseURL string
-	// Scale is how many resources are there before measuring.
-	Scale int
+	// Scales are how many resources are there before measuring. Searches are compared between the first and the last.
+	Scales []int
 	// Synthea is the folder of real bundles to make them of; the demo data where it is absent.
 	Synthea string
-	// Only measures the groups named: write, search, import. None: all.
+	// Only measures the groups named: read, write, transaction, search, import, validation. None: all.
 	Only []string
-	// Workers are the concurrencies, Slice how long one side is measured before it is the other's turn.
+	// Workers are the concurrencies, Slice how long one server is measured before it is the other's turn.
 	Workers []int
 	Slice   time.Duration
 	Turns   int
@@ -37,103 +33,133 @@ type Options struct {
 
 func (o *Options) does(group string) bool { return len(o.Only) == 0 || slices.Contains(o.Only, group) }
 
-// Run fills the database, starts Kiln and the ceiling, measures and writes the report.
+// Run fills the databases, starts Kiln and the ceiling, measures and writes the report.
 func Run(ctx context.Context, o Options) error {
 	registry, err := conformance.R4()
 	if err != nil {
 		return err
 	}
-	store, err := storage.Open(ctx, storage.Options{URL: o.DatabaseURL, Registry: registry, StatementTimeout: time.Hour, Unrestricted: true})
+	people, err := readPopulation(o.Synthea)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	pool, err := pgxpool.New(ctx, o.DatabaseURL)
-	if err != nil {
-		return errors.New("bench: the database cannot be opened")
+	var databases []*database
+	for _, scale := range o.Scales {
+		d, err := o.filled(ctx, registry, people, scale)
+		if err != nil {
+			return err
+		}
+		defer d.close()
+		databases = append(databases, d)
 	}
-	defer pool.Close()
-	var used bool
-	if err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM resource)").Scan(&used); err != nil {
-		return err
-	}
-	if used {
-		return errors.New("bench: there are resources in this database, and it would add rows that are none; use an empty one")
-	}
-	list, err := sources(o.Synthea)
+	report, err := newReport(ctx, databases[0].pool, o)
 	if err != nil {
 		return err
 	}
-	if err := generate(ctx, store, list, o.Scale, o.Progress); err != nil {
-		return fmt.Errorf("generate: %w", err)
+	if o.does("search") {
+		if err := report.measureSearches(ctx, databases); err != nil {
+			return err
+		}
 	}
-	if _, err := pool.Exec(ctx, "VACUUM ANALYZE"); err != nil {
-		return err
-	}
-	s, err := readSample(ctx, pool, o.Scale)
-	if err != nil {
-		return err
-	}
-	report, err := newReport(ctx, pool, o)
-	if err != nil {
-		return err
-	}
-	if err := measureAll(ctx, o, s, report); err != nil {
-		return err
-	}
-	if o.does("import") {
-		if err := report.measureImport(ctx, store, list); err != nil {
-			return fmt.Errorf("import: %w", err)
+	if o.does("read") || o.does("write") || o.does("transaction") || o.does("import") || o.does("validation") {
+		copied, err := o.copied(ctx, registry, databases[0])
+		if err != nil {
+			return err
+		}
+		defer o.drop(context.WithoutCancel(ctx), copied)
+		if err := report.measureCopy(ctx, copied, people); err != nil {
+			return err
 		}
 	}
 	return report.write(o.Out)
 }
 
-// measureAll starts both servers and goes through the scenarios, searches first: they must not see what the ceiling
-// writes.
-func measureAll(ctx context.Context, o Options, s *sample, report *report) error {
-	var scenarios []scenario
-	if o.does("search") {
-		scenarios = append(scenarios, s.searches()...)
+// measureSearches measures searches at all scales, beside the ceiling at the first. Nothing writes meanwhile.
+func (r *report) measureSearches(ctx context.Context, databases []*database) error {
+	var servers []*process
+	var lists [][]scenario
+	for _, d := range databases {
+		kiln, err := start(ctx, d.url, "/readyz", r.options.Progress, "serve")
+		if err != nil {
+			return err
+		}
+		defer func() { r.peak(kiln); kiln.stop() }()
+		servers, lists = append(servers, kiln), append(lists, d.sample.searches())
 	}
-	if o.does("write") {
-		scenarios = append(scenarios, s.writes()...)
-	}
-	if len(scenarios) == 0 {
-		return nil
-	}
-	kiln, err := start(ctx, o.DatabaseURL, "/readyz", o.Progress, "serve")
-	if err != nil {
-		return err
-	}
-	defer kiln.stop()
-	bare, err := start(ctx, o.DatabaseURL, "/ready", o.Progress, "bench", "--ceiling")
+	bare, err := start(ctx, databases[0].url, "/ready", r.options.Progress, "bench", "--ceiling")
 	if err != nil {
 		return err
 	}
 	defer bare.stop()
-	time.Sleep(time.Second)
-	report.idle, _ = kiln.rss()
-	for _, sc := range scenarios {
-		for _, workers := range o.Workers {
-			var ours, theirs tally
-			measure(ctx, kiln, sc.kiln, workers, o.Slice/4, 99, &tally{}) // warm
-			for turn := range o.Turns {
-				measure(ctx, kiln, sc.kiln, workers, o.Slice, uint64(turn), &ours)
-				if sc.ceiling != nil {
-					measure(ctx, bare, sc.ceiling, workers, o.Slice, uint64(turn), &theirs)
+	for i, sc := range lists[0] {
+		var contenders []contender
+		for j, list := range lists {
+			if list[i].setup != nil {
+				if err := list[i].setup(ctx, servers[j].base); err != nil {
+					return fmt.Errorf("%s: %w", sc.name, err)
 				}
 			}
+			contenders = append(contenders, contender{servers[j], list[i].kiln})
+		}
+		if sc.ceiling != nil {
+			contenders = append(contenders, contender{bare, sc.ceiling})
+		}
+		for _, workers := range r.options.Workers {
+			tallies := r.options.measure(ctx, contenders, workers)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if theirs.wrong != nil {
-				return fmt.Errorf("the ceiling gives a wrong answer: %w", theirs.wrong)
-			}
-			row := report.add(sc.name, workers, &ours, &theirs)
-			fmt.Fprintln(o.Progress, strings.Join(row, " | "))
+			r.searched(sc, workers, tallies[:len(lists)], tallies[len(lists):])
 		}
 	}
-	_, report.peak = kiln.rss()
+	return nil
+}
+
+// measureCopy measures what writes, in a copy of the data.
+func (r *report) measureCopy(ctx context.Context, d *database, people *population) error {
+	var list []scenario
+	for _, sc := range d.sample.writes() {
+		if r.options.does(sc.group) {
+			list = append(list, sc)
+		}
+	}
+	if len(list) > 0 {
+		kiln, err := start(ctx, d.url, "/readyz", r.options.Progress, "serve")
+		if err != nil {
+			return err
+		}
+		defer func() { r.peak(kiln); kiln.stop() }()
+		bare, err := start(ctx, d.url, "/ready", r.options.Progress, "bench", "--ceiling")
+		if err != nil {
+			return err
+		}
+		defer bare.stop()
+		time.Sleep(2 * time.Second)
+		r.idle, _ = kiln.rss()
+		for _, sc := range list {
+			contenders := []contender{{kiln, sc.kiln}, {bare, sc.ceiling}}
+			if sc.bare != nil {
+				contenders = append(contenders, contender{bare, sc.bare})
+			}
+			for _, workers := range r.options.Workers {
+				tallies := r.options.measure(ctx, contenders, workers)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				r.wrote(sc, workers, tallies)
+			}
+			r.peak(kiln)
+		}
+	}
+	if r.options.does("validation") {
+		if err := r.measureValidation(ctx, d, people); err != nil {
+			return fmt.Errorf("validation: %w", err)
+		}
+	}
+	if r.options.does("import") {
+		if err := r.measureImport(ctx, d, people); err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,17 +10,19 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kiln/conformance"
 	"kiln/storage"
 )
 
-// ServeCeiling is the bare handler that Kiln is compared with: the row work of each scenario, with rows made
-// beforehand, and nothing else. It serves until ctx ends.
+// ServeCeiling is the bare handler that Kiln is compared with: the row work of each scenario and nothing else, in as
+// few round trips as it takes, with rows and statements made beforehand. A write does not read its body further than
+// to store it. It serves until ctx ends.
 func ServeCeiling(ctx context.Context, databaseURL, addr string) error {
 	c := &ceiling{}
 	if err := c.open(ctx, databaseURL); err != nil {
@@ -28,9 +31,7 @@ func ServeCeiling(ctx context.Context, databaseURL, addr string) error {
 	defer c.pool.Close()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ready", func(http.ResponseWriter, *http.Request) {})
-	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /read": c.read, "POST /create": c.create, "PUT /update": c.update, "GET /search": c.search, "GET /identifier": c.identifier,
-	} {
+	for pattern, handle := range c.handlers() {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := handle(w, r); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -49,27 +50,22 @@ func ServeCeiling(ctx context.Context, databaseURL, addr string) error {
 	return nil
 }
 
+type handler = func(http.ResponseWriter, *http.Request) error
+
+func (c *ceiling) handlers() map[string]handler {
+	return map[string]handler{
+		"GET /read": c.read, "POST /create": c.create, "PUT /update": c.update, "GET /search": c.search, "GET /identifier": c.identifier,
+	}
+}
+
 type ceiling struct {
 	pool     *pgxpool.Pool
 	hash     storage.Hasher
 	registry *conformance.Registry
-	content  []byte
 	number   int16
-	inserts  []prebuilt
+	mu       sync.Mutex
+	made     map[string]*template
 }
-
-// prebuilt is a row of the template resource; its columns are text, but for rk.
-type prebuilt struct {
-	table, sql string
-	values     []any
-}
-
-// indexTables are where the rows of a resource go, beside resource and resource_change.
-var indexTables = []string{"search_index", "search_string", "search_date", "search_number", "search_composite", "search_text"}
-
-const sqlColumns = `
-SELECT array_agg(attname::text ORDER BY attnum), array_agg(format_type(atttypid, atttypmod) ORDER BY attnum) FROM pg_attribute
-WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attname <> 'rk'`
 
 func (c *ceiling) open(ctx context.Context, databaseURL string) (err error) {
 	if c.registry, err = conformance.R4(); err != nil {
@@ -86,56 +82,49 @@ func (c *ceiling) open(ctx context.Context, databaseURL string) (err error) {
 		return err
 	}
 	config.MaxConns = 10 // as Kiln has
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	if c.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	c.number = c.registry.TypeNumber("Observation")
-	var rk int64
-	err = c.pool.QueryRow(ctx, `SELECT rk, content FROM resource WHERE type = 'Observation' AND content #>> '{valueQuantity,value}' IS NOT NULL LIMIT 1`).
-		Scan(&rk, &c.content)
-	if err != nil {
-		return err
-	}
-	for _, table := range indexTables {
-		if err := c.prebuild(ctx, table, rk); err != nil {
-			return fmt.Errorf("%s: %w", table, err)
-		}
-	}
+	c.number, c.made = c.registry.TypeNumber("Observation"), map[string]*template{}
 	return nil
 }
 
-func (c *ceiling) prebuild(ctx context.Context, table string, rk int64) error {
-	var columns, types []string
-	if err := c.pool.QueryRow(ctx, sqlColumns, table).Scan(&columns, &types); err != nil {
-		return err
-	}
-	read, write := make([]string, len(columns)), make([]string, len(columns))
-	for i, column := range columns {
-		read[i], write[i] = column+"::text", fmt.Sprintf("$%d::text::%s", i+2, types[i])
-	}
-	sql := fmt.Sprintf("INSERT INTO %s (rk, %s) VALUES ($1, %s)", table, strings.Join(columns, ", "), strings.Join(write, ", "))
-	rows, err := c.pool.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE rk = $1", strings.Join(read, ", "), table), rk)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		values, err := rows.Values()
-		if err != nil {
-			return err
+// template gives the rows of the Observation that the request says to make more of.
+func (c *ceiling) template(r *http.Request) (*template, error) {
+	like := r.URL.Query().Get("like")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.made[like]
+	if t == nil {
+		var err error
+		if t, err = readTemplate(r.Context(), c.pool, c.hash.Resource("Observation", like)); err != nil {
+			return nil, err
 		}
-		c.inserts = append(c.inserts, prebuilt{table, sql, values})
+		c.made[like] = t
 	}
-	return rows.Err()
+	return t, nil
 }
+
+// bare says whether only the rows of the resource itself are to be written, and not those of its index.
+func bare(r *http.Request) bool { return r.URL.Query().Get("rows") == "bare" }
 
 const (
 	ceilingRead   = `SELECT content FROM resource WHERE rk = $1 AND type = $2 AND id = $3`
-	ceilingInsert = `INSERT INTO resource (rk, type, id, version, last_updated, method, content) VALUES ($1, 'Observation', $2, 1, now(), 'C', $3)`
-	ceilingChange = `INSERT INTO resource_change (last_updated, type, rk, version) VALUES (now(), $1, $2, $3)`
-	ceilingLock   = `SELECT version FROM resource WHERE rk = $1 FOR UPDATE`
-	ceilingKeep   = `INSERT INTO resource_history (rk, version, last_updated, method, content) SELECT rk, version, last_updated, method, content FROM resource WHERE rk = $1`
-	ceilingWrite  = `UPDATE resource SET version = version + 1, last_updated = now(), method = 'U', content = $2 WHERE rk = $1`
+	ceilingLock   = `SELECT FROM resource WHERE rk = $1 FOR UPDATE`
+	ceilingChange = `
+WITH h AS (
+  INSERT INTO resource_history (rk, version, last_updated, method, content)
+  SELECT rk, version, last_updated, method, content FROM resource WHERE rk = $1),
+u AS (
+  UPDATE resource SET version = version + 1, last_updated = now(), method = 'U', content = $2 WHERE rk = $1
+  RETURNING last_updated, version)
+INSERT INTO resource_change (last_updated, type, rk, version) SELECT last_updated, $3, $1, version FROM u`
+	ceilingUnindex = `
+WITH a AS (DELETE FROM search_string WHERE rk = $1), b AS (DELETE FROM search_date WHERE rk = $1),
+c AS (DELETE FROM search_number WHERE rk = $1), d AS (DELETE FROM search_composite WHERE rk = $1),
+e AS (DELETE FROM search_text WHERE rk = $1)
+DELETE FROM search_index WHERE rk = $1`
 	ceilingSearch = `SELECT r.content FROM (SELECT rk, date_low FROM search_index WHERE patient = $1 AND type = $2 AND tokens @> $3
   ORDER BY date_low DESC, rk LIMIT 20) x JOIN resource r USING (rk) ORDER BY x.date_low DESC, rk`
 	ceilingIdentifier = `SELECT r.content FROM search_index x JOIN resource r USING (rk) WHERE x.type = $1 AND x.refs @> $2 LIMIT 20`
@@ -151,55 +140,105 @@ func (c *ceiling) read(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// create stores n resources in one transaction, in one round trip.
-func (c *ceiling) create(w http.ResponseWriter, r *http.Request) error {
-	n, _ := strconv.Atoi(r.URL.Query().Get("n"))
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return err
+// pipeline sends statements at once, as one transaction, with values in PostgreSQL's own form.
+type pipeline struct {
+	conn  *pgx.Conn
+	batch pgconn.Batch
+}
+
+func (p *pipeline) add(ctx context.Context, sql string, values ...[]byte) error {
+	statement, err := p.conn.Prepare(ctx, sql, sql)
+	if err == nil {
+		p.batch.ExecPrepared(statement.Name, values, allBinary, allBinary)
 	}
-	batch := &pgx.Batch{}
-	for range n {
-		rk := rand.Int64()
-		batch.Queue(ceilingInsert, rk, fmt.Sprintf("c%d", rk), c.content)
-		batch.Queue(ceilingChange, c.number, rk, 1)
-		for _, row := range c.inserts {
-			batch.Queue(row.sql, append([]any{rk}, row.values...)...)
-		}
-	}
-	if err := c.pool.SendBatch(r.Context(), batch).Close(); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusCreated)
-	_, err := fmt.Fprintf(w, "made %d\n%s", n, c.content)
 	return err
 }
 
-func (c *ceiling) update(w http.ResponseWriter, r *http.Request) error {
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+func (p *pipeline) run(ctx context.Context) error {
+	return p.conn.PgConn().ExecBatch(ctx, &p.batch).Close()
+}
+
+// create stores one resource as it was sent in one statement, or n copies of the template by COPY in one transaction.
+func (c *ceiling) create(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
 		return err
 	}
-	rk := c.hash.Resource("Observation", r.URL.Query().Get("id"))
-	return pgx.BeginFunc(r.Context(), c.pool, func(tx pgx.Tx) error {
-		var version int
-		if err := tx.QueryRow(r.Context(), ceilingLock, rk).Scan(&version); err != nil {
-			return err
-		}
-		batch := &pgx.Batch{}
-		batch.Queue(ceilingKeep, rk)
-		batch.Queue(ceilingWrite, rk, c.content)
-		batch.Queue(ceilingChange, c.number, rk, version+1)
-		for _, table := range indexTables {
-			batch.Queue("DELETE FROM "+table+" WHERE rk = $1", rk)
-		}
-		for _, row := range c.inserts {
-			batch.Queue(row.sql, append([]any{rk}, row.values...)...)
-		}
-		if err := tx.SendBatch(r.Context(), batch).Close(); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(w, "updated\n%s", c.content)
+	t, err := c.template(r)
+	if err != nil {
 		return err
-	})
+	}
+	set := &t.all
+	if bare(r) {
+		set = &t.bare
+	}
+	conn, err := c.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if n == 1 {
+		p := pipeline{conn: conn.Conn()}
+		if err := p.add(ctx, set.insert, set.values(rand.Int64(), body)...); err != nil {
+			return err
+		}
+		err = p.run(ctx)
+	} else {
+		keys := make([]int64, n)
+		for i := range keys {
+			keys[i] = rand.Int64()
+		}
+		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return set.copy(ctx, tx.Conn().PgConn(), keys) })
+		body = t.content
+	}
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, "made %d\n", n)
+	for range n {
+		w.Write(body)
+	}
+	return nil
+}
+
+// update stores the next version of a resource as it was sent, all in one round trip.
+func (c *ceiling) update(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	t, err := c.template(r)
+	if err != nil {
+		return err
+	}
+	conn, err := c.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	rk := c.hash.Resource("Observation", r.URL.Query().Get("id"))
+	key := binary.BigEndian.AppendUint64(nil, uint64(rk))
+	p := pipeline{conn: conn.Conn()}
+	err = p.add(ctx, ceilingLock, key)
+	if err == nil {
+		err = p.add(ctx, ceilingChange, key, append([]byte{1}, body...), binary.BigEndian.AppendUint16(nil, uint16(c.number)))
+	}
+	if err == nil && !bare(r) {
+		if err = p.add(ctx, ceilingUnindex, key); err == nil {
+			err = p.add(ctx, t.index.insert, t.index.values(rk, nil)...)
+		}
+	}
+	if err == nil {
+		err = p.run(ctx)
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "updated\n%s", body)
+	}
+	return err
 }
 
 func (c *ceiling) search(w http.ResponseWriter, r *http.Request) error {
@@ -217,6 +256,7 @@ func (c *ceiling) identifier(w http.ResponseWriter, r *http.Request) error {
 	return c.rows(w, r, ceilingIdentifier, c.registry.TypeNumber("Patient"), []int64{term})
 }
 
+// rows answers with a searchset that has no more than a client needs.
 func (c *ceiling) rows(w http.ResponseWriter, r *http.Request, sql string, args ...any) error {
 	rows, err := c.pool.Query(r.Context(), sql, args...)
 	if err != nil {
@@ -231,7 +271,7 @@ func (c *ceiling) rows(w http.ResponseWriter, r *http.Request, sql string, args 
 		if i > 0 {
 			answer = append(answer, ',')
 		}
-		answer = append(append(append(answer, `{"resource":`...), content...), '}')
+		answer = append(append(append(answer, `{"search":{"mode":"match"},"resource":`...), content...), '}')
 	}
 	_, err = w.Write(append(answer, "]}"...))
 	return err

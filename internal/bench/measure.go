@@ -20,12 +20,23 @@ type request struct {
 	check        func(body []byte) error
 }
 
-// scenario is what is measured: kiln and ceiling make the n-th request of a worker. A nil ceiling has none.
+// scenario is what is measured: each function makes the next request of a worker, to Kiln, to the ceiling, and to the
+// ceiling that writes no index rows. A nil one does not take part.
 type scenario struct {
-	name          string
-	kiln, ceiling func(random *rand.Rand) request
-	// writes keeps the scenario out of what must not change the data.
-	writes bool
+	name, group         string
+	kiln, ceiling, bare func(random *rand.Rand) request
+	// setup asks Kiln for what the requests need; nil for nothing.
+	setup func(ctx context.Context, base string) error
+	// ratio is the aim against the ceiling, growth that of the median from the first scale to the last; zero for none.
+	ratio, growth float64
+	// selective says that the answer does not grow with the data: the median has an aim of its own.
+	selective bool
+}
+
+// contender is a server and what it is asked.
+type contender struct {
+	process *process
+	make    func(random *rand.Rand) request
 }
 
 // tally is what came of many requests.
@@ -53,22 +64,37 @@ func (t *tally) cpuEach() time.Duration {
 	return t.cpu / time.Duration(len(t.times))
 }
 
+// measure gives the contenders their turns, one after the other and again, so that what else the machine does hits all
+// alike.
+func (o *Options) measure(ctx context.Context, contenders []contender, workers int) []tally {
+	tallies := make([]tally, len(contenders))
+	for _, c := range contenders {
+		c.measure(ctx, workers, o.Slice/2, 99, &tally{}) // warm
+	}
+	for turn := range o.Turns {
+		for i, c := range contenders {
+			c.measure(ctx, workers, o.Slice, uint64(turn), &tallies[i])
+		}
+	}
+	return tallies
+}
+
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}, Timeout: 5 * time.Minute}
 
 // measure sends requests from workers for a while and adds what came of them to t.
-func measure(ctx context.Context, p *process, make func(*rand.Rand) request, workers int, during time.Duration, seed uint64, t *tally) {
+func (c *contender) measure(ctx context.Context, workers int, during time.Duration, seed uint64, t *tally) {
 	var mu sync.Mutex
 	var wait sync.WaitGroup
-	before, began := p.cpu(), time.Now()
+	before, began := c.process.cpu(), time.Now()
 	for w := range workers {
 		wait.Go(func() {
 			random := rand.New(rand.NewPCG(seed, uint64(w)))
 			var times []time.Duration
 			var wrong error
 			for time.Since(began) < during && ctx.Err() == nil && wrong == nil {
-				r := make(random)
+				r := c.make(random)
 				at := time.Now()
-				body, err := send(ctx, p.base, r)
+				body, err := send(ctx, c.process.base, r)
 				times = append(times, time.Since(at))
 				if err == nil {
 					err = r.check(body)
@@ -87,7 +113,7 @@ func measure(ctx context.Context, p *process, make func(*rand.Rand) request, wor
 	}
 	wait.Wait()
 	t.took += time.Since(began)
-	t.cpu += p.cpu() - before
+	t.cpu += c.process.cpu() - before
 }
 
 func send(ctx context.Context, base string, r request) ([]byte, error) {

@@ -6,32 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"kiln/auth"
-	"kiln/conformance/validate"
-	"kiln/fhir"
-	"kiln/internal/load"
-	"kiln/resources"
-	"kiln/storage"
 )
 
-// report is the table of what was measured.
+// report is what was measured, as tables of markdown.
 type report struct {
 	options    Options
 	machine    string
-	rows       [][]string
+	writes     [][]string
+	searches   [][]string
+	notes      []string
 	wrong      []error
-	idle, peak float64 // MiB
-	imported   string
+	idle, most float64 // MiB
 }
-
-var header = []string{"what", "clients", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms each", "ceiling/s", "ceiling p50", "ratio"}
 
 func newReport(ctx context.Context, pool *pgxpool.Pool, o Options) (*report, error) {
 	var version, commit, buffers string
@@ -51,108 +42,132 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-func (r *report) add(name string, workers int, ours, theirs *tally) []string {
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseconds())/1000) }
-	row := []string{name, fmt.Sprint(workers), fmt.Sprintf("%.0f", ours.rate()), ms(ours.percentile(0.5)), ms(ours.percentile(0.95)),
-		ms(ours.percentile(0.99)), ms(ours.cpuEach()), "", "", ""}
-	if len(theirs.times) > 0 {
-		row[7], row[8], row[9] = fmt.Sprintf("%.0f", theirs.rate()), ms(theirs.percentile(0.5)), fmt.Sprintf("%.2f", ours.rate()/theirs.rate())
-	}
-	if ours.wrong != nil {
-		row[0] += " (WRONG ANSWER)"
-		r.wrong = append(r.wrong, fmt.Errorf("%s: %w", name, ours.wrong))
-	}
-	r.rows = append(r.rows, row)
-	return row
+func (r *report) peak(p *process) {
+	_, most := p.rss()
+	r.most = max(r.most, most)
 }
 
-// write writes the report as markdown. A wrong answer is an error.
-func (r *report) write(out io.Writer) error {
-	fmt.Fprintf(out, "%s, %d resources, %s\n\n    %s\n\n", time.Now().UTC().Format(time.DateOnly), r.options.Scale, r.machine, r.options.Command)
-	if len(r.rows) > 0 {
-		fmt.Fprintf(out, "| %s |\n|---|%s\n", strings.Join(header, " | "), strings.Repeat("--:|", len(header)-1))
-		for _, row := range r.rows {
-			fmt.Fprintf(out, "| %s |\n", strings.Join(row, " | "))
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseconds())/1000) }
+
+// speed are the cells of requests a second, percentiles and processor time of the server.
+func speed(t *tally) []string {
+	return []string{fmt.Sprintf("%.0f", t.rate()), ms(t.percentile(0.5)), ms(t.percentile(0.95)), ms(t.percentile(0.99)), ms(t.cpuEach())}
+}
+
+var speedHeader = []string{"requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms"}
+
+func (r *report) check(name string, tallies ...tally) {
+	for i := range tallies {
+		if err := tallies[i].wrong; err != nil {
+			r.wrong = append(r.wrong, fmt.Errorf("%s: wrong answer: %w", name, err))
 		}
-		fmt.Fprintf(out, "\nMemory of the server (RSS): %.0f MiB idle, %.0f MiB at most under load.\n", r.idle, r.peak)
 	}
-	if r.imported != "" {
-		fmt.Fprintf(out, "\n%s\n", r.imported)
+}
+
+// wrote adds the line of a scenario: Kiln, the ceiling, and where there is one the ceiling without index rows.
+func (r *report) wrote(sc scenario, workers int, t []tally) {
+	r.check(sc.name, t...)
+	row := append([]string{sc.name, fmt.Sprint(workers)}, speed(&t[0])...)
+	for i := 1; i < 3; i++ {
+		if i >= len(t) {
+			row = append(row, "", "", "")
+			continue
+		}
+		row = append(row, fmt.Sprintf("%.0f", t[i].rate()), ms(t[i].cpuEach()), fmt.Sprintf("%.2f", t[0].rate()/t[i].rate()))
+	}
+	row = append(row, fmt.Sprintf("%.2f", sc.ratio), verdict(t[0].rate()/t[1].rate() < sc.ratio, "ratio"))
+	r.writes = append(r.writes, row)
+	fmt.Fprintln(r.options.Progress, strings.Join(row, " | "))
+}
+
+const (
+	selectiveAim = 2 * time.Millisecond   // the median of one client
+	slowestAim   = 150 * time.Millisecond // the 99th percentile of eight
+)
+
+// searched adds the line of a search: Kiln at each scale, and the ceiling at the first where there is one.
+func (r *report) searched(sc scenario, workers int, t, ceiling []tally) {
+	r.check(sc.name, append(t, ceiling...)...)
+	row := []string{sc.name, fmt.Sprint(workers)}
+	for i := range t {
+		row = append(row, speed(&t[i])...)
+	}
+	last := &t[len(t)-1]
+	var missed []string
+	miss := func(is bool, what string) {
+		if is {
+			missed = append(missed, what)
+		}
+	}
+	growth, aim, ratio := "", "", ""
+	if len(t) > 1 {
+		by := last.percentile(0.5).Seconds() / max(t[0].percentile(0.5).Seconds(), 1e-9)
+		growth = fmt.Sprintf("%.2f", by)
+		if sc.growth > 0 {
+			aim = fmt.Sprintf("≤ %.2f", sc.growth)
+			miss(by > sc.growth, "growth")
+		}
+	}
+	if len(ceiling) > 0 {
+		ratio = fmt.Sprintf("%.2f (aim %.2f)", t[0].rate()/ceiling[0].rate(), sc.ratio)
+		miss(t[0].rate()/ceiling[0].rate() < sc.ratio, "ratio")
+	}
+	miss(sc.selective && workers == 1 && last.percentile(0.5) > selectiveAim, "p50")
+	miss(workers == 8 && last.percentile(0.99) > slowestAim, "p99")
+	row = append(row, growth, aim, ratio, verdict(len(missed) > 0, strings.Join(missed, ", ")))
+	r.searches = append(r.searches, row)
+	fmt.Fprintln(r.options.Progress, strings.Join(row, " | "))
+}
+
+func verdict(missed bool, what string) string {
+	if missed {
+		return "**missed: " + what + "**"
+	}
+	return "met"
+}
+
+// write writes the report. A wrong answer is an error.
+func (r *report) write(out io.Writer) error {
+	fmt.Fprintf(out, "%s, %s\n\n    %s\n", time.Now().UTC().Format(time.DateOnly), r.machine, r.options.Command)
+	if len(r.writes) > 0 {
+		head := append([]string{"what", "clients"}, speedHeader...)
+		table(out, append(head, "ceiling/s", "its CPU ms", "ratio", "bare rows/s", "its CPU ms", "ratio to it", "aim of ratio", ""), r.writes)
+		fmt.Fprintf(out, "\nMemory of the server (RSS): %.0f MiB idle, %.0f MiB at most under load.\n", r.idle, r.most)
+	}
+	if len(r.searches) > 0 {
+		head := []string{"search", "clients"}
+		for _, scale := range r.options.Scales {
+			for _, h := range speedHeader {
+				head = append(head, fmt.Sprintf("%s at %s", h, short(scale)))
+			}
+		}
+		table(out, append(head, "growth of p50", "aim", "ratio to ceiling", ""), r.searches)
+	}
+	for _, note := range r.notes {
+		fmt.Fprintf(out, "\n%s\n", note)
 	}
 	return errors.Join(r.wrong...)
 }
 
-// measureImport imports variations from NDJSON through the service, and stores others by COPY with rows made
-// beforehand, in turns.
-func (r *report) measureImport(ctx context.Context, store *storage.Store, list []source) error {
-	dir, err := os.MkdirTemp("", "kiln-bench-")
-	if err != nil {
-		return err
+func short(n int) string {
+	switch {
+	case n >= 1_000_000 && n%1_000_000 == 0:
+		return fmt.Sprintf("%dM", n/1_000_000)
+	case n >= 1000 && n%1000 == 0:
+		return fmt.Sprintf("%dk", n/1000)
 	}
-	defer os.RemoveAll(dir)
-	registry := store.Registry()
-	validator, err := validate.New(registry, validate.Options{Invariants: true})
-	if err != nil {
-		return err
-	}
-	service := resources.New(resources.Options{Store: store, Registry: registry, Validate: validator.Resource, Anonymous: auth.Operator("bench")})
-	importer := load.Importer{Store: store, Service: service, Workers: 2}
-	var ours, theirs time.Duration
-	var imported, copied int
-	for turn := range max(2, r.options.Turns) {
-		var paths []string
-		for i, s := range list[:min(4, len(list))] {
-			path := filepath.Join(dir, fmt.Sprintf("%d-%d.ndjson", turn, i))
-			if err := writeVariation(path, s, 1_000_000_000+10*turn+i); err != nil {
-				return err
-			}
-			paths = append(paths, path)
-		}
-		summary, err := importer.Run(ctx, paths...)
-		if err != nil {
-			return err
-		}
-		if summary.Failed() > 0 {
-			summary.Print(r.options.Progress)
-			return errors.New("files failed")
-		}
-		_, all := summary.Total()
-		imported, ours = imported+all.Created, ours+summary.Took
-
-		var prepared []*storage.Prepared
-		for i, s := range list[:min(4, len(list))] {
-			vary := newVariation(s, 2_000_000_000+10*turn+i, random(turn))
-			for _, resource := range s.resources {
-				p, err := store.Prepare(vary.of(resource))
-				if err != nil {
-					return err
-				}
-				prepared = append(prepared, p)
-			}
-		}
-		began := time.Now()
-		for part := prepared; len(part) > 0; part = part[min(2000, len(part)):] {
-			if err := store.Copy(ctx, part[:min(2000, len(part))]); err != nil {
-				return err
-			}
-		}
-		copied, theirs = copied+len(prepared), theirs+time.Since(began)
-	}
-	a, b := float64(imported)/ours.Seconds(), float64(copied)/theirs.Seconds()
-	r.imported = fmt.Sprintf("Import of NDJSON: %.0f resources/s (2 files at a time); COPY of prepared rows into the same tables: %.0f/s (one connection); ratio %.2f.", a, b, a/b)
-	fmt.Fprintln(r.options.Progress, r.imported)
-	return nil
+	return fmt.Sprint(n)
 }
 
-func writeVariation(path string, s source, variant int) error {
-	vary := newVariation(s, variant, random(variant))
-	var out []byte
-	for _, resource := range s.resources {
-		node := vary.of(resource)
-		if ref := node.Get("id"); ref == nil || !fhir.ValidID(ref.Text) {
-			continue
-		}
-		out = append(node.AppendJSON(out), '\n')
+func table(out io.Writer, head []string, rows [][]string) {
+	fmt.Fprintf(out, "\n| %s |\n|---|%s\n", strings.Join(head, " | "), strings.Repeat("--:|", len(head)-1))
+	for _, row := range rows {
+		fmt.Fprintf(out, "| %s |\n", strings.Join(row, " | "))
 	}
-	return os.WriteFile(path, out, 0o600)
+}
+
+func (r *report) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.notes = append(r.notes, text)
+	fmt.Fprintln(r.options.Progress, text)
 }

@@ -1,0 +1,166 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"kiln/auth"
+	"kiln/conformance/validate"
+	"kiln/fhir"
+	"kiln/internal/load"
+	"kiln/resources"
+	"kiln/storage"
+)
+
+const importWorkers = 2
+
+// measureImport imports records from NDJSON, validated and indexed, and stores others by COPY with rows made
+// beforehand: all rows, then only those of the resource and its history. They take turns, each with two connections.
+func (r *report) measureImport(ctx context.Context, d *database, people *population) error {
+	dir, err := os.MkdirTemp("", "kiln-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	registry := d.store.Registry()
+	validator, err := validate.New(registry, validate.Options{Invariants: true})
+	if err != nil {
+		return err
+	}
+	service := resources.New(resources.Options{Store: d.store, Registry: registry, Validate: validator.Resource, Anonymous: auth.Operator("bench")})
+	importer := load.Importer{Store: d.store, Service: service, Workers: importWorkers}
+	var imported, copied, bare rate
+	for turn := range max(2, r.options.Turns/2) {
+		paths, err := writeFiles(dir, people, 1_000_000_000+10*turn)
+		if err != nil {
+			return err
+		}
+		summary, err := importer.Run(ctx, paths...)
+		if err != nil {
+			return err
+		}
+		if summary.Failed() > 0 {
+			summary.Print(r.options.Progress)
+			return errors.New("files failed")
+		}
+		_, all := summary.Total()
+		imported.add(all.Created, summary.Took)
+
+		var prepared []*storage.Prepared
+		for _, node := range people.records4(1_500_000_000 + 10*turn) {
+			p, err := d.store.Prepare(node)
+			if err != nil {
+				return err
+			}
+			prepared = append(prepared, p)
+		}
+		began := time.Now()
+		if err := parallel(ctx, prepared, func(ctx context.Context, part []*storage.Prepared) error { return d.store.Copy(ctx, part) }); err != nil {
+			return err
+		}
+		copied.add(len(prepared), time.Since(began))
+
+		rows := bareRows(d.store, people.records4(2_000_000_000+10*turn))
+		began = time.Now()
+		if err := parallel(ctx, rows, func(ctx context.Context, part []bareRow) error { return copyBare(ctx, d, part) }); err != nil {
+			return err
+		}
+		bare.add(len(rows), time.Since(began))
+	}
+	const aim = 0.35
+	ratio := imported.perSecond() / bare.perSecond()
+	r.note("Import of NDJSON, validated and indexed, with two workers: %.0f resources/s. COPY of rows made beforehand with two connections: %.0f/s with all "+
+		"rows of the index (ratio %.2f), %.0f/s with only the rows of resource and history (ratio %.2f; aim %.2f, %s).",
+		imported.perSecond(), copied.perSecond(), imported.perSecond()/copied.perSecond(), bare.perSecond(), ratio, aim, verdict(ratio < aim, "ratio"))
+	return nil
+}
+
+type rate struct {
+	n    int
+	took time.Duration
+}
+
+func (r *rate) add(n int, took time.Duration) { r.n, r.took = r.n+n, r.took+took }
+func (r *rate) perSecond() float64            { return float64(r.n) / max(r.took.Seconds(), 1e-9) }
+
+// parallel gives the parts of a list to two workers.
+func parallel[T any](ctx context.Context, list []T, work func(context.Context, []T) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(importWorkers)
+	for len(list) > 0 {
+		part := list[:min(copyBatch, len(list))]
+		list = list[len(part):]
+		group.Go(func() error { return work(ctx, part) })
+	}
+	return group.Wait()
+}
+
+// records4 makes a variation of each of four records, from number on.
+func (p *population) records4(number int) (list []*fhir.Node) {
+	for i, record := range p.records[:min(4, len(p.records))] {
+		v := p.variation(record, number+i, random(number+i))
+		for _, resource := range record.resources {
+			list = append(list, v.of(resource))
+		}
+	}
+	return list
+}
+
+// writeFiles writes the same as NDJSON, in as many files as there are workers.
+func writeFiles(dir string, people *population, number int) (paths []string, err error) {
+	files := make([][]byte, importWorkers)
+	for i, node := range people.records4(number) {
+		if !fhir.ValidID(node.ID()) {
+			continue
+		}
+		f := &files[i%importWorkers]
+		*f = append(node.AppendJSON(*f), '\n')
+	}
+	for i, content := range files {
+		path := filepath.Join(dir, string(rune('a'+i))+".ndjson")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+type bareRow struct {
+	rk      int64
+	typ, id string
+	number  int16
+	content []byte
+}
+
+func bareRows(store *storage.Store, list []*fhir.Node) []bareRow {
+	rows := make([]bareRow, len(list))
+	hash := store.Hasher()
+	for i, node := range list {
+		typ, id := node.ResourceType(), node.ID()
+		rows[i] = bareRow{hash.Resource(typ, id), typ, id, store.Registry().TypeNumber(typ), node.JSON()}
+	}
+	return rows
+}
+
+func copyBare(ctx context.Context, d *database, list []bareRow) error {
+	now := time.Now().UTC()
+	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"resource"}, []string{"rk", "type", "id", "version", "last_updated", "method", "content"},
+			pgx.CopyFromSlice(len(list), func(i int) ([]any, error) {
+				return []any{list[i].rk, list[i].typ, list[i].id, int32(1), now, "C", list[i].content}, nil
+			}))
+		if err != nil {
+			return err
+		}
+		_, err = tx.CopyFrom(ctx, pgx.Identifier{"resource_change"}, []string{"last_updated", "type", "rk", "version"},
+			pgx.CopyFromSlice(len(list), func(i int) ([]any, error) { return []any{now, list[i].number, list[i].rk, int32(1)}, nil }))
+		return err
+	})
+}
