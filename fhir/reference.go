@@ -36,32 +36,35 @@ func ParseReference(s string, isType func(string) bool) (ref Reference, ok bool)
 		return Reference{Type: typ, Query: query}, true
 	}
 	s, _, _ = strings.Cut(s, "#") // a fragment inside another resource still points at that resource
-	parts := strings.Split(s, "/")
-	n := len(parts)
 	absolute := strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
-	if n >= 4 && parts[n-2] == "_history" && isType(parts[n-4]) && ValidID(parts[n-3]) && ValidID(parts[n-1]) {
-		ref = Reference{Type: parts[n-4], ID: parts[n-3], Version: parts[n-1]}
-		parts = parts[:n-4]
-	} else if n >= 2 && isType(parts[n-2]) && ValidID(parts[n-1]) {
-		ref = Reference{Type: parts[n-2], ID: parts[n-1]}
-		parts = parts[:n-2]
-	} else if absolute || strings.Contains(s, ":") {
-		return Reference{Other: s}, true
-	} else {
-		return ref, false
+	rest, last := cutLast(s)
+	if before, mark := cutLast(rest); mark == "_history" && ValidID(last) {
+		rest, ref.Version = before, last
+		rest, last = cutLast(rest)
 	}
-	if len(parts) > 0 {
-		if !absolute {
-			return Reference{}, false
-		}
-		ref.Base = strings.Join(parts, "/")
+	ref.Base, ref.Type = cutLast(rest)
+	ref.ID = last
+	switch {
+	case !isType(ref.Type) || !ValidID(ref.ID):
+		return Reference{Other: s}, absolute || strings.Contains(s, ":")
+	case ref.Base != "" && !absolute || ref.Base == "" && strings.HasPrefix(s, "/"):
+		return Reference{}, false
 	}
 	return ref, true
 }
 
-// ValidID says whether s is a logical id: 1 to 64 of A-Z a-z 0-9 - . (FHIR R4 datatypes.html#id).
+// cutLast splits a path before its last step. It looks at no more than that, however long the path is.
+func cutLast(path string) (before, last string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
+
+// ValidID says whether s is a logical id: 1 to 64 of A-Z a-z 0-9 - . (FHIR R4 datatypes.html#id). Of these, "." and
+// ".." are no ids here: as steps of a path they lead elsewhere (RFC 3986 section 5.2.4), so nobody could address them.
 func ValidID(s string) bool {
-	if len(s) == 0 || len(s) > 64 {
+	if len(s) == 0 || len(s) > 64 || s == "." || s == ".." {
 		return false
 	}
 	for i := 0; i < len(s); i++ {

@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"context"
 	"time"
 
 	"kiln/auth"
@@ -93,4 +94,17 @@ type Entry struct {
 	Interaction Interaction
 	Response    *Response
 	Err         error
+}
+
+type requestIDKey struct{}
+
+// WithRequestID makes a context that knows the id of the request (X-Request-Id) that the work is done for.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// RequestID is the id of the request that the work is done for, for logs and audit; "" where there is none.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
 }

@@ -37,16 +37,13 @@ func (x *exchange) readBody(buf *bytes.Buffer, limit int64) error {
 	if x.r.ContentLength > limit {
 		return tooLarge(limit)
 	}
-	control := http.NewResponseController(x.w)
 	paced := &pacedReader{
-		from:    http.MaxBytesReader(x.w, x.r.Body, limit),
-		started: time.Now(),
-		grace:   x.s.limits.BodyGrace,
-		rate:    x.s.limits.MinRate,
-		// A connection without deadlines, as in a test, has nobody slow behind it.
-		setDeadline: func(t time.Time) { _ = control.SetReadDeadline(t) },
+		from:        http.MaxBytesReader(x.w, x.r.Body, limit),
+		started:     time.Now(),
+		grace:       x.s.limits.BodyGrace,
+		rate:        x.s.limits.MinRate,
+		setDeadline: x.limitReading,
 	}
-	defer paced.setDeadline(time.Time{})
 	var from io.Reader = paced
 	total := x.r.ContentLength
 	switch coding := strings.ToLower(strings.TrimSpace(x.r.Header.Get("Content-Encoding"))); coding {
@@ -65,6 +62,8 @@ func (x *exchange) readBody(buf *bytes.Buffer, limit int64) error {
 	if err := readAll(buf, from, total); err != nil {
 		return bodyError(err, limit)
 	}
+	x.owed = false
+	x.limitReading(time.Time{}) // from now on the client waits for us
 	return nil
 }
 

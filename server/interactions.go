@@ -221,7 +221,7 @@ func (x *exchange) do(req resources.Request) error {
 	if req.Interaction == resources.Batch || req.Interaction == resources.Transaction {
 		limit = x.s.limits.BundleTimeout
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), limit)
+	ctx, cancel := x.context(limit)
 	defer cancel()
 	req.Principal = x.principal
 	resp, err := x.s.service.Do(ctx, req)
@@ -232,6 +232,12 @@ func (x *exchange) do(req resources.Request) error {
 		return err
 	}
 	return x.respond(&req, resp)
+}
+
+// context is what the work on the request runs under: it ends with the time limit or when the client leaves, and knows
+// the request's id.
+func (x *exchange) context(limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(resources.WithRequestID(x.r.Context(), x.id), limit)
 }
 
 // metadata gives the CapabilityStatement.

@@ -28,6 +28,8 @@ type exchange struct {
 	// status is what was answered; zero until then.
 	status  int
 	written int64
+	// owed says that the body has not been read to its end.
+	owed bool
 
 	// principal is who asks; nobody on public routes.
 	principal auth.Principal
@@ -74,6 +76,9 @@ func (s *server) around(next http.Handler) http.Handler {
 		x.header["X-Request-Id"] = []string{x.id}
 		x.header["X-Content-Type-Options"] = nosniff
 		x.limitWriting(s.limits.BundleTimeout)
+		if x.owed = r.ContentLength != 0; x.owed {
+			x.limitReading(time.Now().Add(s.limits.BodyGrace)) // whoever reads the body moves it along
+		}
 		if strings.HasPrefix(r.URL.Path, FHIRPath) && x.cors() {
 			return
 		}
@@ -193,6 +198,22 @@ var (
 		"If-Modified-Since, If-None-Exist, Prefer, Idempotency-Key, X-Request-Id, Cache-Control"}
 	corsAge = []string{"3600"}
 )
+
+// limitReading gives the client until a moment to send what it has to send; zero for as long as it likes.
+func (x *exchange) limitReading(until time.Time) {
+	// A connection without deadlines, as in a test, has nobody slow behind it.
+	_ = http.NewResponseController(x.w).SetReadDeadline(until)
+}
+
+// answering prepares the connection for an answer of a size. When the body has not come, as where the path was reason
+// enough to refuse it, net/http waits for some of it first, so that the connection can go on being used. A moment must
+// do for that.
+func (x *exchange) answering(size int) {
+	if x.owed {
+		x.limitReading(time.Now().Add(min(time.Second, x.s.limits.BodyGrace/2)))
+	}
+	x.limitWriting(time.Duration(int64(size)/x.s.limits.MinRate) * time.Second)
+}
 
 // limitWriting gives the client until limit from now to take the answer. It is renewed once the answer's size is known.
 func (x *exchange) limitWriting(limit time.Duration) {

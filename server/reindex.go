@@ -1,14 +1,11 @@
 package server
 
-import (
-	"context"
-	"net/http"
-)
+import "net/http"
 
 // startReindex begins a reindex: POST [base]/$reindex, with a Parameters resource or with no body at all. The answer is
 // 202 and a Parameters resource with the job; how it goes on is at GET [base]/$reindex.
 func (x *exchange) startReindex() error {
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.limits.RequestTimeout)
+	ctx, cancel := x.context(x.s.limits.RequestTimeout)
 	defer cancel()
 	if x.r.ContentLength == 0 {
 		job, err := x.s.reindexer.StartReindex(ctx, x.principal, nil)
@@ -30,7 +27,7 @@ func (x *exchange) startReindex() error {
 
 // reindexes tells of the jobs and of the search parameters of clients: GET [base]/$reindex.
 func (x *exchange) reindexes() error {
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.limits.RequestTimeout)
+	ctx, cancel := x.context(x.s.limits.RequestTimeout)
 	defer cancel()
 	list, err := x.s.reindexer.Reindexes(ctx, x.principal)
 	if err != nil {

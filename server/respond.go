@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"kiln/fhir"
 	"kiln/fhir/xml"
@@ -173,6 +172,7 @@ func (x *exchange) writePlain(status int, text string) {
 // writeEmpty writes an answer that has no body.
 func (x *exchange) writeEmpty(status int) {
 	x.header["Cache-Control"] = noStore
+	x.answering(0)
 	if status != http.StatusNoContent && status != http.StatusNotModified {
 		x.header["Content-Length"] = zeroLength
 	}
@@ -195,7 +195,7 @@ func (x *exchange) writeBody(status int, contentType []string, body []byte) erro
 	h["Content-Type"] = contentType
 	h["Cache-Control"] = noStore
 	h["Vary"] = varyBoth
-	x.limitWriting(time.Duration(int64(len(body))/x.s.limits.MinRate) * time.Second)
+	x.answering(len(body))
 	if limit := x.s.limits.GzipMinBytes; limit >= 0 && len(body) >= limit && acceptsGzip(x.r.Header["Accept-Encoding"]) {
 		h["Content-Encoding"] = gzipCoding
 		x.WriteHeader(status)

@@ -155,6 +155,10 @@ func New(o Options) http.Handler {
 	return s.around(s.routes(registry))
 }
 
+// maxHeaderBytes bounds the first line and the headers of a request. It is larger than the longest query, so that one
+// that is too long is told so by whoever reads queries.
+const maxHeaderBytes = 256 << 10
+
 // Listener wraps handler, made by New, in an http.Server whose timeouts and header limit suit it. The time for bodies
 // and answers is the handler's own business, since it depends on their size.
 func Listener(handler http.Handler, log *slog.Logger) *http.Server {
@@ -162,7 +166,7 @@ func Listener(handler http.Handler, log *slog.Logger) *http.Server {
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return context.Background() },
 	}
 	if log != nil {

@@ -51,7 +51,7 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	srv := server.Listener(handler, log)
 	srv.ReadHeaderTimeout = c.ReadHeaderTimeout
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(listener) }()
+	go func() { failed <- srv.Serve(server.Refusing(listener)) }()
 	fmt.Fprintf(stdout, "Kiln %s serves FHIR R4 at %s%s (ready in %.2f s)\n",
 		versionText(), c.BaseURL, server.FHIRPath, time.Since(began).Seconds())
 
