@@ -32,7 +32,7 @@ func (s *Service) create(ctx context.Context, r Request) (*Response, error) {
 				return existing, err
 			}
 		}
-		resp, err := s.put(tx, p, nil, storage.MethodCreate)
+		resp, err := s.put(ctx, tx, &r, p, nil, storage.MethodCreate)
 		if err != nil {
 			return nil, err
 		}

@@ -21,21 +21,22 @@ func (s *Service) delete(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		return deleteLocked(tx, &r, locked[key])
+		return s.deleteLocked(ctx, tx, &r, locked[key])
 	})
 }
 
-func deleteLocked(tx *storage.Tx, r *Request, old *storage.Version) (*Response, error) {
+func (s *Service) deleteLocked(ctx context.Context, tx *storage.Tx, r *Request, old *storage.Version) (*Response, error) {
 	if err := checkConditions(r, old); err != nil {
 		return nil, err
 	}
 	if old == nil || old.Deleted {
 		return &Response{Version: old}, nil
 	}
-	if old.Type == searchParameterType {
-		tx.SetParameters(old.ID)
+	v, err := s.remove(ctx, tx, r, old)
+	if err != nil {
+		return nil, err
 	}
-	return &Response{Version: tx.Delete(old), Deleted: 1}, nil
+	return &Response{Version: v, Deleted: 1}, nil
 }
 
 // conditionalDelete deletes what criteria find: one resource, or several where Options.MultipleDelete allows it.
@@ -51,7 +52,7 @@ func (s *Service) conditionalDelete(ctx context.Context, r Request, fingerprint 
 		if err != nil {
 			return nil, err
 		}
-		return deleteAll(tx, &r, found)
+		return s.deleteAll(ctx, tx, &r, found)
 	})
 }
 
@@ -64,10 +65,10 @@ func (s *Service) deleteLimit() int {
 }
 
 // deleteAll deletes resources that are locked. The answer names the version only where it is the only one.
-func deleteAll(tx *storage.Tx, r *Request, found []*storage.Version) (*Response, error) {
+func (s *Service) deleteAll(ctx context.Context, tx *storage.Tx, r *Request, found []*storage.Version) (*Response, error) {
 	total := &Response{}
 	for _, old := range found {
-		resp, err := deleteLocked(tx, r, old)
+		resp, err := s.deleteLocked(ctx, tx, r, old)
 		if err != nil {
 			return nil, err
 		}

@@ -203,7 +203,7 @@ func (e *txEntry) nextVersion() (int, error) {
 		return old.Number, nil
 	case e.req.Interaction == Update && !old.Deleted:
 		e.req.Body.Set("id", fhir.Str(e.key.ID))
-		if same, err := changesNothing(e.req.Body, old); err != nil || same {
+		if same, err := (&change{old: old, after: e.req.Body}).changesNothing(); err != nil || same {
 			return old.Number, err
 		}
 	}

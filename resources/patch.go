@@ -22,7 +22,7 @@ func (s *Service) patch(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		return s.putPatched(tx, body, old)
+		return s.putPatched(ctx, tx, &r, body, old)
 	})
 }
 
@@ -93,7 +93,7 @@ func (s *Service) patched(r *Request, old *storage.Version) (*fhir.Node, error) 
 }
 
 // putPatched validates and queues the result of a patch.
-func (s *Service) putPatched(tx *storage.Tx, body *fhir.Node, old *storage.Version) (*Response, error) {
+func (s *Service) putPatched(ctx context.Context, tx *storage.Tx, r *Request, body *fhir.Node, old *storage.Version) (*Response, error) {
 	issues, err := s.validate(body)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (s *Service) putPatched(tx *storage.Tx, body *fhir.Node, old *storage.Versi
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.put(tx, p, old, storage.MethodPatch)
+	resp, err := s.put(ctx, tx, r, p, old, storage.MethodPatch)
 	if err != nil {
 		return nil, err
 	}

@@ -59,76 +59,12 @@ func (s *Service) validate(body *fhir.Node) ([]fhir.Issue, error) {
 	return issues, nil
 }
 
-// put queues the next version of a resource: old is the current one, locked, or nil where it never existed. What
-// changes nothing makes no version.
-func (s *Service) put(tx *storage.Tx, p *storage.Prepared, old *storage.Version, method string) (*Response, error) {
-	resp := &Response{}
-	switch {
-	case old == nil:
-		resp.Version, resp.Created = tx.Insert(p, method), true
-	case old.Deleted:
-		resp.Version, resp.Created = tx.Replace(p, old, method), true
-	default:
-		same, err := changesNothing(p.Node, old)
-		if err != nil {
-			return nil, err
-		}
-		if same {
-			resp.Version, resp.Unchanged = old, true
-			return resp, nil
-		}
-		resp.Version = tx.Replace(p, old, method)
-	}
-	if err := s.checkSize(resp.Version); err != nil {
-		return nil, err
-	}
-	if resp.Version.Type == searchParameterType {
-		var before []byte
-		if old != nil {
-			before = old.Content
-		}
-		s.defineParameters(tx, resp.Version.ID, p.Node, before)
-	}
-	return resp, nil
-}
-
 func (s *Service) checkSize(v *storage.Version) error {
 	if limit := s.limits.MaxResourceBytes; len(v.Content) > limit {
 		return fhir.NewError(fhir.TooLarge, fhir.CodeTooLong,
 			"The resource is larger than the "+strconv.Itoa(limit)+" bytes that one may have here").Coded("resource-too-large")
 	}
 	return nil
-}
-
-// changesNothing says whether a resource is the same as a stored version, but for what the server itself writes.
-func changesNothing(n *fhir.Node, old *storage.Version) (bool, error) {
-	stored, err := fhir.ParseJSON(old.Content)
-	if err != nil {
-		return false, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
-	}
-	a, b := unstamped(n), unstamped(stored)
-	return a.Equal(&b), nil
-}
-
-// unstamped is a resource without meta.versionId and meta.lastUpdated. It shares all else.
-func unstamped(n *fhir.Node) fhir.Node {
-	c := *n
-	c.Kids = make([]fhir.Node, 0, len(n.Kids))
-	for _, kid := range n.Kids {
-		if kid.Name == "meta" && kid.Kind == fhir.Object {
-			meta := make([]fhir.Node, 0, len(kid.Kids))
-			for _, m := range kid.Kids {
-				if m.Name != "versionId" && m.Name != "lastUpdated" {
-					meta = append(meta, m)
-				}
-			}
-			if kid.Kids = meta; len(meta) == 0 {
-				continue
-			}
-		}
-		c.Kids = append(c.Kids, kid)
-	}
-	return c
 }
 
 // quote repeats a piece of the client's input in a message: cut to a length a person reads, control characters escaped.

@@ -144,21 +144,21 @@ func (s *Service) activeParameters(body *fhir.Node) []*conformance.SearchParamet
 	return list
 }
 
-// defineParameters makes the search parameters of a resource hold that the transaction writes. before is the content of
-// its last version, nil for none.
-func (s *Service) defineParameters(tx *storage.Tx, id string, body *fhir.Node, before []byte) {
-	var old *fhir.Node
-	if before != nil {
-		old, _ = fhir.ParseJSON(before)
+// defineParameters is the rule of SearchParameter resources: what they define holds from their transaction on.
+func (s *Service) defineParameters(_ context.Context, c *change) error {
+	before, err := c.current()
+	if err != nil {
+		return err
 	}
-	was, is := s.activeParameters(old), s.activeParameters(body)
+	was, is := s.activeParameters(before), s.activeParameters(c.after)
 	switch {
-	case len(was) == 0 && len(is) == 0:
-	case sameIndex(was, is):
-		tx.TouchParameters()
+	case c.after != nil && len(was) == 0 && len(is) == 0:
+	case c.after != nil && sameIndex(was, is):
+		c.tx.TouchParameters()
 	default:
-		tx.SetParameters(id, is...)
+		c.tx.SetParameters(c.key.ID, is...)
 	}
+	return nil
 }
 
 // sameIndex says whether two definitions lead to the same index rows.

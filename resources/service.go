@@ -72,6 +72,8 @@ type Service struct {
 	registry *conformance.Registry
 	options  Options
 	limits   Limits
+	// rules are those of resource types that ask more of their writes than a valid resource.
+	rules map[string]rule
 }
 
 // New makes a Service.
@@ -83,8 +85,15 @@ func New(o Options) *Service {
 		o.Now = time.Now
 	}
 	o.Base = strings.TrimSuffix(o.Base, "/")
-	return &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
+	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
+	s.rules = map[string]rule{
+		searchParameterType: {follow: s.defineParameters},
+	}
+	return s
 }
+
+// ruled says whether the type has rules of its own for its writes.
+func (s *Service) ruled(typ string) bool { _, ruled := s.rules[typ]; return ruled }
 
 // Do performs one interaction. Request.Body is the service's from here on: it may change it.
 //

@@ -178,7 +178,7 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*txEntry) error {
 	var fresh []*txEntry
 	for _, e := range writes {
-		if e.req.Interaction == Create && !e.exists() && e.req.Type != searchParameterType {
+		if e.req.Interaction == Create && !e.exists() && !t.ruled(e.req.Type) {
 			fresh = append(fresh, e)
 		}
 	}
@@ -211,23 +211,23 @@ func (t *transaction) apply(ctx context.Context, tx *storage.Tx, e *txEntry) (*R
 		if e.exists() {
 			return &Response{Version: e.old[e.key]}, nil
 		}
-		resp, err := t.put(tx, e.prepared, nil, storage.MethodCreate)
+		resp, err := t.put(ctx, tx, &e.req, e.prepared, nil, storage.MethodCreate)
 		if err != nil {
 			return nil, err
 		}
 		resp.Issues = e.issues
 		return resp, nil
 	case Update:
-		return t.updateLocked(tx, &e.req, e.prepared, e.old[e.key], e.issues)
+		return t.updateLocked(ctx, tx, &e.req, e.prepared, e.old[e.key], e.issues)
 	case Delete:
 		if e.criteria == "" {
-			return deleteLocked(tx, &e.req, e.old[e.key])
+			return t.deleteLocked(ctx, tx, &e.req, e.old[e.key])
 		}
 		found := make([]*storage.Version, len(e.matched))
 		for i, key := range e.matched {
 			found[i] = e.old[key]
 		}
-		return deleteAll(tx, &e.req, found)
+		return t.deleteAll(ctx, tx, &e.req, found)
 	}
 	old := e.old[e.key]
 	if err := patchable(&e.req, e.key, old); err != nil {
@@ -245,5 +245,5 @@ func (t *transaction) apply(ctx context.Context, tx *storage.Tx, e *txEntry) (*R
 	if err := t.rewrite(own.slots); err != nil {
 		return nil, err
 	}
-	return t.putPatched(tx, body, old)
+	return t.putPatched(ctx, tx, &e.req, body, old)
 }

@@ -36,15 +36,15 @@ func (s *Service) update(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		return s.updateLocked(tx, &r, p, locked[key], issues)
+		return s.updateLocked(ctx, tx, &r, p, locked[key], issues)
 	})
 }
 
-func (s *Service) updateLocked(tx *storage.Tx, r *Request, p *storage.Prepared, old *storage.Version, issues []fhir.Issue) (*Response, error) {
+func (s *Service) updateLocked(ctx context.Context, tx *storage.Tx, r *Request, p *storage.Prepared, old *storage.Version, issues []fhir.Issue) (*Response, error) {
 	if err := checkConditions(r, old); err != nil {
 		return nil, err
 	}
-	resp, err := s.put(tx, p, old, storage.MethodUpdate)
+	resp, err := s.put(ctx, tx, r, p, old, storage.MethodUpdate)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (s *Service) conditionalUpdate(ctx context.Context, r Request) (*Response, 
 		if err != nil {
 			return nil, err
 		}
-		return s.updateLocked(tx, &r, p, old, issues)
+		return s.updateLocked(ctx, tx, &r, p, old, issues)
 	})
 }
 
