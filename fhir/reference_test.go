@@ -6,7 +6,6 @@ import (
 )
 
 func TestParseReference(t *testing.T) {
-	t.Parallel()
 	isType := func(s string) bool { return s == "Patient" }
 	for text, want := range map[string]Reference{
 		"Patient/1":                             {Type: "Patient", ID: "1"},
