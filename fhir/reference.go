@@ -45,8 +45,10 @@ func ParseReference(s string, isType func(string) bool) (ref Reference, ok bool)
 	ref.Base, ref.Type = cutLast(rest)
 	ref.ID = last
 	switch {
+	case (!isType(ref.Type) || !ValidID(ref.ID)) && (absolute || strings.Contains(s, ":")):
+		return Reference{Other: s}, true
 	case !isType(ref.Type) || !ValidID(ref.ID):
-		return Reference{Other: s}, absolute || strings.Contains(s, ":")
+		return Reference{}, false
 	case ref.Base != "" && !absolute || ref.Base == "" && strings.HasPrefix(s, "/"):
 		return Reference{}, false
 	}
