@@ -12,6 +12,11 @@ import (
 const (
 	// MaxDepth is how many arrays and objects may nest.
 	MaxDepth = 100
+	// MaxValues is how many values there may be in all, MaxMembers how many members an object may have. FHIR has 14 bytes
+	// and more for each value, so no resource of a size that is taken comes near; text made of nothing but brackets and
+	// commas would take forty times its size in memory.
+	MaxValues  = 3_000_000
+	MaxMembers = 1_000
 	// MaxNumberLength is how many characters a number may have.
 	MaxNumberLength = 400
 	// MaxExponent bounds the power of ten of a number, either way.
@@ -25,7 +30,7 @@ const (
 // It is a scanner of our own because every write passes through it: far fewer allocations than one built on a
 // token decoder (docs/adr/0004), and node texts are cut out of one copy of the input.
 //
-// Errors: Invalid, with the line and column, and the path where the parser was.
+// Errors: Invalid, or TooLarge beyond MaxValues, with the line and column, and the path where the parser was.
 func ParseJSON(data []byte) (*Node, error) {
 	p := parser{src: string(data)}
 	var root Node
@@ -53,9 +58,11 @@ type parser struct {
 	pos   int
 	stack []Node // kids of the values still open
 	slab  []Node // where finished kids are laid down, to spare an allocation a value
+	count int    // of values read
 	// reason is what is wrong, "" for nothing; trail is where, innermost first.
 	reason  string
 	tooLong bool
+	tooMany bool
 	trail   []string
 }
 
@@ -154,6 +161,11 @@ func (p *parser) container(depth int, open byte) (n Node) {
 		}
 		kid.Name = name
 		p.stack = append(p.stack, kid)
+		if p.count++; p.count > MaxValues {
+			p.tooMany = true
+			p.limit("there are more than %d values", MaxValues)
+			return n
+		}
 		switch p.next() {
 		case ',':
 			p.pos++
@@ -196,7 +208,11 @@ func (p *parser) member(base int) (name string) {
 	default:
 		p.fail("a member name in quotes must stand here")
 	}
-	if others := p.stack[base:]; len(others) <= fewMembers {
+	others := p.stack[base:]
+	if len(others) == MaxMembers {
+		p.limit("an object has more than %d members", MaxMembers)
+	}
+	if len(others) <= fewMembers {
 		for i := range others {
 			if others[i].Name == name {
 				p.fail("the member name stands twice in one object")
@@ -319,7 +335,7 @@ func (p *parser) unicode(i int) (r rune, size int) {
 		p.fail(`\u must be followed by four hexadecimal digits`)
 		return 0, 0
 	case r == 0:
-		p.limit("a string holds the character U+0000, which FHIR does not allow")
+		p.fail("a string holds the character U+0000, which FHIR does not allow")
 		return 0, 0
 	case utf16.IsSurrogate(r):
 		second, ok := unit(i + 6)
@@ -389,7 +405,11 @@ func (p *parser) explain() error {
 	if p.tooLong {
 		code = CodeTooLong
 	}
-	e := NewError(Invalid, code, fmt.Sprintf("The body is not the JSON that FHIR asks for: %s (line %d, column %d)", p.reason, line, column))
+	kind := Invalid
+	if p.tooMany {
+		kind = TooLarge
+	}
+	e := NewError(kind, code, fmt.Sprintf("The body is not the JSON that FHIR asks for: %s (line %d, column %d)", p.reason, line, column))
 	var path strings.Builder
 	for i := len(p.trail) - 1; i >= 0; i-- {
 		step := p.trail[i]

@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -40,6 +41,14 @@ func TestParseJSON_keeps_everything(t *testing.T) {
 	}
 }
 
+func members(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf(`"m%d":1`, i)
+	}
+	return strings.Join(list, ",")
+}
+
 func TestParseJSON_refuses(t *testing.T) {
 	t.Parallel()
 	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
@@ -52,6 +61,8 @@ func TestParseJSON_refuses(t *testing.T) {
 		"bad_utf8":              {"{\"a\":\"\xff\"}", "UTF-8", ""},
 		"lone_surrogate":        {`{"a":["\ud800"]}`, "", "a[0]"},
 		"deep":                  {deep, "nest", ""},
+		"many_values":           {`{"a":[` + strings.Repeat("1,", fhir.MaxValues) + `1]}`, "values", "a"},
+		"many_members":          {`{"a":{` + members(fhir.MaxMembers+1) + `}}`, "members", "a.m1000"},
 		"trailing":              {`{} {}`, "after the end", ""},
 		"comment":               {`{"a":1 /* no */}`, "", ""},
 		"huge_exponent":         {`{"a":1e999999999}`, "exponent", "a"},
@@ -61,7 +72,11 @@ func TestParseJSON_refuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := fhir.ParseJSON([]byte(c.src))
-			if fhir.KindOf(err) != fhir.Invalid || !strings.Contains(err.Error(), c.says) {
+			kind := fhir.Invalid
+			if name == "many_values" {
+				kind = fhir.TooLarge
+			}
+			if fhir.KindOf(err) != kind || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("got %v", err)
 			}
 			if c.at != "" && err.(*fhir.Error).Issues[0].Expression[0] != c.at {

@@ -50,6 +50,7 @@ type decoder struct {
 	trail  trail
 	issues []fhir.Issue
 	full   bool // as many issues as are told: the scanner was stopped
+	count  int  // of elements read
 	// Finished nodes of the objects still open, of their repeating element and of its "_name" sibling.
 	members, values, siblings []fhir.Node
 	slab                      []fhir.Node
@@ -194,6 +195,10 @@ type repetition struct {
 
 // read reads one more element, whose start tag was read last. Depth is that of the object around it.
 func (r *repetition) read(p fhir.Property, depth int) {
+	if r.count++; r.count > fhir.MaxValues {
+		r.refuse(fhir.CodeTooLong, r.start, "there are more than %d elements", fhir.MaxValues)
+		return
+	}
 	s := step{p.Element.Name, -1}
 	depth++
 	if r.repeats {
