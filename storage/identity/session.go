@@ -1,0 +1,104 @@
+package identity
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Session is a browser that is signed in.
+type Session struct {
+	// ID is the Hash of the cookie.
+	ID      []byte
+	Account string
+	// Methods are how the account was proven (RFC 8176): pwd, otp, hwk, ext.
+	Methods                []string
+	Created, Seen, Expires time.Time
+}
+
+// AddSession records a sign-in.
+func (s *Store) AddSession(ctx context.Context, one *Session) error {
+	_, err := s.exec(ctx, "add session", `
+INSERT INTO login_session (id, account, methods, created, seen, expires) VALUES ($1, $2::text::uuid, $3, $4, $4, $5)`,
+		one.ID, one.Account, one.Methods, one.Created, one.Expires)
+	return err
+}
+
+// Session finds a session that has neither expired nor been idle for longer than idle, with its account, which is not
+// disabled. That it was used is recorded, at most once a minute.
+func (s *Store) Session(ctx context.Context, id []byte, idle time.Duration) (*Session, *Account, error) {
+	one, now := &Session{ID: id}, s.now()
+	err := s.row(ctx, "read session", `
+SELECT l.account::text, l.methods, l.created, l.seen, l.expires FROM login_session l JOIN account a ON a.id = l.account
+WHERE l.id = $1 AND l.expires > $2 AND l.seen > $3 AND NOT a.disabled`, []any{id, now, now.Add(-idle)},
+		&one.Account, &one.Methods, &one.Created, &one.Seen, &one.Expires)
+	if err != nil {
+		return nil, nil, err
+	}
+	if now.Sub(one.Seen) > time.Minute {
+		if _, err := s.exec(ctx, "touch session", `UPDATE login_session SET seen = $2 WHERE id = $1`, id, now); err != nil {
+			return nil, nil, err
+		}
+	}
+	account, err := s.Account(ctx, one.Account)
+	return one, account, err
+}
+
+// Sessions lists the sessions of an account, newest first.
+func (s *Store) Sessions(ctx context.Context, account string) ([]*Session, error) {
+	rows, _ := s.on(ctx).Query(ctx, `
+SELECT id, account::text, methods, created, seen, expires FROM login_session
+WHERE account = $1::text::uuid AND expires > $2 ORDER BY seen DESC`, account, s.now())
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Session, error) {
+		one := new(Session)
+		return one, row.Scan(&one.ID, &one.Account, &one.Methods, &one.Created, &one.Seen, &one.Expires)
+	})
+	return all, translate("list sessions", err)
+}
+
+// EndSession signs a browser out and revokes what was granted for as long as it was signed in.
+func (s *Store) EndSession(ctx context.Context, id []byte) error {
+	if _, err := s.exec(ctx, "end session", `DELETE FROM login_session WHERE id = $1`, id); err != nil {
+		return err
+	}
+	_, err := s.exec(ctx, "revoke online grants", `DELETE FROM oauth_grant WHERE session = $1`, id)
+	return err
+}
+
+// EndOtherSessions ends all sessions of an account but one.
+func (s *Store) EndOtherSessions(ctx context.Context, account string, but []byte) error {
+	if _, err := s.exec(ctx, "revoke online grants", `
+DELETE FROM oauth_grant WHERE account = $1::text::uuid AND session IS NOT NULL AND session <> $2`, account, but); err != nil {
+		return err
+	}
+	_, err := s.exec(ctx, "end sessions", `DELETE FROM login_session WHERE account = $1::text::uuid AND id <> $2`, account, but)
+	return err
+}
+
+// FailedLogins counts the failures recorded for a subject since a time.
+func (s *Store) FailedLogins(ctx context.Context, subject string, since time.Time) (n int, last time.Time, err error) {
+	var at *time.Time
+	err = s.row(ctx, "count failures", `SELECT count(*), max(at) FROM login_failure WHERE subject = $1 AND at > $2`,
+		[]any{Hash(subject), since}, &n, &at)
+	if at != nil {
+		last = *at
+	}
+	return n, last, err
+}
+
+// LoginFailed records a failure for each subject.
+func (s *Store) LoginFailed(ctx context.Context, subjects ...string) error {
+	for _, subject := range subjects {
+		if _, err := s.exec(ctx, "record failure", `INSERT INTO login_failure VALUES ($1, $2)`, Hash(subject), s.now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LoginSucceeded forgets the failures of a subject.
+func (s *Store) LoginSucceeded(ctx context.Context, subject string) error {
+	_, err := s.exec(ctx, "forget failures", `DELETE FROM login_failure WHERE subject = $1`, Hash(subject))
+	return err
+}
