@@ -1,0 +1,118 @@
+package oauth
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"kiln/storage/identity"
+)
+
+// client is a registered client as fosite sees it.
+type client struct{ *identity.Client }
+
+func (c *client) GetID() string                     { return c.ID }
+func (c *client) GetHashedSecret() []byte           { return c.Secret }
+func (c *client) GetRedirectURIs() []string         { return c.RedirectURIs }
+func (c *client) GetGrantTypes() fosite.Arguments   { return c.GrantTypes }
+func (c *client) GetResponseTypes() fosite.Arguments { return fosite.Arguments{"code"} }
+func (c *client) GetScopes() fosite.Arguments       { return splitScopes(c.Scope) }
+func (c *client) IsPublic() bool                    { return c.AuthMethod == identity.AuthNone }
+func (c *client) GetAudience() fosite.Arguments     { return nil }
+
+// GetEffectiveLifespan shortens what backend systems get (SMART Backend Services section 4.1.4: 300 seconds).
+func (c *client) GetEffectiveLifespan(grant fosite.GrantType, _ fosite.TokenType, otherwise time.Duration) time.Duration {
+	if grant == fosite.GrantTypeClientCredentials {
+		return min(otherwise, backendTokenLife)
+	}
+	return otherwise
+}
+
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// authenticate finds out which client sends a request to the token, introspection or revocation endpoint. A client gets
+// in by the one method it is registered for, tried in one way.
+func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
+	header := r.Header.Get("Authorization")
+	asserted := form.Has("client_assertion") || form.Has("client_assertion_type")
+	ways := 0
+	for _, tried := range []bool{header != "", form.Has("client_secret"), asserted} {
+		if tried {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return nil, fosite.ErrInvalidRequest.WithHint("Credentials were sent in two ways at once.")
+	}
+	if asserted {
+		if form.Get("client_assertion_type") != assertionType {
+			return nil, fosite.ErrInvalidClient.WithHint("The client_assertion_type must be " + assertionType + ".")
+		}
+		return s.authenticateAssertion(ctx, form)
+	}
+	id, secret := form.Get("client_id"), form.Get("client_secret")
+	if header != "" {
+		var ok bool
+		if id, secret, ok = basicCredentials(header); !ok {
+			return nil, fosite.ErrInvalidClient.WithHint("The Authorization header is not of the form Basic id:secret.")
+		}
+		if given := form.Get("client_id"); given != "" && given != id && given != percentDecoded(id) {
+			return nil, fosite.ErrInvalidRequest.WithHint("The client_id is not the one of the Authorization header.")
+		}
+	}
+	c, err := s.store.Client(ctx, id)
+	if err == identity.ErrNotFound && header != "" && percentDecoded(id) != id {
+		id = percentDecoded(id)
+		c, err = s.store.Client(ctx, id)
+	}
+	if err == identity.ErrNotFound {
+		return nil, fosite.ErrInvalidClient.WithHint("There is no such client.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch c.AuthMethod {
+	case identity.AuthNone:
+		if ways > 0 {
+			return nil, fosite.ErrInvalidClient.WithHint("This client is registered as a public one, which has no secret.")
+		}
+		return &client{c}, nil
+	case identity.AuthSecret:
+		if sameSecret(c.Secret, secret) || header != "" && sameSecret(c.Secret, percentDecoded(secret)) {
+			return &client{c}, nil
+		}
+		return nil, fosite.ErrInvalidClient.WithHint("The client secret is missing or wrong.")
+	}
+	return nil, fosite.ErrInvalidClient.WithHint("This client is registered for private_key_jwt.")
+}
+
+func sameSecret(hash []byte, secret string) bool {
+	return secret != "" && subtle.ConstantTimeCompare(hash, identity.Hash(secret)) == 1
+}
+
+// basicCredentials reads an Authorization header as sent: many clients do not form-encode id and secret before, as RFC
+// 6749 section 2.3.1 wants it, so that both readings are tried.
+func basicCredentials(header string) (id, secret string, ok bool) {
+	scheme, encoded, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(decoded), ":")
+}
+
+func percentDecoded(s string) string {
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		return decoded
+	}
+	return s
+}
