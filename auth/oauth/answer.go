@@ -54,10 +54,7 @@ func writeJSON(w http.ResponseWriter, status int, cache string, content any) err
 		h.Set("Pragma", "no-cache")
 	}
 	w.WriteHeader(status)
-	_, err = w.Write(body)
-	if err != nil {
-		return nil // the client is gone
-	}
+	_, _ = w.Write(body) // the client is gone; nobody is left to tell
 	return nil
 }
 
@@ -168,7 +165,7 @@ func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, err erro
 // redirect sends the browser on. 303 makes it use GET, so that no form is sent again elsewhere.
 func redirect(w http.ResponseWriter, to string) error {
 	w.Header().Set("Cache-Control", noStore)
-	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Referrer-Policy", "same-origin")
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
@@ -208,8 +205,7 @@ func (s *Server) write(w http.ResponseWriter, status int, v *view) error {
 	h.Set("Cache-Control", noStore)
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Referrer-Policy", "same-origin") // no-referrer would make browsers send Origin: null with our own forms
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // the browser is gone; nobody is left to tell
 	return nil

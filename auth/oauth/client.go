@@ -17,14 +17,14 @@ import (
 // client is a registered client as fosite sees it.
 type client struct{ *identity.Client }
 
-func (c *client) GetID() string                     { return c.ID }
-func (c *client) GetHashedSecret() []byte           { return c.Secret }
-func (c *client) GetRedirectURIs() []string         { return c.RedirectURIs }
-func (c *client) GetGrantTypes() fosite.Arguments   { return c.GrantTypes }
+func (c *client) GetID() string                      { return c.ID }
+func (c *client) GetHashedSecret() []byte            { return c.Secret }
+func (c *client) GetRedirectURIs() []string          { return c.RedirectURIs }
+func (c *client) GetGrantTypes() fosite.Arguments    { return c.GrantTypes }
 func (c *client) GetResponseTypes() fosite.Arguments { return fosite.Arguments{"code"} }
-func (c *client) GetScopes() fosite.Arguments       { return splitScopes(c.Scope) }
-func (c *client) IsPublic() bool                    { return c.AuthMethod == identity.AuthNone }
-func (c *client) GetAudience() fosite.Arguments     { return nil }
+func (c *client) GetScopes() fosite.Arguments        { return splitScopes(c.Scope) }
+func (c *client) IsPublic() bool                     { return c.AuthMethod == identity.AuthNone }
+func (c *client) GetAudience() fosite.Arguments      { return nil }
 
 // GetEffectiveLifespan shortens what backend systems get (SMART Backend Services section 4.1.4: 300 seconds).
 func (c *client) GetEffectiveLifespan(grant fosite.GrantType, _ fosite.TokenType, otherwise time.Duration) time.Duration {

@@ -18,7 +18,9 @@ type Context struct {
 	// Patient and Encounter are ids: the launch context.
 	Patient   string `json:"patient,omitempty"`
 	Encounter string `json:"encounter,omitempty"`
-	Intent    string `json:"intent,omitempty"`
+	// Appointment is the id of the appointment that an app was launched from; the app is told of it in fhirContext.
+	Appointment string `json:"appointment,omitempty"`
+	Intent      string `json:"intent,omitempty"`
 	// EHR says that Kiln launched the app, which is then told about banner and style.
 	EHR bool `json:"ehr,omitempty"`
 	// FHIRUser is the resource that the account stands for, such as Practitioner/7, Linked all of them.

@@ -34,8 +34,6 @@ type Options struct {
 	Limits Limits
 	// Registration says who may register a client by itself.
 	Registration Registration
-	// Outside is an OpenID provider that people may sign in through; nil for none.
-	Outside *Outside
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -140,8 +138,6 @@ type Server struct {
 	views    *views
 	urls     urls
 	log      *slog.Logger
-	outside  *outside
-	passkeys passkeys
 }
 
 // urls are the absolute URLs of the endpoints.
@@ -181,7 +177,7 @@ func New(o Options) (*Server, error) {
 		s.urls.register = o.Origin + pathRegister
 	}
 	s.compose()
-	return s, errors.Join(s.setUpPasskeys(), s.setUpOutside())
+	return s, nil
 }
 
 // compose puts fosite together from the flows that SMART has, and no others.
@@ -287,7 +283,7 @@ func (s *Server) Routes() []Route {
 	page := func(onGet, onPost handler) map[string]http.HandlerFunc {
 		methods := map[string]http.HandlerFunc{}
 		if onGet != nil {
-			methods[http.MethodGet] = s.page(onGet)
+			methods[http.MethodGet] = s.page(s.browse(onGet))
 		}
 		if onPost != nil {
 			methods[http.MethodPost] = s.page(s.guarded(onPost))
@@ -324,5 +320,5 @@ func (s *Server) Routes() []Route {
 	add(pathApps, false, page(s.apps, s.revokeApp))
 	add(pathAccount, false, page(s.account, s.changeAccount))
 	add(pathLaunch, false, page(s.launcher, s.launch))
-	return append(routes, s.moreRoutes(page)...)
+	return routes
 }

@@ -1,0 +1,341 @@
+package oauth
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"kiln/auth"
+	"kiln/storage/identity"
+)
+
+// signedIn is for pages that need somebody to be signed in; to names the page to come back to. Its error is written
+// already when done is true.
+func (s *Server) signedIn(w http.ResponseWriter, r *http.Request, to string) (v *visitor, done bool, err error) {
+	if v = s.visitorOf(r); v == nil {
+		return nil, true, redirect(w, pathLogin+"?to="+to)
+	}
+	return v, false, nil
+}
+
+// home leads on to what a person comes for most: staff to the launcher, patients to their apps.
+func (s *Server) home(w http.ResponseWriter, r *http.Request) error {
+	v, done, err := s.signedIn(w, r, "")
+	if done {
+		return err
+	}
+	if onlyPatient(v.account) {
+		return redirect(w, pathApps)
+	}
+	return redirect(w, pathLaunch)
+}
+
+// appView is a line of the page of apps.
+type appView struct {
+	ID, Name string
+	Since    time.Time
+	Used     time.Time
+	Scopes   []string
+	Offline  bool
+}
+
+// apps lists what the user has let in.
+func (s *Server) apps(w http.ResponseWriter, r *http.Request) error {
+	visitor, done, err := s.signedIn(w, r, "apps")
+	if done {
+		return err
+	}
+	grants, err := s.store.Grants(r.Context(), visitor.account.ID)
+	if err != nil {
+		return err
+	}
+	v := s.view(r, "apps")
+	v.Title, v.Done = "Apps with access", r.URL.Query().Has("done")
+	byClient := map[string]*appView{}
+	for _, g := range grants {
+		if g.Client == "" {
+			continue
+		}
+		app := byClient[g.Client]
+		if app == nil {
+			c, err := s.store.Client(r.Context(), g.Client)
+			if err != nil {
+				return err
+			}
+			app = &appView{ID: c.ID, Name: c.Name, Since: g.Created, Used: g.Used}
+			byClient[g.Client] = app
+			v.Apps = append(v.Apps, app)
+		}
+		if g.Created.Before(app.Since) {
+			app.Since = g.Created
+		}
+		if g.Used.After(app.Used) {
+			app.Used = g.Used
+		}
+		scopes, _ := auth.ParseScopes(g.Scope)
+		for _, scope := range scopes {
+			if scope.Text == scopeOffline {
+				app.Offline = true
+			}
+			if scope.Level == auth.LevelNone {
+				continue
+			}
+			c := choiceOf(scope, "")
+			line := c.Label + ": " + c.Actions
+			if c.Note != "" {
+				line += " (" + c.Note + ")"
+			}
+			if !contains(app.Scopes, line) {
+				app.Scopes = append(app.Scopes, line)
+			}
+		}
+	}
+	return s.write(w, http.StatusOK, v)
+}
+
+func contains(list []string, one string) bool {
+	for _, have := range list {
+		if have == one {
+			return true
+		}
+	}
+	return false
+}
+
+// revokeApp takes back everything that the user granted to an app. Its tokens fail from the next request on.
+func (s *Server) revokeApp(w http.ResponseWriter, r *http.Request) error {
+	visitor, done, err := s.signedIn(w, r, "apps")
+	if done {
+		return err
+	}
+	id := r.PostForm.Get("client")
+	if _, err := s.store.RevokeClient(r.Context(), visitor.account.ID, id); err != nil {
+		return err
+	}
+	s.options.Audit(r.Context(), Event{Principal: s.self(visitor.account), Action: ActRevoke, Detail: id})
+	return redirect(w, pathApps+"?done")
+}
+
+// account is where people change how they sign in, and see where they are signed in.
+func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
+	visitor, done, err := s.signedIn(w, r, "account")
+	if done {
+		return err
+	}
+	return s.showAccount(w, r, visitor, "", nil)
+}
+
+func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, fault string, seed []byte) error {
+	sessions, err := s.store.Sessions(r.Context(), visitor.account.ID)
+	if err != nil {
+		return err
+	}
+	v := s.view(r, "account")
+	v.Title, v.Fault, v.Done = "Your account", fault, r.URL.Query().Has("done")
+	v.Sessions, v.Account = len(sessions), visitor.account
+	v.Staff = !onlyPatient(visitor.account)
+	if seed != nil {
+		v.Seed, v.SeedURI = totpText(seed), s.totpURI(visitor.account.Username, seed)
+		v.Halfway = sealedText(s.seal.seal(totpPurpose+"new"+visitor.account.ID, seed))
+	}
+	status := http.StatusOK
+	if fault != "" {
+		status = http.StatusBadRequest
+	}
+	return s.write(w, status, v)
+}
+
+// changeAccount takes one of the forms of the account page. Each change of how to sign in needs the password again.
+func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
+	visitor, done, err := s.signedIn(w, r, "account")
+	if done {
+		return err
+	}
+	form, ctx, account := r.PostForm, r.Context(), visitor.account
+	switch form.Get("do") {
+	case "sign-out-others":
+		if err := s.store.EndOtherSessions(ctx, account.ID, visitor.login.ID); err != nil {
+			return err
+		}
+		return redirect(w, pathAccount+"?done")
+	case "password", "totp-start", "totp-remove":
+		locked, err := s.lockedOut(r, account.Username)
+		if err != nil {
+			return err
+		}
+		fits := false
+		if !locked && len(form.Get("current")) <= 4*MaxPassword && account.Password != "" {
+			if fits, err = checkPassword(account.Password, form.Get("current")); err != nil {
+				return err
+			}
+		}
+		if !fits {
+			if err := s.loginFailed(r, account.Username); err != nil {
+				return err
+			}
+			return s.showAccount(w, r, visitor, "The current password is wrong.", nil)
+		}
+	}
+	switch form.Get("do") {
+	case "password":
+		return s.changePassword(w, r, visitor)
+	case "totp-start":
+		return s.showAccount(w, r, visitor, "", newTOTPSeed())
+	case "totp-confirm":
+		seed, err := s.seal.open(totpPurpose+"new"+account.ID, unsealedText(form.Get("halfway")))
+		if err != nil {
+			return bad("This page has expired", "Open your account page again.")
+		}
+		if _, ok := s.totpFits(seed, form.Get("code")); !ok {
+			return s.showAccount(w, r, visitor, "The code does not fit. Enter the one that your app shows now.", seed)
+		}
+		err = s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed))
+		return s.changed(w, r, visitor, "totp", err)
+	case "totp-remove":
+		return s.changed(w, r, visitor, "totp removed", s.store.SetTOTP(ctx, account.ID, nil))
+	}
+	return bad("This page has expired", "Open your account page again.")
+}
+
+func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, visitor *visitor) error {
+	form := r.PostForm
+	if form.Get("new") != form.Get("again") {
+		return s.showAccount(w, r, visitor, "The two new passwords differ.", nil)
+	}
+	hash, err := HashPassword(form.Get("new"))
+	if err != nil {
+		return s.showAccount(w, r, visitor, "Choose another password: "+err.Error()+".", nil)
+	}
+	if err := s.store.SetPassword(r.Context(), visitor.account.ID, hash); err != nil {
+		return err
+	}
+	// That ended every session, this one too: whoever just proved both passwords gets a new one.
+	if err := s.signIn(w, r, visitor.account, visitor.login.Methods...); err != nil {
+		return err
+	}
+	return s.changed(w, r, visitor, "password", nil)
+}
+
+func (s *Server) changed(w http.ResponseWriter, r *http.Request, visitor *visitor, what string, err error) error {
+	if err != nil {
+		return err
+	}
+	s.options.Audit(r.Context(), Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what})
+	return redirect(w, pathAccount+"?done")
+}
+
+// launcher shows staff the apps that can be launched, and lets them choose a patient and a visit.
+func (s *Server) launcher(w http.ResponseWriter, r *http.Request) error {
+	visitor, done, err := s.signedIn(w, r, "launch")
+	if done {
+		return err
+	}
+	if onlyPatient(visitor.account) {
+		return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
+	}
+	ctx, query := r.Context(), r.URL.Query()
+	v := s.view(r, "launch")
+	v.Title, v.Query = "Launch an app", strings.TrimSpace(query.Get("q"))
+	clients, err := s.store.Clients(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		if c.LaunchURI != "" && c.May(grantCode) {
+			v.Clients = append(v.Clients, c)
+		}
+	}
+	self := s.self(visitor.account)
+	if id := query.Get("patient"); id != "" {
+		entry, err := s.options.Directory.Entry(ctx, self, "Patient", id)
+		if errors.Is(err, ErrNoEntry) {
+			return &problem{http.StatusNotFound, "There is no such patient", "Or none that you may see."}
+		}
+		if err != nil {
+			return err
+		}
+		v.Patient = &entry
+		if v.Entries, err = s.options.Directory.Visits(ctx, self, id); err != nil {
+			return err
+		}
+		return s.write(w, http.StatusOK, v)
+	}
+	if len(v.Query) > 200 {
+		v.Query = v.Query[:200]
+	}
+	if v.Entries, err = s.options.Directory.Patients(ctx, self, v.Query); err != nil {
+		return err
+	}
+	return s.write(w, http.StatusOK, v)
+}
+
+// launch starts an app with a patient in context: the browser goes to its launch URL.
+func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
+	visitor, done, err := s.signedIn(w, r, "launch")
+	if done {
+		return err
+	}
+	if onlyPatient(visitor.account) {
+		return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
+	}
+	form, ctx := r.PostForm, r.Context()
+	c, err := s.store.Client(ctx, form.Get("client"))
+	if err != nil {
+		return err
+	}
+	if c.LaunchURI == "" {
+		return bad("This app cannot be launched", "It has no launch URL.")
+	}
+	self := s.self(visitor.account)
+	launch := Launch{Client: c.ID, Account: visitor.account.ID, Patient: form.Get("patient")}
+	if _, err := s.options.Directory.Entry(ctx, self, "Patient", launch.Patient); errors.Is(err, ErrNoEntry) {
+		return &problem{http.StatusNotFound, "There is no such patient", "Or none that you may see."}
+	} else if err != nil {
+		return err
+	}
+	if visit := form.Get("visit"); visit != "" {
+		typ, id, _ := strings.Cut(visit, "/")
+		if typ != "Encounter" && typ != "Appointment" {
+			return bad("This page has expired", "Open the launcher again.")
+		}
+		visits, err := s.options.Directory.Visits(ctx, self, launch.Patient)
+		if err != nil {
+			return err
+		}
+		found := false
+		for _, entry := range visits {
+			found = found || entry.Reference() == visit
+		}
+		if !found {
+			return bad("That visit is another patient's", "Open the launcher again.")
+		}
+		if typ == "Encounter" {
+			launch.Encounter = id
+		} else {
+			launch.Appointment = id
+		}
+	}
+	value, err := AddLaunch(ctx, s.store, launch, s.now())
+	if err != nil {
+		return err
+	}
+	s.options.Audit(ctx, Event{Principal: self, Action: ActLaunch, Detail: c.ID, Patient: launch.Patient})
+	to, err := url.Parse(c.LaunchURI)
+	if err != nil {
+		return err
+	}
+	query := to.Query()
+	query.Set("iss", s.urls.fhir)
+	query.Set("launch", value)
+	to.RawQuery = query.Encode()
+	return redirect(w, to.String())
+}
+
+// jsonOf is for values whose encoding cannot fail.
+func jsonOf(v any) json.RawMessage {
+	b, _ := json.Marshal(v)
+	return b
+}

@@ -1,0 +1,307 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"kiln/auth"
+	"kiln/storage/identity"
+)
+
+// flow is an authorization request of a user who has signed in, on its way to a decision.
+type flow struct {
+	handle  string
+	pending *identity.Request
+	form    url.Values
+	client  *client
+	visitor *visitor
+	// asked is what can be granted at most; launch is the launch that the app was started by, or nil.
+	asked   auth.Scopes
+	launch  *identity.Launch
+	context Context
+}
+
+// flowOf finds the request whose handle came with r. Errors: a problem; errLogin where the user must sign in first.
+func (s *Server) flowOf(r *http.Request, handle string) (*flow, error) {
+	ctx := r.Context()
+	pending, err := s.store.Request(ctx, identity.Hash(handle))
+	if err != nil {
+		return nil, err
+	}
+	f := &flow{handle: handle, pending: pending}
+	if err := json.Unmarshal(pending.Form, &f.form); err != nil {
+		return nil, err
+	}
+	c, err := s.store.Client(ctx, f.form.Get("client_id"))
+	if err != nil {
+		return nil, err
+	}
+	f.client = &client{c}
+	f.asked = s.askable(f.client, f.form.Get("scope"), f.form.Get("launch") != "")
+	f.visitor = s.visitorOf(r)
+	if f.visitor == nil || s.loginNeeded(f.form, pending.Created, f.visitor.login) {
+		return f, errLogin
+	}
+	if err := s.store.BindRequest(ctx, pending.ID, f.visitor.login.ID); errors.Is(err, identity.ErrUsed) {
+		return nil, bad("This page belongs to somebody else", "Go back to the app and start again.")
+	} else if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+var errLogin = errors.New("oauth: the user must sign in")
+
+// settle finds the context that the request is about. It says what is still to be asked of the user: a patient, or
+// nothing. Errors: fosite's, for the app.
+func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
+	account := f.visitor.account
+	f.context = Context{
+		Username: account.Username, Roles: account.Roles, Linked: account.FHIRUser, AuthTime: f.visitor.login.Created,
+		Methods: f.visitor.login.Methods,
+	}
+	if len(account.FHIRUser) > 0 {
+		f.context.FHIRUser = account.FHIRUser[0]
+	}
+	if value := f.form.Get("launch"); value != "" {
+		launch, err := s.store.Launch(ctx, identity.Hash(value))
+		switch {
+		case errors.Is(err, identity.ErrNotFound):
+			return false, fosite.ErrInvalidRequest.WithHint("The launch is not known, has expired or was used before.")
+		case err != nil:
+			return false, err
+		case launch.Client != f.client.ID || launch.Account != account.ID:
+			return false, fosite.ErrInvalidRequest.WithHint("The launch was made for another app or user.")
+		}
+		var from Context
+		if err := json.Unmarshal(launch.Context, &from); err != nil {
+			return false, err
+		}
+		f.launch = launch
+		if f.asked.Has(scopeLaunch) || wantsPatient(f.asked) {
+			f.context.Patient, f.context.Encounter, f.context.Intent = from.Patient, from.Encounter, from.Intent
+			f.context.Appointment = from.Appointment
+			f.context.EHR = true
+		}
+	}
+	if !wantsPatient(f.asked) || f.context.Patient != "" {
+		return false, nil
+	}
+	if own := account.Linked("Patient"); own != "" && onlyPatient(account) {
+		f.context.Patient = strings.TrimPrefix(own, "Patient/")
+		return false, nil
+	}
+	if f.pending.Patient == "" {
+		return true, nil
+	}
+	f.context.Patient = f.pending.Patient
+	return false, nil
+}
+
+func onlyPatient(a *identity.Account) bool { return !a.Has("practitioner") && !a.Has("admin") }
+
+// self is the user at Kiln's own pages, where they may see what their roles let them see of the types that the pages
+// show.
+func (s *Server) self(a *identity.Account) auth.Principal {
+	p := auth.Principal{User: a.ID, Name: a.Username, Roles: roles(a.Roles)}
+	if len(a.FHIRUser) > 0 {
+		p.FHIRUser = a.FHIRUser[0]
+	}
+	p.Patient = strings.TrimPrefix(a.Linked("Patient"), "Patient/")
+	p.Scopes, _ = auth.ParseScopes("user/Patient.rs user/Encounter.rs user/Appointment.rs user/Practitioner.rs user/RelatedPerson.rs user/Person.rs")
+	return p
+}
+
+// proceed shows the next page of a request: sign-in, choice of a patient, or consent.
+func (s *Server) proceed(w http.ResponseWriter, r *http.Request) error {
+	f, err := s.flowOf(r, r.URL.Query().Get("request"))
+	if errors.Is(err, errLogin) {
+		return redirect(w, pathLogin+"?request="+url.QueryEscape(f.handle))
+	}
+	if err != nil {
+		return err
+	}
+	pick, err := s.settle(r.Context(), f)
+	if err != nil {
+		return s.refuseFlow(w, r, f, err)
+	}
+	if pick {
+		return s.showPicker(w, r, f)
+	}
+	return s.showConsent(w, r, f, "")
+}
+
+// refuseFlow ends a request and tells the app why.
+func (s *Server) refuseFlow(w http.ResponseWriter, r *http.Request, f *flow, err error) error {
+	e, fault := tell(err)
+	if fault {
+		return err
+	}
+	if err := s.store.EndRequest(r.Context(), f.pending.ID); err != nil {
+		return err
+	}
+	return backToApp(w, f.form.Get("redirect_uri"), f.form.Get("state"), url.Values{"error": {e.Code}, "error_description": {e.Description}})
+}
+
+// showPicker shows the patients that the user may see and that fit what was typed.
+func (s *Server) showPicker(w http.ResponseWriter, r *http.Request, f *flow) error {
+	v := s.view(r, "patient")
+	v.Title, v.Client, v.Request = "Choose a patient", f.client.Client, f.handle
+	v.Query = strings.TrimSpace(r.URL.Query().Get("q"))
+	if len(v.Query) > 200 {
+		v.Query = v.Query[:200]
+	}
+	entries, err := s.options.Directory.Patients(r.Context(), s.self(f.visitor.account), v.Query)
+	if err != nil {
+		return err
+	}
+	v.Entries, v.formAction = entries, formActionOf(f.form.Get("redirect_uri"))
+	return s.write(w, http.StatusOK, v)
+}
+
+// pickPatient takes the choice, provided that the user may see the patient.
+func (s *Server) pickPatient(w http.ResponseWriter, r *http.Request) error {
+	f, err := s.flowOf(r, r.PostForm.Get("request"))
+	if err != nil {
+		return err
+	}
+	id := r.PostForm.Get("patient")
+	if onlyPatient(f.visitor.account) && "Patient/"+id != f.visitor.account.Linked("Patient") {
+		return bad("That is not your record", "You can open your own record only.")
+	}
+	if _, err := s.options.Directory.Entry(r.Context(), s.self(f.visitor.account), "Patient", id); errors.Is(err, ErrNoEntry) {
+		return bad("There is no such patient", "Choose one from the list.")
+	} else if err != nil {
+		return err
+	}
+	if err := s.store.PickPatient(r.Context(), f.pending.ID, id); err != nil {
+		return err
+	}
+	return redirect(w, pathContinue+"?request="+url.QueryEscape(f.handle))
+}
+
+// showConsent asks the user what the app may have.
+func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f *flow, fault string) error {
+	v := s.view(r, "consent")
+	v.Title, v.Client, v.Request, v.Fault = "Let "+f.client.Client.Name+" in?", f.client.Client, f.handle, fault
+	v.Choices = s.choices(f)
+	v.Offline, v.Online = f.asked.Has(scopeOffline), f.asked.Has(scopeOnline)
+	v.Identity = f.asked.Has(scopeOpenID) || f.asked.Has(scopeFHIRUser) || f.asked.Has(scopeProfile)
+	v.formAction = formActionOf(f.form.Get("redirect_uri"))
+	if u, err := url.Parse(f.form.Get("redirect_uri")); err == nil {
+		v.Destination = u.Host
+		if v.Destination == "" {
+			v.Destination = u.Scheme + ":"
+		}
+	}
+	if f.context.Patient != "" {
+		entry, err := s.options.Directory.Entry(r.Context(), s.self(f.visitor.account), "Patient", f.context.Patient)
+		if errors.Is(err, ErrNoEntry) {
+			return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user may not see this patient."))
+		}
+		if err != nil {
+			return err
+		}
+		v.Patient = &entry
+	}
+	return s.write(w, http.StatusOK, v)
+}
+
+// decide takes the user's decision and sends the browser back to the app, with a code or with access_denied.
+func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
+	f, err := s.flowOf(r, r.PostForm.Get("request"))
+	if err != nil {
+		return err
+	}
+	pick, err := s.settle(r.Context(), f)
+	if err != nil {
+		return s.refuseFlow(w, r, f, err)
+	}
+	if pick {
+		return redirect(w, pathContinue+"?request="+url.QueryEscape(f.handle))
+	}
+	event := Event{Principal: s.self(f.visitor.account), Action: ActGrant, Detail: f.client.ID, Patient: f.context.Patient}
+	if r.PostForm.Get("decision") != "allow" {
+		event.Refused = true
+		s.options.Audit(r.Context(), event)
+		return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user said no."))
+	}
+	granted := s.chosen(f, r.PostForm)
+	if len(granted) == 0 {
+		return s.showConsent(w, r, f, "Tick at least one thing, or choose “Do not allow”.")
+	}
+	to, err := s.issueCode(r, f, granted)
+	if err != nil {
+		return s.refuseAfter(w, f, err)
+	}
+	s.options.Audit(r.Context(), event)
+	return redirect(w, to)
+}
+
+// refuseAfter is for a request that was ended already: by the same form sent twice, or by a launch that was used.
+func (s *Server) refuseAfter(w http.ResponseWriter, f *flow, err error) error {
+	e, fault := tell(err)
+	if fault || errors.Is(err, identity.ErrUsed) {
+		return err
+	}
+	return backToApp(w, f.form.Get("redirect_uri"), f.form.Get("state"), url.Values{"error": {e.Code}, "error_description": {e.Description}})
+}
+
+// issueCode grants, and returns the URL to send the browser to. The request and the launch end with it, in the same
+// transaction: neither can give two codes.
+func (s *Server) issueCode(r *http.Request, f *flow, granted auth.Scopes) (string, error) {
+	request, err := s.readAuthorize(r, f.form)
+	if err != nil {
+		return "", err
+	}
+	ctx, err := s.store.Begin(r.Context())
+	if err != nil {
+		return "", err
+	}
+	defer s.store.Rollback(ctx)
+	if err := s.store.EndRequest(ctx, f.pending.ID); err != nil {
+		return "", err
+	}
+	if f.launch != nil {
+		if err := s.store.TakeLaunch(ctx, f.launch.ID); errors.Is(err, identity.ErrUsed) {
+			return "", fosite.ErrInvalidRequest.WithHint("The launch was used before.")
+		} else if err != nil {
+			return "", err
+		}
+	}
+	carry := newSession()
+	carry.account, carry.context = f.visitor.account.ID, f.context
+	if granted.Has(scopeOnline) && !granted.Has(scopeOffline) {
+		carry.login = f.visitor.login.ID
+	}
+	for _, scope := range granted {
+		request.GrantScope(scope.Text)
+		carry.scope = append(carry.scope, scope.Text)
+	}
+	if !wantsPatient(granted) && !granted.Has(scopeLaunch) {
+		carry.context.Patient, carry.context.Encounter = "", ""
+	}
+	// The id_token's checks of prompt and max_age look at these; loginNeeded has enforced them.
+	carry.claim(f.pending.Created, s.urls.fhir)
+	request.Form.Del("prompt")
+	request.Form.Del("max_age")
+	response, err := s.provider.NewAuthorizeResponse(ctx, request, carry)
+	if err != nil {
+		return "", err
+	}
+	if err := s.store.Commit(ctx); err != nil {
+		return "", err
+	}
+	to := *request.RedirectURI
+	query := to.Query()
+	query.Set("code", response.GetCode())
+	query.Set("state", f.form.Get("state"))
+	to.RawQuery = query.Encode()
+	return to.String(), nil
+}

@@ -1,0 +1,212 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"kiln/auth"
+	"kiln/storage/identity"
+)
+
+// introspect tells an authorized client what a token is (RFC 7662): its own or another's. Whatever is not an active
+// token is answered alike.
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
+	form, err := postForm(r)
+	if err != nil {
+		return err
+	}
+	if err := s.mayIntrospect(r, form); err != nil {
+		return err
+	}
+	if form.Get("token") == "" {
+		return fosite.ErrInvalidRequest.WithHint("The parameter token is missing.")
+	}
+	answer, err := s.describeToken(r.Context(), form.Get("token"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, noStore, answer)
+}
+
+// mayIntrospect lets in clients that prove who they are, and holders of an access token. A public client proves nothing.
+func (s *Server) mayIntrospect(r *http.Request, form map[string][]string) error {
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		_, err := s.Authenticate(r.Context(), token)
+		return err
+	}
+	c, err := s.authenticate(r.Context(), r, form)
+	if err == nil && c.IsPublic() {
+		err = fosite.ErrInvalidClient.WithHint("Introspection needs a client that can authenticate.")
+	}
+	return err
+}
+
+func (s *Server) describeToken(ctx context.Context, token string) (map[string]any, error) {
+	inactive := map[string]any{"active": false}
+	for _, kind := range []rune{identity.Access, identity.Refresh} {
+		t, g, err := s.store.Token(ctx, kind, identity.Hash(token))
+		if errors.Is(err, identity.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if t.Used || !s.now().Before(t.Expires) {
+			return inactive, nil
+		}
+		var c Context
+		if err := json.Unmarshal(g.Context, &c); err != nil {
+			return nil, err
+		}
+		answer := map[string]any{
+			"active": true, "scope": t.Scope, "client_id": g.Client, "exp": t.Expires.Unix(), "iat": g.Used.Unix(),
+			"iss": s.urls.origin, "token_type": "Bearer",
+		}
+		if kind == identity.Refresh {
+			answer["token_type"] = "refresh_token"
+		}
+		add := func(name, value string) {
+			if value != "" {
+				answer[name] = value
+			}
+		}
+		add("sub", g.Account)
+		add("username", c.Username)
+		add("patient", c.Patient)
+		add("encounter", c.Encounter)
+		add("intent", c.Intent)
+		if c.FHIRUser != "" && splitScopes(t.Scope).Has(scopeFHIRUser) {
+			answer["fhirUser"] = s.urls.fhir + "/" + c.FHIRUser
+		}
+		if c.EHR {
+			answer["need_patient_banner"] = true
+			answer["smart_style_url"] = s.urls.style
+		}
+		return answer, nil
+	}
+	return inactive, nil
+}
+
+// revoke is the revocation endpoint (RFC 7009). A token that is unknown, or another client's, is answered like one that
+// was revoked; the other client's is left alone.
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
+	form, err := postForm(r)
+	if err != nil {
+		return err
+	}
+	if form.Get("token") == "" {
+		return fosite.ErrInvalidRequest.WithHint("The parameter token is missing.")
+	}
+	switch err := s.provider.NewRevocationRequest(r.Context(), r); {
+	case errors.Is(err, fosite.ErrUnauthorizedClient):
+	case err != nil:
+		return err
+	}
+	return writeJSON(w, http.StatusOK, noStore, struct{}{})
+}
+
+// userinfo tells the holder of an access token who the user is (OpenID Connect Core section 5.3).
+func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return errNoToken
+	}
+	p, err := s.Authenticate(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	if !p.Scopes.Has(scopeOpenID) || p.User == "" {
+		return errNoOpenID
+	}
+	claims := map[string]any{"sub": p.User}
+	if p.FHIRUser != "" && p.Scopes.Has(scopeFHIRUser) {
+		claims["fhirUser"] = s.urls.fhir + "/" + p.FHIRUser
+	}
+	if p.Scopes.Has(scopeProfile) {
+		claims["preferred_username"] = p.Name
+	}
+	return writeJSON(w, http.StatusOK, noStore, claims)
+}
+
+// bearerError is why a token does not open what was asked for (RFC 6750 section 3.1).
+type bearerError struct {
+	status     int
+	code, text string
+}
+
+func (e *bearerError) Error() string { return e.code + ": " + e.text }
+
+func (e *bearerError) challenge(realm string) string {
+	if e.code == "" {
+		return `Bearer realm="` + realm + `"`
+	}
+	return `Bearer realm="` + realm + `", error="` + e.code + `", error_description="` + e.text + `"`
+}
+
+var (
+	errNoToken      = &bearerError{http.StatusUnauthorized, "", "An access token is needed"}
+	errInvalidToken = &bearerError{http.StatusUnauthorized, "invalid_token", "The access token is not known, has expired or was revoked"}
+	errNoOpenID     = &bearerError{http.StatusForbidden, "insufficient_scope", "The access token was not granted openid"}
+)
+
+// Authenticate finds out who holds an access token. It asks the database each time, so that a revoked token is of no use
+// from the next request on, on every node. Errors: one whose Challenge says what goes into WWW-Authenticate.
+func (s *Server) Authenticate(ctx context.Context, token string) (auth.Principal, error) {
+	if !strings.HasPrefix(token, accessPrefix) || len(token) > 100 {
+		return auth.Principal{}, errInvalidToken
+	}
+	t, g, err := s.store.Token(ctx, identity.Access, identity.Hash(token))
+	if errors.Is(err, identity.ErrNotFound) || err == nil && !s.now().Before(t.Expires) {
+		return auth.Principal{}, errInvalidToken
+	}
+	if err != nil {
+		return auth.Principal{}, err
+	}
+	return principal(t, g)
+}
+
+// principal makes the caller that a token stands for.
+func principal(t *identity.Token, g *identity.Grant) (auth.Principal, error) {
+	var c Context
+	if err := json.Unmarshal(g.Context, &c); err != nil {
+		return auth.Principal{}, err
+	}
+	p := auth.Principal{
+		User: g.Account, Name: c.Username, Client: g.Client, FHIRUser: c.FHIRUser, Patient: c.Patient, Encounter: c.Encounter,
+		Roles: roles(c.Roles), Token: g.ID, Expires: t.Expires,
+	}
+	if g.Client == "" {
+		p.Client = operatorClient
+	}
+	p.Scopes, _ = auth.ParseScopes(t.Scope)
+	return p, nil
+}
+
+// operatorClient stands for tokens made by kiln token.
+const operatorClient = "kiln-token"
+
+func roles(names []string) []auth.Role {
+	var list []auth.Role
+	for _, role := range auth.Roles() {
+		if slices.Contains(names, string(role)) {
+			list = append(list, role)
+		}
+	}
+	return list
+}
+
+// Challenge is the WWW-Authenticate header for an error of Authenticate, and whether it is one that the caller is to
+// blame for.
+func Challenge(err error, realm string) (header string, refused bool) {
+	var e *bearerError
+	if !errors.As(err, &e) {
+		return "", false
+	}
+	return e.challenge(realm), true
+}

@@ -1,0 +1,40 @@
+package oauth
+
+import (
+	"context"
+	"time"
+
+	"kiln/storage/identity"
+)
+
+// Launch says which app is launched by whom, and with what in context.
+type Launch struct {
+	Client, Account                 string
+	Patient, Encounter, Appointment string
+}
+
+// AddLaunch records a launch and returns its value, which the app brings back within five minutes, once.
+func AddLaunch(ctx context.Context, store *identity.Store, l Launch, now time.Time) (string, error) {
+	value := randomSecret()
+	return value, store.AddLaunch(ctx, &identity.Launch{
+		ID: identity.Hash(value), Client: l.Client, Account: l.Account, Expires: now.Add(launchLife),
+		Context: jsonOf(Context{Patient: l.Patient, Encounter: l.Encounter, Appointment: l.Appointment}),
+	})
+}
+
+// IssueToken makes an access token outside of any flow, for an operator who has the database. scope was checked.
+func IssueToken(ctx context.Context, store *identity.Store, scope string, life time.Duration, now time.Time) (token, grant string, err error) {
+	token, _, err = generate(accessPrefix)
+	if err != nil {
+		return "", "", err
+	}
+	grant = "cli-" + randomSecret()[:22]
+	if err := store.EnsureGrant(ctx, &identity.Grant{
+		ID: grant, Requested: scope, Scope: scope, Context: jsonOf(Context{Username: operatorClient}),
+	}); err != nil {
+		return "", "", err
+	}
+	return token, grant, store.AddToken(ctx, &identity.Token{
+		Hash: identity.Hash(token), Kind: identity.Access, Grant: grant, Scope: scope, Expires: now.Add(life),
+	})
+}

@@ -1,0 +1,177 @@
+package oauth
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"kiln/auth"
+	"kiln/storage/identity"
+)
+
+// loginPage asks for name and password. It knows what the user was about: an app's request, or one of our pages.
+func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	return s.showLogin(w, r, http.StatusOK, query.Get("request"), query.Get("to"), "", "")
+}
+
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, handle, to, username, fault string) error {
+	v := s.view(r, "login")
+	v.Title, v.Request, v.To, v.Username, v.Fault = "Sign in", handle, to, username, fault
+	if handle != "" {
+		pending, err := s.store.Request(r.Context(), identity.Hash(handle))
+		if err != nil {
+			return err
+		}
+		var form url.Values
+		if err := json.Unmarshal(pending.Form, &form); err != nil {
+			return err
+		}
+		if v.Client, err = s.store.Client(r.Context(), form.Get("client_id")); err != nil {
+			return err
+		}
+		v.formAction = formActionOf(form.Get("redirect_uri"))
+	}
+	return s.write(w, status, v)
+}
+
+// ownPages are where a sign-in may lead to beside an app's request: names, so that no URL is ever followed.
+var ownPages = map[string]string{"": pathHome, "apps": pathApps, "account": pathAccount, "launch": pathLaunch}
+
+// next is where the user goes once signed in.
+func next(handle, to string) string {
+	if handle != "" {
+		return pathContinue + "?request=" + url.QueryEscape(handle)
+	}
+	if path, ok := ownPages[to]; ok {
+		return path
+	}
+	return pathHome
+}
+
+const wrongLogin = "The name or the password is wrong, or the account is closed."
+
+// login takes name and password.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
+	form := r.PostForm
+	username, handle, to := form.Get("username"), form.Get("request"), form.Get("to")
+	if len(username) > 200 || len(form.Get("password")) > 4*MaxPassword {
+		return s.showLogin(w, r, http.StatusUnauthorized, handle, to, "", wrongLogin)
+	}
+	locked, err := s.lockedOut(r, username)
+	if err != nil {
+		return err
+	}
+	if locked {
+		s.options.Audit(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "locked out"})
+		return s.showLogin(w, r, http.StatusTooManyRequests, handle, to, username, "Too many attempts have failed. Wait a while, then try again.")
+	}
+	account, err := s.checkLogin(r, username, form.Get("password"))
+	if err != nil {
+		return err
+	}
+	if account == nil {
+		s.options.Audit(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "pwd"})
+		return s.showLogin(w, r, http.StatusUnauthorized, handle, to, username, wrongLogin)
+	}
+	if account.TOTP != nil {
+		return s.showCode(w, r, http.StatusOK, account, handle, to, "")
+	}
+	if err := s.signIn(w, r, account, "pwd"); err != nil {
+		return err
+	}
+	return redirect(w, next(handle, to))
+}
+
+// checkLogin returns the account that name and password open, nil for none. Its work is the same for a name that does
+// not exist.
+func (s *Server) checkLogin(r *http.Request, username, password string) (*identity.Account, error) {
+	account, err := s.store.AccountNamed(r.Context(), username)
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return nil, err
+	}
+	hash := decoyHash
+	if account != nil && account.Password != "" {
+		hash = account.Password
+	}
+	fits, err := checkPassword(hash, password)
+	if err != nil {
+		return nil, err
+	}
+	if !fits || account == nil || account.Password == "" || account.Disabled {
+		return nil, s.loginFailed(r, username)
+	}
+	return account, nil
+}
+
+// halfway is what a person carries between the password and the one-time code, sealed.
+type halfway struct {
+	Account string    `json:"a"`
+	Until   time.Time `json:"u"`
+}
+
+const halfwayPurpose, halfwayLife = "second factor", 5 * time.Minute
+
+func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, account *identity.Account, handle, to, fault string) error {
+	plain, err := json.Marshal(halfway{account.ID, s.now().Add(halfwayLife)})
+	if err != nil {
+		return err
+	}
+	v := s.view(r, "code")
+	v.Title, v.Request, v.To, v.Fault = "One more step", handle, to, fault
+	v.Halfway = sealedText(s.seal.seal(halfwayPurpose, plain))
+	return s.write(w, status, v)
+}
+
+// loginCode takes the one-time code after the password.
+func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
+	form := r.PostForm
+	expired := bad("That took too long", "Sign in again.")
+	plain, err := s.seal.open(halfwayPurpose, unsealedText(form.Get("halfway")))
+	if err != nil {
+		return expired
+	}
+	var at halfway
+	if json.Unmarshal(plain, &at) != nil || s.now().After(at.Until) {
+		return expired
+	}
+	account, err := s.store.Account(r.Context(), at.Account)
+	if err != nil {
+		return err
+	}
+	locked, err := s.lockedOut(r, account.Username)
+	if err != nil {
+		return err
+	}
+	if locked || account.Disabled {
+		return s.showLogin(w, r, http.StatusTooManyRequests, form.Get("request"), form.Get("to"), account.Username, "Too many attempts have failed. Wait a while, then try again.")
+	}
+	fits, err := s.useTOTP(r.Context(), account, form.Get("code"))
+	if err != nil {
+		return err
+	}
+	if !fits {
+		if err := s.loginFailed(r, account.Username); err != nil {
+			return err
+		}
+		return s.showCode(w, r, http.StatusUnauthorized, account, form.Get("request"), form.Get("to"), "The code is wrong, or was used before.")
+	}
+	if err := s.signIn(w, r, account, "pwd", "otp"); err != nil {
+		return err
+	}
+	return redirect(w, next(form.Get("request"), form.Get("to")))
+}
+
+// logout ends the session of this browser.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
+	if v := s.visitorOf(r); v != nil {
+		if err := s.store.EndSession(r.Context(), v.login.ID); err != nil {
+			return err
+		}
+		s.options.Audit(r.Context(), Event{Principal: s.self(v.account), Action: ActLogout})
+	}
+	s.setCookie(w, "session", "", -1)
+	return redirect(w, pathLogin)
+}

@@ -1,0 +1,180 @@
+package oauth
+
+import (
+	"context"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"kiln/auth"
+	"kiln/storage/identity"
+)
+
+const (
+	grantCode    = "authorization_code"
+	grantRefresh = "refresh_token"
+	grantClient  = "client_credentials"
+)
+
+// GrantTypes are the grants on offer.
+func GrantTypes() []string { return []string{grantCode, grantRefresh, grantClient} }
+
+// postForm reads the body of a POST to an endpoint. Parameters in the URL count for nothing, and one that is repeated is
+// refused (RFC 6749 section 3.2).
+func postForm(r *http.Request) (url.Values, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, fosite.ErrInvalidRequest.WithHint("The body must be application/x-www-form-urlencoded.")
+	}
+	if err := r.ParseForm(); err != nil {
+		if strings.Contains(err.Error(), "request body too large") {
+			return nil, &http.MaxBytesError{Limit: maxForm}
+		}
+		return nil, fosite.ErrInvalidRequest.WithHint("The form cannot be read.")
+	}
+	if name := repeated(r.PostForm); name != "" {
+		return nil, fosite.ErrInvalidRequest.WithHintf("The parameter %.40s was sent more than once.", name)
+	}
+	return r.PostForm, nil
+}
+
+func repeated(form url.Values) string {
+	for name, values := range form {
+		if len(values) > 1 {
+			return name
+		}
+	}
+	return ""
+}
+
+// token is the token endpoint.
+func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
+	form, err := postForm(r)
+	if err != nil {
+		return err
+	}
+	// Before the client is looked at: an unknown grant type is 400 whoever asks.
+	switch form.Get("grant_type") {
+	case grantCode, grantRefresh, grantClient:
+	case "":
+		return fosite.ErrInvalidRequest.WithHint("The parameter grant_type is missing.")
+	default:
+		return fosite.ErrUnsupportedGrantType.WithHint("The grant types are authorization_code, refresh_token and client_credentials.")
+	}
+	ctx := r.Context()
+	fresh := newSession()
+	request, err := s.provider.NewAccessRequest(ctx, r, fresh)
+	if err != nil {
+		if form.Get("grant_type") == grantRefresh {
+			s.auditReuse(ctx, err, request)
+		}
+		return err
+	}
+	c := request.GetClient().(*client)
+	switch form.Get("grant_type") {
+	case grantClient:
+		err = s.grantBackend(c, request)
+	case grantRefresh:
+		err = narrowRefresh(form, request)
+	}
+	if err != nil {
+		return err
+	}
+	response, err := s.provider.NewAccessResponse(ctx, request)
+	if err != nil {
+		if form.Get("grant_type") == grantCode {
+			s.revokeRaced(ctx, form.Get("code"), err)
+		}
+		return err
+	}
+	granted := request.GetSession().(*session)
+	s.tellContext(response, granted)
+	if form.Get("grant_type") == grantClient {
+		s.options.Audit(ctx, Event{Principal: auth.Principal{Client: c.ID, Name: c.Name}, Action: ActToken, Detail: c.ID})
+	}
+	response.SetTokenType("Bearer")
+	return writeJSON(w, http.StatusOK, noStore, response.ToMap())
+}
+
+// grantBackend decides what a backend system gets: system scopes that it is registered for, to those that sign only.
+func (s *Server) grantBackend(c *client, request fosite.AccessRequester) error {
+	if c.AuthMethod != identity.AuthPrivateKey {
+		return fosite.ErrUnauthorizedClient.WithHint("client_credentials is for clients that authenticate with private_key_jwt.")
+	}
+	granted := s.registeredScopes(c).Grant(s.usable(strings.Join(request.GetRequestedScopes(), " "), auth.LevelSystem))
+	if len(granted) == 0 {
+		return fosite.ErrInvalidScope.WithHint("None of the scopes asked for is a system scope that this client is registered for.")
+	}
+	for _, scope := range granted {
+		request.GrantScope(scope.Text)
+	}
+	return nil
+}
+
+// narrowRefresh lets a refresh ask for less than was granted (RFC 6749 section 6), for the new access token alone.
+func narrowRefresh(form url.Values, request fosite.AccessRequester) error {
+	if !form.Has("scope") {
+		return nil
+	}
+	granted := request.GetGrantedScopes()
+	asked := splitScopes(form.Get("scope"))
+	for _, scope := range asked {
+		if !granted.Has(scope) {
+			return fosite.ErrInvalidScope.WithHint("A refresh cannot ask for a scope that was not granted.")
+		}
+	}
+	if len(asked) == 0 {
+		return fosite.ErrInvalidScope.WithHint("The parameter scope is empty.")
+	}
+	access, ok := request.(*fosite.AccessRequest)
+	if !ok {
+		return fosite.ErrServerError.WithDebug("not an AccessRequest")
+	}
+	access.GrantedScope = nil
+	for _, scope := range asked {
+		access.GrantScope(scope)
+	}
+	return nil
+}
+
+// tellContext adds the launch context to a token response.
+// Spec: SMART App Launch 2.2, scopes-and-launch-context.html#launch-context-arrives-with-your-access_token.
+func (s *Server) tellContext(response fosite.AccessResponder, of *session) {
+	c := &of.context
+	for name, value := range map[string]string{"patient": c.Patient, "encounter": c.Encounter, "intent": c.Intent} {
+		if value != "" {
+			response.SetExtra(name, value)
+		}
+	}
+	if c.Appointment != "" {
+		response.SetExtra("fhirContext", []map[string]string{{"reference": "Appointment/" + c.Appointment}})
+	}
+	if c.EHR {
+		response.SetExtra("need_patient_banner", true)
+		response.SetExtra("smart_style_url", s.urls.style)
+	}
+}
+
+// revokeRaced revokes a code that two exchanges took at the same time: one of them was not the app.
+func (s *Server) revokeRaced(ctx context.Context, code string, err error) {
+	if e, _ := tell(err); e.Code != "invalid_grant" {
+		return
+	}
+	if t, _, err := s.store.Token(ctx, identity.Code, identity.Hash(code)); err == nil {
+		if err := s.store.Revoke(ctx, t.Grant); err != nil {
+			s.log.Error("oauth: revoke a code that was taken twice", "error", err)
+		}
+	}
+}
+
+// auditReuse records that a refresh token was used a second time, which ended its grant.
+func (s *Server) auditReuse(ctx context.Context, err error, request fosite.AccessRequester) {
+	if request == nil || request.GetClient() == nil {
+		return
+	}
+	if e, _ := tell(err); e.Code == "invalid_grant" {
+		s.options.Audit(ctx, Event{Principal: auth.Principal{Client: request.GetClient().GetID()}, Action: ActReuse, Refused: true})
+	}
+}

@@ -1,0 +1,117 @@
+package oauth
+
+import (
+	"embed"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"kiln/storage/identity"
+)
+
+//go:embed pages
+var pageFiles embed.FS
+
+//go:embed pages/style.css
+var styleSheet []byte
+
+// views are the templates of the pages: each file of pages/ fills the frame of layout.html.
+type views struct{ pages map[string]*template.Template }
+
+// view is everything that a page can show; each uses what it needs.
+type view struct {
+	page string
+	// Token goes into every form; see Server.guarded.
+	Token string
+	Title string
+	// Text and Fault are sentences: what happened, and what was wrong with the form.
+	Text, Fault string
+	// Done says that what was asked for before this page happened.
+	Done bool
+	// User is who is signed in, "" for nobody; Staff says whether they see more than themselves.
+	User  string
+	Staff bool
+	// Script is the path of the page's script, "" for none.
+	Script string
+
+	// Request is the handle of the app's request that the page is part of, To one of our own pages to go on to.
+	Request, To string
+	Client      *identity.Client
+	Destination string
+	Username    string
+	Halfway     string
+
+	Query   string
+	Entries []Entry
+	Patient *Entry
+
+	Choices                   []choice
+	Identity, Offline, Online bool
+
+	Apps          []*appView
+	Clients       []*identity.Client
+	Sessions      int
+	Account       *identity.Account
+	Seed, SeedURI string
+
+	// formAction is added to the page's policy.
+	formAction string
+}
+
+func parseViews() (*views, error) {
+	functions := template.FuncMap{
+		"day": func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+	}
+	names, err := fs.Glob(pageFiles, "pages/*.html")
+	if err != nil {
+		return nil, err
+	}
+	v := &views{pages: map[string]*template.Template{}}
+	for _, name := range names {
+		base := strings.TrimSuffix(path.Base(name), ".html")
+		if base == "layout" {
+			continue
+		}
+		t, err := template.New("layout.html").Funcs(functions).ParseFS(pageFiles, "pages/layout.html", name)
+		if err != nil {
+			return nil, fmt.Errorf("oauth: page %s: %w", base, err)
+		}
+		v.pages[base] = t
+	}
+	return v, nil
+}
+
+func (v *views) render(w io.Writer, data *view) error {
+	page, ok := v.pages[data.page]
+	if !ok {
+		return fmt.Errorf("oauth: there is no page %q", data.page)
+	}
+	return page.Execute(w, data)
+}
+
+// view begins a page for whoever sends a request. The token of its forms hangs on the browser's cookie, which browse
+// makes sure of.
+func (s *Server) view(r *http.Request, page string) *view {
+	v := &view{page: page, Token: s.formToken(s.cookie(r, "browser"), s.cookie(r, "session"))}
+	if visitor := s.visitorOf(r); visitor != nil {
+		v.User, v.Staff = visitor.account.Username, !onlyPatient(visitor.account)
+	}
+	return v
+}
+
+// browse gives a browser that comes for the first time its cookie, before anything looks for it.
+func (s *Server) browse(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if s.cookie(r, "browser") == "" {
+			value := randomSecret()
+			s.setCookie(w, "browser", value, 400*24*time.Hour)
+			r.AddCookie(&http.Cookie{Name: s.cookieName("browser"), Value: value})
+		}
+		return h(w, r)
+	}
+}

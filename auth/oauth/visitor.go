@@ -1,0 +1,155 @@
+package oauth
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"kiln/storage/identity"
+)
+
+// visitor is a person at a browser that is signed in.
+type visitor struct {
+	login   *identity.Session
+	account *identity.Account
+}
+
+// cookieName gives a cookie the prefix that keeps other hosts from setting it, where the connection allows that.
+func (s *Server) cookieName(name string) string {
+	if s.secure() {
+		return "__Host-kiln-" + name
+	}
+	return "kiln-" + name
+}
+
+func (s *Server) secure() bool { return strings.HasPrefix(s.urls.origin, "https://") }
+
+func (s *Server) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	cookie := &http.Cookie{
+		Name: s.cookieName(name), Value: value, Path: "/", HttpOnly: true, Secure: s.secure(), SameSite: http.SameSiteLaxMode,
+		MaxAge: int(life / time.Second),
+	}
+	if life < 0 {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
+
+func (s *Server) cookie(r *http.Request, name string) string {
+	cookie, err := r.Cookie(s.cookieName(name))
+	if err != nil || len(cookie.Value) > 100 {
+		return ""
+	}
+	return cookie.Value
+}
+
+// visitorOf says who is signed in; nil for nobody.
+func (s *Server) visitorOf(r *http.Request) *visitor {
+	value := s.cookie(r, "session")
+	if value == "" {
+		return nil
+	}
+	login, account, err := s.store.Session(r.Context(), identity.Hash(value), s.limits.SessionIdle)
+	if err != nil {
+		if !errors.Is(err, identity.ErrNotFound) {
+			s.logFault(r, err)
+		}
+		return nil
+	}
+	return &visitor{login, account}
+}
+
+// formToken is what a form of ours must bring back. It hangs on two cookies that no other site can read: one that every
+// browser gets, and the session's, so that a form from before a sign-in is of no use after it.
+func (s *Server) formToken(browser, session string) string {
+	sum := sha256.Sum256([]byte("form\x00" + browser + "\x00" + session))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// guarded lets through forms of our own pages only.
+func (s *Server) guarded(h handler) handler {
+	var crossOrigin http.CrossOriginProtection
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := r.ParseForm(); err != nil {
+			return err
+		}
+		browser := s.cookie(r, "browser")
+		want := s.formToken(browser, s.cookie(r, "session"))
+		if browser == "" || subtle.ConstantTimeCompare([]byte(want), []byte(r.PostForm.Get("token"))) != 1 || s.foreign(&crossOrigin, r) {
+			return &problem{http.StatusForbidden, "This form is out of date",
+				"Open the page again and repeat what you did. If it stays like this, allow cookies for this site."}
+		}
+		return h(w, r)
+	}
+}
+
+// foreign says whether the browser itself tells that another site sent the form. Behind a proxy the host that we see
+// may not be the public one, so Origin is held against the latter.
+func (s *Server) foreign(c *http.CrossOriginProtection, r *http.Request) bool {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		return origin != s.urls.origin && c.Check(r) != nil
+	}
+	return c.Check(r) != nil
+}
+
+// signIn starts a session for an account and gives the browser its cookie. A session that the browser had before ends.
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request, account *identity.Account, methods ...string) error {
+	ctx := r.Context()
+	if old := s.cookie(r, "session"); old != "" {
+		if err := s.store.EndSession(ctx, identity.Hash(old)); err != nil {
+			return err
+		}
+	}
+	value, now := randomSecret(), s.now()
+	if err := s.store.AddSession(ctx, &identity.Session{
+		ID: identity.Hash(value), Account: account.ID, Methods: methods, Created: now, Expires: now.Add(s.limits.SessionLife),
+	}); err != nil {
+		return err
+	}
+	if err := s.store.LoginSucceeded(ctx, nameSubject(account.Username)); err != nil {
+		return err
+	}
+	s.setCookie(w, "session", value, s.limits.SessionLife)
+	s.options.Audit(ctx, Event{Principal: s.self(account), Action: ActLogin, Detail: strings.Join(methods, " ")})
+	return nil
+}
+
+func nameSubject(username string) string { return "name:" + strings.ToLower(username) }
+
+// addressSubject is "" for this machine: there a proxy stands for everybody.
+func addressSubject(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsLoopback() {
+		return ""
+	}
+	return "address:" + host
+}
+
+// lockedOut says whether too many sign-ins failed, of this name or from this address.
+func (s *Server) lockedOut(r *http.Request, username string) (bool, error) {
+	since := s.now().Add(-s.limits.LoginWindow)
+	n, _, err := s.store.FailedLogins(r.Context(), nameSubject(username), since)
+	if err != nil || n >= s.limits.LoginAttempts {
+		return true, err
+	}
+	address := addressSubject(r)
+	if address == "" {
+		return false, nil
+	}
+	n, _, err = s.store.FailedLogins(r.Context(), address, since)
+	return err != nil || n >= 10*s.limits.LoginAttempts, err
+}
+
+// loginFailed records a failure.
+func (s *Server) loginFailed(r *http.Request, username string) error {
+	subjects := []string{nameSubject(username)}
+	if address := addressSubject(r); address != "" {
+		subjects = append(subjects, address)
+	}
+	return s.store.LoginFailed(r.Context(), subjects...)
+}
