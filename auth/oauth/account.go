@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"kiln/auth"
-	"kiln/storage/identity"
 )
 
 // signedIn is for pages that need somebody to be signed in; to names the page to come back to. Its error is written

@@ -165,7 +165,7 @@ func (f *fositeStorage) GetOpenIDConnectSession(ctx context.Context, code string
 }
 
 func (f *fositeStorage) DeleteOpenIDConnectSession(ctx context.Context, code string) error {
-	return f.store.DeleteToken(ctx, identity.OpenID, signature(code))
+	return f.store.DeleteToken(ctx, identity.OpenID, identity.Hash(code))
 }
 
 func (f *fositeStorage) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
