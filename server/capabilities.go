@@ -12,9 +12,10 @@ import (
 
 // Capabilities makes the function behind GET /metadata: the statement of what the routes, the formats and the registry
 // offer. It is built when first asked for, and again when the definitions are others: each change makes a new registry.
-// The tag changes when anything but the date does. building says which search parameters older resources lack yet.
+// The tag changes when anything but the date does. building says which search parameters older resources lack yet; endpoints are those of the
+// authorization server, if there is one.
 func Capabilities(current func() *conformance.Registry, building func(*conformance.SearchParameter) bool, baseURL, version string,
-	multipleDelete bool, now func() time.Time) func() ([]byte, string) {
+	multipleDelete bool, endpoints map[string]string, now func() time.Time) func() ([]byte, string) {
 	o := conformance.CapabilityOptions{
 		Base:         baseURL + FHIRPath,
 		Version:      version,
@@ -25,6 +26,7 @@ func Capabilities(current func() *conformance.Registry, building func(*conforman
 		SystemInteractions: codesOf(resources.Transaction, resources.Batch, resources.SearchSystem, resources.HistorySystem),
 		MultipleDelete:     multipleDelete,
 		Offered:            resources.Offered,
+		Security:           security(endpoints),
 		Documentation: func(p *conformance.SearchParameter) string {
 			if building(p) {
 				return "New: resources from before it are not found by it until a reindex is done."

@@ -79,7 +79,7 @@ func (s *server) around(next http.Handler) http.Handler {
 		if x.owed = r.ContentLength != 0; x.owed {
 			x.limitReading(time.Now().Add(s.limits.BodyGrace)) // whoever reads the body moves it along
 		}
-		if strings.HasPrefix(r.URL.Path, FHIRPath) && x.cors() {
+		if s.crossOrigin(r.URL.Path) && x.cors() {
 			return
 		}
 		next.ServeHTTP(x, r)

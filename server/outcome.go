@@ -117,6 +117,10 @@ func (x *exchange) writeOutcome(v verdict) {
 		if len(h["Www-Authenticate"]) == 0 {
 			h.Set("WWW-Authenticate", `Bearer realm="`+x.s.base+`"`)
 		}
+	case http.StatusForbidden:
+		if x.s.oauth != nil {
+			h.Set("WWW-Authenticate", `Bearer realm="`+x.s.base+`", error="insufficient_scope"`)
+		}
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", strings.Join(v.allow, ", "))
 	case http.StatusRequestEntityTooLarge, http.StatusRequestTimeout:

@@ -28,6 +28,9 @@ type route struct {
 	operation bool
 	// probe marks what machines ask for and not FHIR clients: no content negotiation, and no line in the access log.
 	probe bool
+	// oauth marks what the authorization server answers by itself: endpoints and pages that are no FHIR. cross says that
+	// scripts of other origins may use it.
+	oauth, cross bool
 	// public marks what is shown to everybody, so that nobody is asked for a token.
 	public bool
 }
@@ -52,6 +55,7 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 	exposition := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
 	add("/metrics", get(func(x *exchange) error { exposition.ServeHTTP(x, x.r); return nil })).probe = true
 
+	s.addOAuth(add)
 	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}
@@ -128,7 +132,7 @@ func (x *exchange) dispatch() error {
 		method = http.MethodGet
 	}
 	if act := x.route.methods[method]; act != nil {
-		if !x.route.probe {
+		if !x.route.probe && !x.route.oauth {
 			if err := x.negotiate(); err != nil {
 				return err
 			}
@@ -152,7 +156,11 @@ func (x *exchange) dispatch() error {
 
 // authenticate finds out who asks, except on public routes.
 func (x *exchange) authenticate() (err error) {
-	if x.s.authenticate != nil && !x.route.public {
+	switch {
+	case x.route.public:
+	case x.s.oauth != nil:
+		x.principal, err = x.bearer()
+	case x.s.authenticate != nil:
 		x.principal, err = x.s.authenticate(x.r)
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kiln/auth"
+	"kiln/auth/oauth"
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/resources"
@@ -50,6 +51,9 @@ type Options struct {
 	// Authenticate finds out who sends a request; nil leaves that to what the service takes a request without a Principal
 	// for. It is not asked for what everybody may see, such as /metadata. Its errors are answered as they are.
 	Authenticate func(*http.Request) (auth.Principal, error)
+	// OAuth is the authorization server: its endpoints and pages are served too, and its access tokens are asked for in
+	// place of Authenticate; nil for none.
+	OAuth *oauth.Server
 	// Metrics is where the request metrics are registered and what GET /metrics shows; nil for a registry of its own.
 	Metrics *prometheus.Registry
 	// Now is the clock; nil for time.Now. NewID makes Bundle ids; nil for random UUIDs.
@@ -106,6 +110,8 @@ type server struct {
 	capabilities func() ([]byte, string)
 	reindexer    Reindexer
 	authenticate func(*http.Request) (auth.Principal, error)
+	oauth        *oauth.Server
+	crossPaths   []string // where oauth lets scripts of other origins in
 	metrics      *metrics
 	now          func() time.Time
 	newID        func() string
@@ -125,6 +131,7 @@ func New(o Options) http.Handler {
 		capabilities: o.Capabilities,
 		reindexer:    o.Reindexer,
 		authenticate: o.Authenticate,
+		oauth:        o.OAuth,
 		now:          o.Now,
 		newID:        o.NewID,
 	}

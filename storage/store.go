@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kiln/conformance"
+	"kiln/storage/identity"
 )
 
 // Options are what a Store needs beside its database.
@@ -141,3 +142,6 @@ func (s *Store) loadInstance(ctx context.Context) error {
 	}
 	return fmt.Errorf("storage: the instance row cannot be made")
 }
+
+// Identity is the store of accounts, clients and tokens in the same database, on the same connections.
+func (s *Store) Identity() *identity.Store { return identity.New(s.pool, s.options.Now) }

@@ -30,7 +30,7 @@ func IssueToken(ctx context.Context, store *identity.Store, scope string, life t
 	}
 	grant = "cli-" + randomSecret()[:22]
 	if err := store.EnsureGrant(ctx, &identity.Grant{
-		ID: grant, Requested: scope, Scope: scope, Context: jsonOf(Context{Username: operatorClient}),
+		ID: grant, Requested: scope, Scope: scope, Context: jsonOf(Context{Username: operatorClient, Roles: []string{"admin"}}),
 	}); err != nil {
 		return "", "", err
 	}

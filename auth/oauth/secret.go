@@ -82,6 +82,9 @@ func SecretFile(path string) (string, error) {
 	return secret, errors.Join(err, file.Close())
 }
 
+// NewSecret makes a secret for a client.
+func NewSecret() string { return randomSecret() }
+
 // randomSecret makes 256 random bits as 43 characters that need no encoding anywhere.
 func randomSecret() string {
 	var b [32]byte

@@ -53,13 +53,22 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			MaxConditionalMatches: c.MaxMatches,
 		},
 	})
+	authorization, err := openOAuth(c, store, service, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	var endpoints map[string]string
+	if authorization != nil {
+		endpoints = authorization.Endpoints()
+	}
 	handler = server.New(server.Options{
+		OAuth:         authorization,
 		Service:       service,
 		ResourceTypes: registry.Schema().Resources,
 		BaseURL:       c.BaseURL,
 		Logger:        log,
 		Ready:         store.Ping,
-		Capabilities:  server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), c.MultipleDelete, time.Now),
+		Capabilities:  server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), c.MultipleDelete, endpoints, time.Now),
 		Reindexer:     service,
 		Limits: server.Limits{
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
@@ -75,6 +84,9 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	work.Go(func() {
 		store.Work(working, func(err error) { log.Error("reindex: a batch failed and will be tried again", "error", err) })
 	})
+	if authorization != nil {
+		work.Go(func() { authorization.Sweep(working) })
+	}
 	return handler, func() { stop(); work.Wait(); store.Close() }, nil
 }
 

@@ -124,7 +124,7 @@ func TestServe_says_why_it_cannot(t *testing.T) {
 	}{
 		{"serve --addr=" + taken.Addr().String(), 1, "KILN_ADDR: listen tcp"},
 		{"serve --addr=0.0.0.0:8080", 80, "KILN_AUTH=off is refused"},
-		{"serve --auth=smart", 80, "not built yet"},
+		{"serve --auth=none", 80, "smart and off"},
 		{"serve --addr=127.0.0.1:0 --database-url=postgres://u:hunter2@127.0.0.1:1/x?sslmode=bad", 1, "KILN_DATABASE_URL"},
 		{"serve --database-url=mysql://u:hunter2@db/x", 80, "KILN_DATABASE_URL"},
 		{"serve --color=blue", 80, "unknown flag --color"},

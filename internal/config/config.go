@@ -25,6 +25,7 @@ type Config struct {
 	Common   `embed:""`
 	Database `embed:"" group:"Database"`
 	HTTP     `embed:"" group:"HTTP"`
+	SignIn   `embed:"" group:"Sign-in"`
 	Limits   `embed:"" group:"Limits"`
 }
 
@@ -51,7 +52,7 @@ type Database struct {
 type HTTP struct {
 	Addr            string        `name:"addr" env:"KILN_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
-	Auth            string        `name:"auth" env:"KILN_AUTH" default:"off" placeholder:"MODE" help:"off: everybody who reaches the address may do everything; refused unless that is a loopback address."`
+	Auth            string        `name:"auth" env:"KILN_AUTH" default:"off" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off: everybody who reaches the address may do everything; refused unless that is a loopback address."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop."`
 }
 
@@ -90,9 +91,8 @@ func (h *HTTP) Validate() error {
 			return fmt.Errorf("KILN_AUTH=off is refused on %s: everybody on the network could read and change every record. Listen on 127.0.0.1", h.Addr)
 		}
 	case "smart":
-		return errors.New("KILN_AUTH=smart is not built yet: the only value is off, on a loopback address")
 	default:
-		return fmt.Errorf("KILN_AUTH: %q is not a mode; the only value is off", h.Auth)
+		return fmt.Errorf("KILN_AUTH: %q is not a mode; the modes are smart and off", h.Auth)
 	}
 	return nil
 }

@@ -168,7 +168,6 @@ func TestValidate(t *testing.T) {
 		{"--addr=[::]:8080", "KILN_AUTH=off is refused"},
 		{"--addr=ehr.example.org:8080", "KILN_AUTH=off is refused"},
 		{"--addr=8080", "KILN_ADDR"},
-		{"--auth=smart", "not built yet"},
 		{"--auth=none", "KILN_AUTH"},
 		{"--base-url=https://ehr.example.org/", ""},
 		{"--base-url=https://ehr.example.org/fhir", "KILN_BASE_URL"},

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"kiln/auth/oauth"
+	"kiln/internal/config"
+	"kiln/server"
+	"kiln/storage"
+	"kiln/storage/identity"
+)
+
+// identityCmd is what the commands share that look after accounts, clients and tokens. They need the database and no
+// more, so they work beside a running server: what they change counts from its next request on.
+type identityCmd struct {
+	config.Common   `embed:""`
+	config.Database `embed:"" group:"Database"`
+}
+
+// with gives work the identities of the settings' database.
+func (c *identityCmd) with(ctx context.Context, work func(context.Context, *identity.Store) error) error {
+	log := c.Logger()
+	database, err := openMigrated(ctx, c.Database, true, log)
+	if err != nil {
+		return err
+	}
+	defer database.close(log)
+	store, closeStore, err := identity.Open(ctx, database.url)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	return work(ctx, store)
+}
+
+// said turns the store's errors into sentences about what a command named.
+func said(err error, what string) error {
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		return errors.New("there is no " + what)
+	case errors.Is(err, identity.ErrExists):
+		return errors.New("there is already a " + what)
+	}
+	return err
+}
+
+// plainID is what may be a client id: characters that need no encoding in a form, a URL or a Basic header.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}$`)
+
+// openOAuth makes the authorization server of the settings; nil where they want none.
+func openOAuth(c config.Config, store *storage.Store, service server.Doer, log *slog.Logger) (*oauth.Server, error) {
+	if c.Auth != "smart" {
+		return nil, nil
+	}
+	secret := string(c.SecretKey)
+	if secret == "" {
+		var err error
+		if secret, err = oauth.SecretFile(filepath.Join(c.DataDir, "secret.key")); err != nil {
+			return nil, err
+		}
+	}
+	mode := map[string]oauth.RegistrationMode{"token": oauth.RegistrationToken, "open": oauth.RegistrationOpen}[c.Registration]
+	return oauth.New(oauth.Options{
+		Store:     store.Identity(),
+		Registry:  store.Registry,
+		Origin:    c.BaseURL,
+		FHIRBase:  strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
+		Secret:    secret,
+		Directory: server.Directory{Service: service},
+		Logger:    log,
+		Limits: oauth.Limits{
+			AccessLife: c.AccessTokenLife, RefreshLife: c.RefreshTokenLife,
+			SessionLife: c.SessionLife, SessionIdle: c.SessionIdle,
+			LoginAttempts: c.LoginAttempts, LoginWindow: c.LoginWindow,
+		},
+		Registration: oauth.Registration{Mode: mode, Token: string(c.RegistrationToken)},
+	})
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"kiln/auth"
+	"kiln/auth/oauth"
+	"kiln/fhir"
+	"kiln/storage/identity"
+)
+
+type userCmd struct {
+	Add      userAddCmd      `cmd:"" help:"Make an account."`
+	List     userListCmd     `cmd:"" help:"List the accounts."`
+	Disable  userDisableCmd  `cmd:"" help:"Close an account: its sessions end and its tokens are revoked."`
+	Password userPasswordCmd `cmd:"" help:"Set the password of an account; its sessions end and its tokens are revoked."`
+}
+
+type userAddCmd struct {
+	identityCmd `embed:""`
+	Username    string   `name:"username" required:"" placeholder:"NAME" help:"The name to sign in with."`
+	Password    string   `name:"password" required:"" placeholder:"TEXT" help:"8 characters at least, or - to read it from standard input, which keeps it out of the list of processes."`
+	Role        []string `name:"role" required:"" placeholder:"ROLE" help:"patient, practitioner or admin; may be repeated."`
+	FHIRUser    []string `name:"fhir-user" placeholder:"TYPE/ID" help:"Whom the account stands for, such as Patient/1 or Practitioner/2. May be repeated; the first is the fhirUser of tokens."`
+}
+
+// Run makes the account.
+func (c *userAddCmd) Run(ctx context.Context) error {
+	account := &identity.Account{Username: strings.TrimSpace(c.Username), Roles: slices.Compact(slices.Sorted(slices.Values(c.Role))), FHIRUser: c.FHIRUser}
+	if account.Username == "" || len(account.Username) > 200 || strings.ContainsFunc(account.Username, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return errors.New("--username: 1 to 200 characters")
+	}
+	for _, role := range c.Role {
+		if !slices.Contains(auth.Roles(), auth.Role(role)) {
+			return fmt.Errorf("--role: %q is not one of patient, practitioner, admin", role)
+		}
+	}
+	for _, ref := range c.FHIRUser {
+		typ, id, _ := strings.Cut(ref, "/")
+		if !slices.Contains([]string{"Patient", "Practitioner", "RelatedPerson", "Person"}, typ) || !fhir.ValidID(id) {
+			return fmt.Errorf("--fhir-user: %q is not Patient/ID, Practitioner/ID, RelatedPerson/ID or Person/ID", ref)
+		}
+	}
+	if account.Has("patient") && account.Linked("Patient") == "" {
+		return errors.New("--role patient needs --fhir-user Patient/ID")
+	}
+	password, err := givenPassword(c.Password)
+	if err != nil {
+		return err
+	}
+	if account.Password, err = oauth.HashPassword(password); err != nil {
+		return err
+	}
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		if err := said(store.AddAccount(ctx, account), "user "+account.Username); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "user %s may sign in\n", account.Username)
+		return nil
+	})
+}
+
+func givenPassword(flag string) (string, error) {
+	if flag != "-" {
+		return flag, nil
+	}
+	content, err := io.ReadAll(io.LimitReader(os.Stdin, 4*oauth.MaxPassword))
+	return strings.TrimRight(string(content), "\r\n"), err
+}
+
+type userListCmd struct {
+	identityCmd `embed:""`
+}
+
+// Run prints a line for each account.
+func (c *userListCmd) Run(ctx context.Context, stdout io.Writer) error {
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		all, err := store.Accounts(ctx)
+		if err != nil {
+			return err
+		}
+		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "USERNAME\tROLES\tSTANDS FOR\tSTATE")
+		for _, a := range all {
+			state := "open"
+			if a.Disabled {
+				state = "closed"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Username, strings.Join(a.Roles, ","), strings.Join(a.FHIRUser, ","), state)
+		}
+		return w.Flush()
+	})
+}
+
+type userDisableCmd struct {
+	identityCmd `embed:""`
+	Username    string `name:"username" required:"" placeholder:"NAME" help:"The account."`
+	Undo        bool   `name:"undo" help:"Open it again."`
+}
+
+// Run closes the account, or opens it again.
+func (c *userDisableCmd) Run(ctx context.Context) error {
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		account, err := store.AccountNamed(ctx, c.Username)
+		if err != nil {
+			return said(err, "user "+c.Username)
+		}
+		return store.DisableAccount(ctx, account.ID, !c.Undo)
+	})
+}
+
+type userPasswordCmd struct {
+	identityCmd `embed:""`
+	Username    string `name:"username" required:"" placeholder:"NAME" help:"The account."`
+	Password    string `name:"password" required:"" placeholder:"TEXT" help:"The new password, or - to read it from standard input."`
+}
+
+// Run sets the password.
+func (c *userPasswordCmd) Run(ctx context.Context) error {
+	password, err := givenPassword(c.Password)
+	if err != nil {
+		return err
+	}
+	hash, err := oauth.HashPassword(password)
+	if err != nil {
+		return err
+	}
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		account, err := store.AccountNamed(ctx, c.Username)
+		if err != nil {
+			return said(err, "user "+c.Username)
+		}
+		return store.SetPassword(ctx, account.ID, hash)
+	})
+}

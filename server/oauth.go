@@ -1,0 +1,82 @@
+package server
+
+import (
+	"slices"
+	"strings"
+
+	"kiln/auth"
+	"kiln/auth/oauth"
+	"kiln/fhir"
+)
+
+// addOAuth adds the endpoints and pages of the authorization server to the routes. It writes its own answers; counting,
+// logging and CORS are the same as for FHIR.
+func (s *server) addOAuth(add func(string, map[string]action) *route) {
+	if s.oauth == nil {
+		return
+	}
+	for _, served := range s.oauth.Routes() {
+		methods := make(map[string]action, len(served.Methods))
+		for method, answer := range served.Methods {
+			methods[method] = func(x *exchange) error { answer(x, x.r); return nil }
+		}
+		rt := add(served.Pattern, methods)
+		rt.oauth, rt.cross = true, served.CrossOrigin
+		if served.CrossOrigin {
+			s.crossPaths = append(s.crossPaths, served.Pattern)
+		}
+	}
+}
+
+// crossOrigin says whether scripts of other origins may use a path: the FHIR API and the endpoints for programs, but no
+// page and not the authorize endpoint.
+func (s *server) crossOrigin(path string) bool {
+	return strings.HasPrefix(path, FHIRPath) || slices.Contains(s.crossPaths, path)
+}
+
+// bearer finds out whose access token a request shows. Only the header counts: a token in the URL would stay in logs
+// (RFC 6750 section 2.3). Errors: Unauthenticated.
+func (x *exchange) bearer() (auth.Principal, error) {
+	headers := x.r.Header["Authorization"]
+	if len(headers) == 0 {
+		x.header.Set("WWW-Authenticate", `Bearer realm="`+x.s.base+`"`)
+		return auth.Principal{}, fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin, "An access token is needed: Authorization: Bearer …")
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") {
+		scheme, token = "Bearer", ""
+	}
+	p, err := x.s.oauth.Authenticate(x.r.Context(), strings.TrimSpace(token))
+	if challenge, refused := oauth.Challenge(err, x.s.base); refused {
+		x.header.Set("WWW-Authenticate", challenge)
+		return auth.Principal{}, fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin,
+			"The access token is not known, has expired or was revoked").Coded("invalid-token")
+	}
+	return p, err
+}
+
+// security is rest.security of the CapabilityStatement: the endpoints of the authorization server, the same as in
+// .well-known/smart-configuration. Spec: SMART App Launch 1.0, conformance; the oauth-uris extension.
+func security(endpoints map[string]string) *fhir.Node {
+	if len(endpoints) == 0 {
+		return nil
+	}
+	var uris []fhir.Node
+	for _, name := range []string{"authorize", "token", "introspect", "revoke", "manage", "register"} {
+		if endpoints[name] != "" {
+			uris = append(uris, fhir.Obj(fhir.Str(name).As("url"), fhir.Str(endpoints[name]).As("valueUri")))
+		}
+	}
+	n := fhir.Obj(
+		fhir.Arr(fhir.Obj(
+			fhir.Str("http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris").As("url"),
+			fhir.Arr(uris...).As("extension"),
+		)).As("extension"),
+		fhir.Boolean(true).As("cors"),
+		fhir.Arr(fhir.Obj(fhir.Arr(fhir.Obj(
+			fhir.Str("http://terminology.hl7.org/CodeSystem/restful-security-service").As("system"),
+			fhir.Str("SMART-on-FHIR").As("code"),
+		)).As("coding"), fhir.Str("OAuth 2.0 with SMART App Launch").As("text"))).As("service"),
+	)
+	return &n
+}
