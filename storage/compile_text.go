@@ -6,6 +6,7 @@ import (
 
 	"kiln/fhir"
 	"kiln/fhir/search"
+	"kiln/storage/fold"
 )
 
 // text answers _text and _content. Values are alternatives.
@@ -36,7 +37,7 @@ func (c *compiler) text(m *search.Match, x string) (string, error) {
 func textQuery(t search.Text, weight string) string {
 	if t.Operator == "" {
 		var words []string
-		eachWord(t.Phrase, func(w string) bool {
+		fold.Words(t.Phrase, func(w string) bool {
 			words = append(words, "'"+w+"'"+weight)
 			return true
 		})

@@ -10,6 +10,7 @@ import (
 	"kiln/fhir"
 	"kiln/fhir/path"
 	"kiln/fhir/search"
+	"kiln/storage/fold"
 )
 
 // Indexer turns a resource into the rows that searches read. It is immutable; a new set of search parameters makes a
@@ -226,3 +227,9 @@ func (h Hasher) shape(typ int16, params []int32) int64 {
 	}
 	return h.sum(b)
 }
+
+// MaxStringIndexed is how many characters at the beginning of a string take part in prefix and substring searches.
+const MaxStringIndexed = 500
+
+// foldIndexed folds a string and cuts it to MaxStringIndexed characters.
+func foldIndexed(s string) string { return fold.Cut(fold.String(s), MaxStringIndexed) }

@@ -5,26 +5,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"kiln/fhir"
+	"kiln/storage/fold"
 )
 
 // Bounds on what full-text search keeps of one resource. What goes beyond is not found.
 const (
-	maxWords      = 16_000 // PostgreSQL numbers no more positions
-	maxWordLength = 64
-	maxTextBytes  = 512 << 10
+	maxWords     = 16_000 // PostgreSQL numbers no more positions
+	maxTextBytes = 512 << 10
 )
-
-// eachWord yields the words of a text as full-text search compares them: runs of letters and digits, folded.
-func eachWord(s string, yield func(string) bool) {
-	for w := range strings.FieldsFuncSeq(Fold(s), func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) }) {
-		if !yield(cutRunes(w, maxWordLength)) {
-			return
-		}
-	}
-}
 
 // textVector makes the tsvector of a resource: its narrative with weight A, and every other string that people read.
 func (ix *Indexer) textVector(n *fhir.Node) string {
@@ -46,7 +36,7 @@ type vector struct {
 }
 
 func (v *vector) add(s, weight string) {
-	eachWord(s, func(w string) bool {
+	fold.Words(s, func(w string) bool {
 		v.at++
 		v.bytes += len(w)
 		if v.at > maxWords || v.bytes > maxTextBytes {

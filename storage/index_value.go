@@ -11,6 +11,7 @@ import (
 	"kiln/fhir"
 	"kiln/fhir/path"
 	"kiln/fhir/search"
+	"kiln/storage/fold"
 )
 
 // value adds the terms of one value of a parameter. A value of a type that the parameter's kind cannot search is
@@ -145,7 +146,7 @@ func (ix *Indexer) uri(row *indexRow, p *paramPlan, s string) {
 	key := p.def.Key
 	row.refs = append(row.refs, ix.hash.Term(key, termURI, s, ""))
 	row.stringParams = append(row.stringParams, int32(key))
-	row.stringValues = append(row.stringValues, cutRunes(s, MaxStringIndexed))
+	row.stringValues = append(row.stringValues, fold.Cut(s, MaxStringIndexed))
 }
 
 func (ix *Indexer) reference(row *indexRow, p *paramPlan, e path.Element) {
@@ -165,7 +166,7 @@ func (ix *Indexer) reference(row *indexRow, p *paramPlan, e path.Element) {
 			row.refs = append(row.refs, ix.hash.Resource(ref.Type, ref.ID)^p.salt)
 		}
 		row.stringParams = append(row.stringParams, int32(key))
-		row.stringValues = append(row.stringValues, cutRunes(n.Text, MaxStringIndexed))
+		row.stringValues = append(row.stringValues, fold.Cut(n.Text, MaxStringIndexed))
 		return
 	}
 	if id := n.Get("identifier"); id != nil {

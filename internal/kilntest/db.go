@@ -16,12 +16,25 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"kiln/conformance"
 	"kiln/migrations"
+	"kiln/storage/terminology"
 )
 
 // DB returns the URL of a new database with the current schema and nothing in it. It is the test's own, so the test may
 // run in parallel with any other; it is dropped when the test ends. Without a PostgreSQL server the test fails.
 func DB(t testing.TB) string {
+	t.Helper()
+	return clone(t, prepared)
+}
+
+// TerminologyDB is like DB, and the official code systems, value sets and concept maps are loaded.
+func TerminologyDB(t testing.TB) string {
+	t.Helper()
+	return clone(t, withTerminology)
+}
+
+func clone(t testing.TB, prepared func() (*testServer, error)) string {
 	t.Helper()
 	server, err := prepared()
 	if err != nil {
@@ -62,6 +75,24 @@ type testServer struct {
 
 // prepared finds or starts the server and makes the template, once for each test binary.
 var prepared = sync.OnceValues(func() (*testServer, error) {
+	return prepare("", func(context.Context, string) error { return nil })
+})
+
+// withTerminology is prepared with another template.
+var withTerminology = sync.OnceValues(func() (*testServer, error) {
+	return prepare(conformance.DefinitionsHash(), func(ctx context.Context, url string) error {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		_, err = terminology.LoadOfficial(ctx, conn)
+		return err
+	})
+})
+
+// prepare makes a template of the migrations and of what fill puts into it; content names what that is.
+func prepare(content string, fill func(ctx context.Context, url string) error) (*testServer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	text := os.Getenv("KILN_TEST_DATABASE_URL")
@@ -76,8 +107,8 @@ var prepared = sync.OnceValues(func() (*testServer, error) {
 		return nil, errors.New("KILN_TEST_DATABASE_URL is not a postgres:// URL") // its text may hold a password
 	}
 	s := &testServer{url: *parsed}
-	return s, s.makeTemplate(ctx)
-})
+	return s, s.makeTemplate(ctx, content, fill)
+}
 
 func (s *testServer) database(name string) string {
 	u := s.url
@@ -101,12 +132,15 @@ func (s *testServer) admin(ctx context.Context, sql string) error {
 
 // makeTemplate makes the migrated database that the others are copied from, unless there is one for these migrations.
 // The mark that it is whole is that it is a template, which is set last.
-func (s *testServer) makeTemplate(ctx context.Context) error {
+func (s *testServer) makeTemplate(ctx context.Context, content string, fill func(ctx context.Context, url string) error) error {
 	names, contents, err := migrations.Files()
 	if err != nil {
 		return err
 	}
 	sum := sha256.New()
+	if content != "" {
+		fmt.Fprintf(sum, "%s %s\n", terminology.Form, content)
+	}
 	for i, name := range names {
 		fmt.Fprintf(sum, "%s %d\n", name, len(contents[i]))
 		sum.Write(contents[i])
@@ -132,6 +166,9 @@ func (s *testServer) makeTemplate(ctx context.Context) error {
 		}
 	}
 	if _, err := migrations.Up(ctx, s.database(s.template)); err != nil {
+		return err
+	}
+	if err := fill(ctx, s.database(s.template)); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "ALTER DATABASE "+s.template+" IS_TEMPLATE true ALLOW_CONNECTIONS false")
