@@ -18,6 +18,8 @@ type CapabilityOptions struct {
 	Formats, PatchFormats []string
 	// TypeInteractions are offered for every resource type, SystemInteractions for the whole server.
 	TypeInteractions, SystemInteractions []string
+	// Operations are those on offer.
+	Operations []*Operation
 	// MultipleDelete says that a conditional delete may remove several resources.
 	MultipleDelete bool
 	// Offered says whether a search parameter works; nil for all.
@@ -44,6 +46,9 @@ func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
 	}
 	rest.Set("resource", fhir.Arr(list...))
 	rest.Set("interaction", codes(o.SystemInteractions))
+	if system := operationsOf(o.Operations, func(op *Operation) bool { return op.System }); system != nil {
+		rest.Set("operation", fhir.Arr(system...))
+	}
 	if common := r.searchParams("Resource", o); len(common.Kids) > 0 {
 		rest.Set("searchParam", common)
 	}
@@ -102,7 +107,20 @@ func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOpti
 		n.Set("searchRevInclude", stringList(referrers))
 	}
 	n.Set("searchParam", r.searchParams(typ, o))
+	if own := operationsOf(o.Operations, func(op *Operation) bool { return (op.Type || op.Instance) && op.On(typ) }); own != nil {
+		n.Set("operation", fhir.Arr(own...))
+	}
 	return n
+}
+
+func operationsOf(all []*Operation, offered func(*Operation) bool) []fhir.Node {
+	var list []fhir.Node
+	for _, op := range all {
+		if offered(op) {
+			list = append(list, fhir.Obj(fhir.Str(op.Code).As("name"), fhir.Str(op.URL).As("definition")))
+		}
+	}
+	return list
 }
 
 func (r *Registry) searchParams(typ string, o CapabilityOptions) fhir.Node {

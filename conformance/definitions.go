@@ -27,7 +27,7 @@ var openZip = sync.OnceValues(func() (map[string]*zip.File, error) {
 	return files, nil
 })
 
-// Definition returns an official definition as HL7 published it, by its id or its canonical URL (a |version is
+// Definition returns a definition of ours, or an official one as HL7 published it, by its id or its canonical URL (a |version is
 // ignored): StructureDefinition, SearchParameter, OperationDefinition, CompartmentDefinition, ValueSet, CodeSystem,
 // ConceptMap, CapabilityStatement or NamingSystem. The bytes are the caller's.
 func (r *Registry) Definition(resourceType, idOrURL string) ([]byte, bool) {
@@ -40,6 +40,11 @@ func (r *Registry) Definition(resourceType, idOrURL string) ([]byte, bool) {
 			if byURL {
 				id = url[strings.LastIndexByte(url, '/')+1:]
 			}
+		}
+	}
+	if !byURL || IsOwn(url) {
+		if data, ok := ownDefinition(resourceType, id); ok {
+			return data, true
 		}
 	}
 	files, err := openZip()

@@ -32,6 +32,8 @@ func (s *Service) parseEntry(n *fhir.Node) (r Request, fullURL string, err error
 	}
 	body := n.Get("resource")
 	switch r.Interaction {
+	case Operate:
+		r.Body = body
 	case Create, Update:
 		if r.Body = body; body == nil {
 			return r, "", fhir.NewError(fhir.Invalid, fhir.CodeRequired, method+" needs a resource in the entry").At("resource")
@@ -129,9 +131,9 @@ func (s *Service) parseTarget(method, target string) (r Request, err error) {
 		if parts[i], err = url.PathUnescape(part); err != nil {
 			return fail(fhir.Invalid, fhir.CodeValue, "The url "+quote(target)+" has a percent sign that is no escape")
 		}
-		if strings.HasPrefix(parts[i], "$") {
-			return fail(fhir.NotSupported, fhir.CodeNotSupported, "The operation "+quote(parts[i])+" is not offered in a Bundle")
-		}
+	}
+	if n := len(parts); n > 0 && strings.HasPrefix(parts[n-1], "$") {
+		return s.parseOperation(r, method, parts)
 	}
 	switch method {
 	case "GET", "HEAD":
@@ -146,6 +148,35 @@ func (s *Service) parseTarget(method, target string) (r Request, err error) {
 	}
 	if err == nil && r.Interaction == "" {
 		err = fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, method+" of "+quote(target)+" is not offered in a Bundle")
+	}
+	if e, ok := err.(*fhir.Error); ok {
+		err = e.At("request.url")
+	}
+	return r, err
+}
+
+// parseOperation reads the call of an operation. FHIR R4 http.html#transaction: an entry may be one.
+func (s *Service) parseOperation(r Request, method string, parts []string) (Request, error) {
+	n := len(parts)
+	r.Interaction, r.Operation = Operate, parts[n-1][1:]
+	var err error
+	switch n {
+	case 1:
+	case 2:
+		err = s.entryType(&r, parts[0])
+	case 3:
+		err = s.entryInstance(&r, parts[:2])
+	default:
+		err = fhir.NewError(fhir.NotFound, fhir.CodeNotSupported, "There is no operation at this url")
+	}
+	if err == nil {
+		switch o := s.Operation(r.Operation, r.Type, r.ID); {
+		case o == nil:
+			err = s.noOperation(&r)
+		case method == "POST", (method == "GET" || method == "HEAD") && !o.AffectsState:
+		default:
+			err = fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported, "$"+r.Operation+" is called by POST")
+		}
 	}
 	if e, ok := err.(*fhir.Error); ok {
 		err = e.At("request.url")

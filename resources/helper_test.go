@@ -32,7 +32,11 @@ func newService(t testing.TB, change ...func(*Options, *storage.Options)) *Servi
 		t.Fatal(err)
 	}
 	t.Cleanup(o.Store.Close)
-	return New(o)
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func parse(t testing.TB, text string) *fhir.Node {

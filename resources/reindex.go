@@ -5,80 +5,61 @@ import (
 	"slices"
 	"strconv"
 
-	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
 
 const maxJobsShown = 10
 
-// StartReindex begins to rebuild the search index in the background and returns Parameters that describe the job.
-// Without parameters it does what search parameters that are still building need. The body may narrow or widen that:
+// startReindex is $reindex: it begins to rebuild the search index in the background. A job that does the same already
+// is not started twice.
 //
-//   - type (code, repeats): the resource types to do;
-//   - url (uri, repeats): search parameters of clients whose types are to be done;
-//   - all (boolean): rebuild every row, and not only those older than the newest search parameter.
-//
-// A job that does the same already is not started twice. Errors: Invalid with all issues found.
-func (s *Service) StartReindex(ctx context.Context, who auth.Principal, body *fhir.Node) (*fhir.Node, error) {
-	ctx, err := s.administers(ctx, &who)
+// Errors: Forbidden; NotFound for a url that is no search parameter of a client.
+func (s *Service) startReindex(ctx context.Context, c *call) (*Response, error) {
+	ctx, err := s.administers(ctx, &c.Principal)
 	if err != nil {
 		return nil, err
 	}
-	types, all, err := s.reindexInput(ctx, body)
+	types, err := s.reindexTypes(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	job, err := s.store.StartReindex(ctx, types, all)
+	job, err := s.store.StartReindex(ctx, types, c.is("all"))
 	if err != nil {
 		return nil, err
 	}
-	answer := fhir.Obj(fhir.Str("Parameters").As("resourceType"), fhir.Arr(jobParameters(job)...).As("parameter"))
-	return &answer, nil
+	return &Response{Resource: parameters(jobParameters(job)...), Accepted: true}, nil
 }
 
-func (s *Service) reindexInput(ctx context.Context, body *fhir.Node) (types []string, all bool, err error) {
+// reindexTypes are the types that a $reindex is to do.
+func (s *Service) reindexTypes(ctx context.Context, c *call) (types []string, err error) {
 	states, err := s.store.ParameterStates(ctx)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	faults := &fhir.Error{Kind: fhir.Invalid}
-	fault := func(code, text string) {
-		faults.Issues = append(faults.Issues, fhir.Issue{Severity: fhir.SeverityError, Code: code, Text: text, Expression: []string{"Parameters.parameter"}})
+	fault := func(a argument, code, text string) {
+		faults.Issues = append(faults.Issues, fhir.Issue{Severity: fhir.SeverityError, Code: code, Text: text, Expression: []string{a.at}})
 	}
-	if body != nil {
-		for p := range body.Get("parameter").Items() {
-			switch name := p.GetText("name"); name {
-			case "type":
-				value := parameterText(p, "valueCode", "valueString")
-				if !s.isType(value) {
-					fault(fhir.CodeCodeInvalid, quote(value)+" is not a resource type of FHIR R4")
-				}
-				types = append(types, value)
-			case "url":
-				value, found := parameterText(p, "valueUri", "valueCanonical", "valueUrl", "valueString"), false
-				for _, state := range states {
-					if state.URL == value {
-						types, found = append(types, s.store.ConcreteTypes(state.Base)...), true
-					}
-				}
-				if !found {
-					fault(fhir.CodeNotFound, "No active SearchParameter of this server has the url "+quote(value))
-				}
-			case "all":
-				value := p.Get("valueBoolean")
-				if value == nil || value.Kind != fhir.Bool {
-					fault(fhir.CodeValue, "The parameter all needs a valueBoolean")
-					continue
-				}
-				all = value.Text == "true"
-			default:
-				fault(fhir.CodeNotSupported, "$reindex has no parameter "+quote(name)+"; it has type, url and all")
+	for _, a := range c.all("type") {
+		if !s.isType(a.value.Text) {
+			fault(a, fhir.CodeCodeInvalid, quote(a.value.Text)+" is not a resource type of FHIR R4")
+		}
+		types = append(types, a.value.Text)
+	}
+	for _, a := range c.all("url") {
+		found := false
+		for _, state := range states {
+			if state.URL == a.value.Text {
+				types, found = append(types, s.store.ConcreteTypes(state.Base)...), true
 			}
+		}
+		if !found {
+			fault(a, fhir.CodeNotFound, "No active SearchParameter of this server has the url "+quote(a.value.Text))
 		}
 	}
 	if len(faults.Issues) > 0 {
-		return nil, false, faults
+		return nil, faults
 	}
 	if types == nil {
 		for _, state := range states {
@@ -86,28 +67,19 @@ func (s *Service) reindexInput(ctx context.Context, body *fhir.Node) (types []st
 				types = append(types, s.store.ConcreteTypes(state.Base)...)
 			}
 		}
-		if all {
+		if c.is("all") {
 			types = s.registry.Schema().Resources
 		}
 	}
 	types = slices.Clone(types)
 	slices.Sort(types)
-	return slices.Compact(types), all, nil
+	return slices.Compact(types), nil
 }
 
-func parameterText(p *fhir.Node, names ...string) string {
-	for _, name := range names {
-		if text := p.GetText(name); text != "" {
-			return text
-		}
-	}
-	return ""
-}
-
-// Reindexes returns Parameters with a part for each reindex job, those under way first, and for each search parameter
-// of clients.
-func (s *Service) Reindexes(ctx context.Context, who auth.Principal) (*fhir.Node, error) {
-	ctx, err := s.administers(ctx, &who)
+// reindexStatus is $reindex-status: a part for each reindex job, those under way first, and for each search parameter of
+// clients.
+func (s *Service) reindexStatus(ctx context.Context, c *call) (*Response, error) {
+	ctx, err := s.administers(ctx, &c.Principal)
 	if err != nil {
 		return nil, err
 	}
@@ -135,11 +107,7 @@ func (s *Service) Reindexes(ctx context.Context, who auth.Principal) (*fhir.Node
 			named("status", "valueCode", fhir.Str(status)),
 		).As("part")))
 	}
-	answer := fhir.Obj(fhir.Str("Parameters").As("resourceType"))
-	if len(list) > 0 {
-		answer.Set("parameter", fhir.Arr(list...))
-	}
-	return &answer, nil
+	return &Response{Resource: parameters(list...)}, nil
 }
 
 func jobParameters(j *storage.Reindex) []fhir.Node {

@@ -36,11 +36,14 @@ type Request struct {
 	Interaction Interaction
 	// Type, ID and Version address a resource; each is "" where the interaction has none.
 	Type, ID, Version string
+	// Operation is the name of the operation to run, without the dollar sign.
+	Operation string
 	// Query is the raw query string: search or history parameters, or the criteria of a conditional interaction.
 	Query string
 	// Compartment and CompartmentID restrict a search to a compartment ("Patient", "123"); "" for none.
 	Compartment, CompartmentID string
-	// Body is the decoded resource (create, update, batch, transaction) or FHIRPath Patch (Parameters).
+	// Body is the decoded resource (create, update, batch, transaction), FHIRPath Patch (Parameters), or what an operation
+	// takes.
 	Body *fhir.Node
 	// JSONPatch is the RFC 6902 document of a patch, instead of Body.
 	JSONPatch []byte
@@ -60,6 +63,10 @@ type Response struct {
 	Version *storage.Version
 	// Bundle is the answer of searches, histories, batches and transactions.
 	Bundle *Bundle
+	// Resource is the answer of an operation that is neither a stored version nor a Bundle.
+	Resource *fhir.Node
+	// Accepted says that the work goes on after the answer.
+	Accepted bool
 	// Created says that a resource began to exist (or exists again); NotModified that the caller's copy is current;
 	// Unchanged that the write changed nothing and made no version.
 	Created, NotModified, Unchanged bool

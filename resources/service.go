@@ -74,10 +74,12 @@ type Service struct {
 	limits   Limits
 	// rules are those of resource types that ask more of their writes than a valid resource.
 	rules map[string]rule
+	// operations are those on offer, by code.
+	operations []*operation
 }
 
-// New makes a Service.
-func New(o Options) *Service {
+// New makes a Service. It fails when a definition of an operation on offer cannot be read.
+func New(o Options) (*Service, error) {
 	if o.NewID == nil {
 		o.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	}
@@ -89,7 +91,10 @@ func New(o Options) *Service {
 	s.rules = map[string]rule{
 		searchParameterType: {follow: s.defineParameters},
 	}
-	return s
+	if err := s.loadOperations(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // ruled says whether the type has rules of its own for its writes.
@@ -125,6 +130,8 @@ func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
 		return s.search(ctx, r)
 	case Transaction, Batch:
 		return s.bundle(ctx, r)
+	case Operate:
+		return s.operate(ctx, r)
 	}
 	return nil, fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, "This interaction is not offered")
 }

@@ -64,6 +64,9 @@ func (s *Service) plan(list []fhir.Node, r *Request) (*transaction, error) {
 func (s *Service) planEntry(e *txEntry) error {
 	r := &e.req
 	switch {
+	case r.Interaction == Operate:
+		return fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported,
+			"Operations cannot be part of a transaction; call $"+r.Operation+" by itself, or in a batch").At("request.url")
 	case !r.Interaction.writes():
 		return nil
 	case r.Interaction == Create && r.IfNoneExist != "":

@@ -88,7 +88,10 @@ func TestTransaction(t *testing.T) {
 			refused(t, s, fhir.Invalid, Request{Interaction: Transaction, Body: parse(t, body)})
 		}
 		do(t, s, Request{Interaction: Transaction, Body: parse(t, `{"resourceType":"Bundle","type":"transaction"}`)})
-		small := New(Options{Anonymous: s.options.Anonymous, Store: s.store, Registry: s.registry, Limits: Limits{MaxBundleEntries: 1}})
+		small, err := New(Options{Anonymous: s.options.Anonymous, Store: s.store, Registry: s.registry, Limits: Limits{MaxBundleEntries: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		two := transactionOf(entryOf("", "GET", "Patient", ""), entryOf("", "GET", "Patient", ""))
 		refused(t, small, fhir.TooLarge, Request{Interaction: Transaction, Body: parse(t, two)})
 	})

@@ -163,7 +163,10 @@ func TestWrites(t *testing.T) {
 func TestConditionalWrites(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(o *Options, _ *storage.Options) { o.MultipleDelete, o.Limits.MaxConditionalMatches = true, 3 })
-	single := New(Options{Anonymous: s.options.Anonymous, Store: s.store, Registry: s.registry, Base: testBase})
+	single, err := New(Options{Anonymous: s.options.Anonymous, Store: s.store, Registry: s.registry, Base: testBase})
+	if err != nil {
+		t.Fatal(err)
+	}
 	query := func(value string) string { return "identifier=urn:x|" + value }
 	create := func(value string) Request {
 		return Request{Interaction: Create, Type: "Patient", Body: parse(t, identified(value, "")), IfNoneExist: query(value)}

@@ -194,6 +194,10 @@ func (x *exchange) appendResponseEntry(dst []byte, e *resources.Entry) []byte {
 		if shown = true; resp.NotModified {
 			status, shown = http.StatusNotModified, false
 		}
+	case resources.Operate:
+		if shown = true; resp.Accepted {
+			status = http.StatusAccepted
+		}
 	case resources.Delete:
 		status = http.StatusNoContent
 	case resources.Create, resources.Update, resources.Patch:
@@ -214,6 +218,8 @@ func (x *exchange) appendResponseEntry(dst []byte, e *resources.Entry) []byte {
 	switch {
 	case resp.Bundle != nil:
 		dst = append(x.appendBundle(append(dst, `"resource":`...), resp.Bundle), ',')
+	case resp.Resource != nil:
+		dst = append(resp.Resource.AppendJSON(append(dst, `"resource":`...)), ',')
 	case shown && v != nil && !v.Deleted:
 		dst = append(append(append(dst, `"resource":`...), v.Content...), ',')
 	}

@@ -15,7 +15,7 @@ import (
 // The tag changes when anything but the date does. building says which search parameters older resources lack yet; endpoints are those of the
 // authorization server, if there is one.
 func Capabilities(current func() *conformance.Registry, building func(*conformance.SearchParameter) bool, baseURL, version string,
-	multipleDelete bool, endpoints map[string]string, now func() time.Time) func() ([]byte, string) {
+	operations []*conformance.Operation, multipleDelete bool, endpoints map[string]string, now func() time.Time) func() ([]byte, string) {
 	o := conformance.CapabilityOptions{
 		Base:         baseURL + FHIRPath,
 		Version:      version,
@@ -24,6 +24,7 @@ func Capabilities(current func() *conformance.Registry, building func(*conforman
 		TypeInteractions: codesOf(resources.Read, resources.VRead, resources.Update, resources.Patch, resources.Delete,
 			resources.HistoryInstance, resources.HistoryType, resources.Create, resources.SearchType),
 		SystemInteractions: codesOf(resources.Transaction, resources.Batch, resources.SearchSystem, resources.HistorySystem),
+		Operations:         operations,
 		MultipleDelete:     multipleDelete,
 		Offered:            resources.Offered,
 		Security:           security(endpoints),

@@ -25,6 +25,13 @@ func (x *exchange) respond(req *resources.Request, resp *resources.Response) err
 	if resp.Bundle != nil {
 		return x.writeBundle(resp.Bundle)
 	}
+	if resp.Resource != nil {
+		status := http.StatusOK
+		if resp.Accepted {
+			status = http.StatusAccepted
+		}
+		return x.writeNode(status, resp.Resource)
+	}
 	v := resp.Version
 	if v != nil {
 		x.versionHeaders(v)
@@ -41,6 +48,11 @@ func (x *exchange) respond(req *resources.Request, resp *resources.Response) err
 			return fhir.NewError(fhir.Gone, fhir.CodeDeleted, req.Type+"/"+req.ID+" has been deleted")
 		}
 		return x.writeResource(http.StatusOK, v.Content)
+	case resources.Operate:
+		if v != nil {
+			return x.writeResource(http.StatusOK, v.Content)
+		}
+		return x.writeIssues(http.StatusOK, resp.Issues)
 	case resources.Delete:
 		if x.prefer.content == returnOutcome || len(resp.Issues) > 0 && x.prefer.content != returnMinimal {
 			return x.writeIssues(http.StatusOK, deletionIssues(resp))

@@ -24,7 +24,7 @@ type route struct {
 	methods map[string]action
 	// allow is what the Allow header says.
 	allow []string
-	// operation marks the route of a $operation; the server answers every other $name with 404.
+	// operation marks the routes of operations, whose methods their definitions tell.
 	operation bool
 	// probe marks what machines ask for and not FHIR clients: no content negotiation, and no line in the access log.
 	probe bool
@@ -60,10 +60,8 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}
 	add(FHIRPath+"/metadata", get((*exchange).metadata)).public = true
-	if s.reindexer != nil {
-		add(FHIRPath+"/$reindex", map[string]action{
-			http.MethodGet: (*exchange).reindexes, http.MethodPost: (*exchange).startReindex,
-		}).operation = true
+	for _, at := range []string{"", "/{type}", "/{type}/{id}"} {
+		add(FHIRPath+at+`/{operation:\$[^/]+}`, nil).operation = true
 	}
 	add(FHIRPath+"/_history", get((*exchange).historySystem))
 	add(FHIRPath+"/_search", post((*exchange).searchSystemForm))
@@ -121,7 +119,10 @@ func (x *exchange) dispatch() error {
 	if x.route == unmatched {
 		_ = x.negotiate() // whatever the client accepts: nothing is here
 	}
-	if op := operationName(x.r); op != "" && !x.route.operation {
+	if x.route.operation {
+		return x.operation()
+	}
+	if op := operationName(x.r); op != "" {
 		return notFound("The operation " + op + " is not offered here")
 	}
 	if x.route == unmatched {
@@ -143,10 +144,19 @@ func (x *exchange) dispatch() error {
 		return act(x)
 	}
 	if method == http.MethodOptions {
-		x.header["Allow"] = []string{strings.Join(x.route.allow, ", ")}
-		x.writeEmpty(http.StatusNoContent)
-		return nil
+		return x.options()
 	}
+	return x.methodNotAllowed()
+}
+
+// options says which methods a path has.
+func (x *exchange) options() error {
+	x.header["Allow"] = []string{strings.Join(x.route.allow, ", ")}
+	x.writeEmpty(http.StatusNoContent)
+	return nil
+}
+
+func (x *exchange) methodNotAllowed() error {
 	_ = x.negotiate() // only for the form of the refusal
 	e := fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported,
 		"This method does not work here; these do: "+strings.Join(x.route.allow, ", "))
@@ -166,8 +176,8 @@ func (x *exchange) authenticate() (err error) {
 	return err
 }
 
-// operationName gives the path segment that names an operation ("$everything"), quoted for a message, or "". The
-// operations on offer stand in the table of routes like everything else.
+// operationName gives the path segment that names an operation ("$everything"), quoted for a message, or "". Those at
+// places where operations can be have routes of their own.
 func operationName(r *http.Request) string {
 	path := r.URL.Path
 	if !strings.HasPrefix(path, FHIRPath+"/") || !strings.Contains(path, "/$") {

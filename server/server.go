@@ -23,12 +23,6 @@ type Doer interface {
 	Do(ctx context.Context, r resources.Request) (*resources.Response, error)
 }
 
-// Reindexer rebuilds the search index. resources.Service is the one that counts.
-type Reindexer interface {
-	StartReindex(ctx context.Context, who auth.Principal, parameters *fhir.Node) (*fhir.Node, error)
-	Reindexes(ctx context.Context, who auth.Principal) (*fhir.Node, error)
-}
-
 // Options are what New needs. Service and ResourceTypes are required; everything else has a sound zero value.
 type Options struct {
 	Service Doer
@@ -46,8 +40,9 @@ type Options struct {
 	Ready func(context.Context) error
 	// Capabilities gives the CapabilityStatement as JSON and a tag that changes when it does (without quotes).
 	Capabilities func() (json []byte, etag string)
-	// Reindexer answers $reindex; nil offers none.
-	Reindexer Reindexer
+	// Operations gives the definition of an operation by its code, at the system (no type, no id), at a type or at an
+	// instance, or nil where it is not offered; the func nil offers none.
+	Operations func(code, typ, id string) *conformance.Operation
 	// Authenticate finds out who sends a request; nil leaves that to what the service takes a request without a Principal
 	// for. It is not asked for what everybody may see, such as /metadata. Its errors are answered as they are.
 	Authenticate func(*http.Request) (auth.Principal, error)
@@ -108,7 +103,7 @@ type server struct {
 	limits       Limits
 	ready        func(context.Context) error
 	capabilities func() ([]byte, string)
-	reindexer    Reindexer
+	operations   func(code, typ, id string) *conformance.Operation
 	authenticate func(*http.Request) (auth.Principal, error)
 	oauth        *oauth.Server
 	crossPaths   []string // where oauth lets scripts of other origins in
@@ -129,7 +124,7 @@ func New(o Options) http.Handler {
 		limits:       o.Limits.withDefaults(),
 		ready:        o.Ready,
 		capabilities: o.Capabilities,
-		reindexer:    o.Reindexer,
+		operations:   o.Operations,
 		authenticate: o.Authenticate,
 		oauth:        o.OAuth,
 		now:          o.Now,

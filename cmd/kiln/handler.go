@@ -38,7 +38,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
-	service := resources.New(resources.Options{
+	service, err := resources.New(resources.Options{
 		Anonymous:      anonymous(c.HTTP),
 		Validate:       validator.Resource,
 		Store:          store,
@@ -53,6 +53,9 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			MaxConditionalMatches: c.MaxMatches,
 		},
 	})
+	if err != nil {
+		return nil, nil, err
+	}
 	authorization, err := openOAuth(c, store, service, log)
 	if err != nil {
 		return nil, nil, err
@@ -68,8 +71,8 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		BaseURL:       c.BaseURL,
 		Logger:        log,
 		Ready:         store.Ping,
-		Capabilities:  server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), c.MultipleDelete, endpoints, time.Now),
-		Reindexer:     service,
+		Capabilities:  server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), service.Operations(), c.MultipleDelete, endpoints, time.Now),
+		Operations:    service.Operation,
 		Limits: server.Limits{
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
 			MaxBundleBytes: int64(c.MaxBodyBytes),

@@ -86,7 +86,7 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 	if err != nil {
 		return nil, nil, err
 	}
-	return store, resources.New(resources.Options{
+	service, err := resources.New(resources.Options{
 		Anonymous:      auth.Operator("command"),
 		Validate:       validator.Resource,
 		Store:          store,
@@ -100,5 +100,6 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 			MaxPageSize:           c.MaxPageSize,
 			MaxConditionalMatches: c.MaxMatches,
 		},
-	}), nil
+	})
+	return store, service, err
 }

@@ -33,7 +33,10 @@ func (r *report) measureImport(ctx context.Context, d *database, people *populat
 	if err != nil {
 		return err
 	}
-	service := resources.New(resources.Options{Store: d.store, Registry: registry, Validate: validator.Resource, Anonymous: auth.Operator("bench")})
+	service, err := resources.New(resources.Options{Store: d.store, Registry: registry, Validate: validator.Resource, Anonymous: auth.Operator("bench")})
+	if err != nil {
+		return err
+	}
 	importer := load.Importer{Store: d.store, Service: service, Workers: importWorkers}
 	var imported, copied, bare rate
 	for turn := range max(2, r.options.Turns/2) {

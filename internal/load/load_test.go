@@ -45,7 +45,11 @@ func open(t *testing.T, validated bool) (*storage.Store, *resources.Service) {
 		}
 		o.Validate = v.Resource
 	}
-	return store, resources.New(o)
+	service, err := resources.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, service
 }
 
 // stored counts the current resources by type.

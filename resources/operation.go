@@ -1,0 +1,155 @@
+package resources
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kiln/conformance"
+	"kiln/fhir"
+)
+
+// Operate is the interaction of an operation, Request.Operation. Spec: FHIR R4 operations.html.
+const Operate Interaction = "operation"
+
+// operation is one operation on offer. What it is called, where it may be called and what it takes stands in its
+// OperationDefinition; run is what it does.
+type operation struct {
+	*conformance.Operation
+	run func(context.Context, *call) (*Response, error)
+}
+
+// call is one call of an operation, with arguments that fit its definition.
+type call struct {
+	// Request is who asks, and about which type or instance. Query and Body have become the arguments.
+	*Request
+	definition *conformance.Operation
+	arguments
+}
+
+// offer lists the operations of the server: the id of the definition and what it does. Routes, CapabilityStatement and
+// documentation follow from it.
+func (s *Service) offer() map[string]func(context.Context, *call) (*Response, error) {
+	return map[string]func(context.Context, *call) (*Response, error){
+		"reindex":        s.startReindex,
+		"reindex-status": s.reindexStatus,
+	}
+}
+
+// loadOperations reads the definitions of what is on offer.
+func (s *Service) loadOperations() error {
+	for id, run := range s.offer() {
+		definition, err := s.registry.Operation(id)
+		if err != nil {
+			return err
+		}
+		s.operations = append(s.operations, &operation{definition, run})
+	}
+	slices.SortFunc(s.operations, func(a, b *operation) int {
+		return cmp.Or(strings.Compare(a.Code, b.Code), strings.Compare(a.ID, b.ID))
+	})
+	return nil
+}
+
+// Operations are the definitions of the operations on offer, by code.
+func (s *Service) Operations() []*conformance.Operation {
+	list := make([]*conformance.Operation, len(s.operations))
+	for i, o := range s.operations {
+		list[i] = o.Operation
+	}
+	return list
+}
+
+// Operation is the definition of what a request for $code would run at the system (typ and id are ""), at a type, or
+// at an instance; nil where nothing is offered there.
+func (s *Service) Operation(code, typ, id string) *conformance.Operation {
+	if o := s.operation(code, typ, id); o != nil {
+		return o.Operation
+	}
+	return nil
+}
+
+func (s *Service) operation(code, typ, id string) *operation {
+	for _, o := range s.operations {
+		if o.Code != code {
+			continue
+		}
+		switch {
+		case typ == "" && o.System, typ != "" && id == "" && o.Type && o.On(typ), id != "" && o.Instance && o.On(typ):
+			return o
+		}
+	}
+	return nil
+}
+
+// operate runs an operation.
+//
+// Errors: NotFound where it is not offered; Invalid with everything that is wrong with the arguments.
+func (s *Service) operate(ctx context.Context, r Request) (*Response, error) {
+	o := s.operation(r.Operation, r.Type, r.ID)
+	if o == nil {
+		return nil, s.noOperation(&r)
+	}
+	if r.ID != "" && !fhir.ValidID(r.ID) {
+		return nil, checkOwnID(r.Type, r.ID)
+	}
+	args, err := s.readArguments(o.Operation, &r)
+	if err != nil {
+		return nil, err
+	}
+	return o.run(ctx, &call{Request: &r, definition: o.Operation, arguments: args})
+}
+
+func (s *Service) noOperation(r *Request) *fhir.Error {
+	at := "the whole server"
+	switch {
+	case r.ID != "":
+		at = "one " + r.Type
+	case r.Type != "":
+		at = "the type " + r.Type
+	}
+	text := fmt.Sprintf("The operation %s is not offered for %s", quote("$"+r.Operation), at)
+	var elsewhere []string
+	for _, o := range s.operations {
+		if o.Code == r.Operation {
+			elsewhere = append(elsewhere, places(o.Operation)...)
+		}
+	}
+	if len(elsewhere) > 0 {
+		slices.Sort(elsewhere)
+		text += "; it is at " + strings.Join(slices.Compact(elsewhere), ", ")
+	}
+	return fhir.NewError(fhir.NotFound, fhir.CodeNotSupported, text)
+}
+
+// places are the paths of an operation, for people.
+func places(o *conformance.Operation) []string {
+	var list []string
+	if o.System {
+		list = append(list, "/$"+o.Code)
+	}
+	types := o.Resources
+	if slices.Contains(types, "Resource") || slices.Contains(types, "DomainResource") {
+		types = []string{"[type]"}
+	}
+	for _, t := range types {
+		if o.Type {
+			list = append(list, "/"+t+"/$"+o.Code)
+		}
+		if o.Instance {
+			list = append(list, "/"+t+"/[id]/$"+o.Code)
+		}
+	}
+	return list
+}
+
+// parameters makes the answer of an operation with several out-parameters.
+func parameters(list ...fhir.Node) *fhir.Node {
+	n := fhir.Obj(fhir.Str("Parameters").As("resourceType"))
+	if len(list) > 0 {
+		n.Set("parameter", fhir.Arr(list...))
+	}
+	return &n
+}

@@ -1,0 +1,85 @@
+package resources
+
+import (
+	"strings"
+	"testing"
+
+	"kiln/fhir"
+)
+
+func TestOperations(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	call := func(code, typ, id, query, body string) Request {
+		r := Request{Interaction: Operate, Operation: code, Type: typ, ID: id, Query: query}
+		if body != "" {
+			r.Body = parse(t, body)
+		}
+		return r
+	}
+	t.Run("every_definition_on_offer_can_be_read_and_is_called_somewhere", func(t *testing.T) {
+		for _, o := range s.Operations() {
+			if len(places(o)) == 0 || o.Code == "" || o.URL == "" {
+				t.Errorf("%s is offered nowhere", o.ID)
+			}
+		}
+	})
+	t.Run("answer_of_several_parameters", func(t *testing.T) {
+		resp := do(t, s, call("reindex-status", "", "", "", ""))
+		if resp.Resource.ResourceType() != "Parameters" {
+			t.Fatalf("got %s", resp.Resource.JSON())
+		}
+	})
+	t.Run("arguments_in_url_and_body", func(t *testing.T) {
+		resp := do(t, s, call("reindex", "", "", "type=Patient", `{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"Observation"},{"name":"all","valueBoolean":true}]}`))
+		text := string(resp.Resource.JSON())
+		if !resp.Accepted || !strings.Contains(text, `"Patient"`) || !strings.Contains(text, `"Observation"`) {
+			t.Fatalf("got %s", text)
+		}
+	})
+	for _, c := range []struct {
+		rule string
+		r    Request
+		kind fhir.Kind
+		want []string // the expressions
+	}{
+		{"unknown_operation", call("nothing", "", "", "", ""), fhir.NotFound, nil},
+		{"at_another_level", call("reindex", "Patient", "", "", ""), fhir.NotFound, nil},
+		{"unknown_argument_in_url", call("reindex", "", "", "types=Patient", ""), fhir.Invalid, []string{"http.types"}},
+		{"unknown_argument_in_body", call("reindex", "", "", "", `{"resourceType":"Parameters","parameter":[{"name":"types","valueCode":"Patient"}]}`), fhir.Invalid, []string{"Parameters.parameter[0]"}},
+		{"wrong_type", call("reindex", "", "", "", `{"resourceType":"Parameters","parameter":[{"name":"all","valueString":"true"}]}`), fhir.Invalid, []string{"Parameters.parameter[0]"}},
+		{"two_of_one", call("reindex", "", "", "all=true&all=false", ""), fhir.Invalid, []string{"Parameters"}},
+		{"no_boolean", call("reindex", "", "", "all=yes", ""), fhir.Invalid, []string{"http.all"}},
+		{"no_value", call("reindex", "", "", "", `{"resourceType":"Parameters","parameter":[{"name":"all"}]}`), fhir.Invalid, []string{"Parameters.parameter[0]"}},
+		{"a_resource_where_none_is_taken", call("reindex", "", "", "", `{"resourceType":"Patient"}`), fhir.Invalid, []string{"resourceType"}},
+		{"everything_wrong_at_once", call("reindex", "", "", "all=yes&x=1&type=", ""), fhir.Invalid, []string{"http.all", "http.x", "http.type"}},
+		{"what_the_operation_itself_refuses", call("reindex", "", "", "type=Patients", ""), fhir.Invalid, []string{"http.type"}},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			e := refused(t, s, c.kind, c.r)
+			var got []string
+			for _, issue := range e.Issues {
+				got = append(got, issue.Expression...)
+			}
+			if strings.Join(got, " ") != strings.Join(c.want, " ") {
+				t.Errorf("%s: at %v, want %v", describe(e), got, c.want)
+			}
+		})
+	}
+	t.Run("in_a_batch", func(t *testing.T) {
+		entries := do(t, s, Request{Interaction: Batch, Body: parse(t, `{"resourceType":"Bundle","type":"batch","entry":[
+			{"request":{"method":"GET","url":"$reindex-status"}},
+			{"request":{"method":"POST","url":"$reindex"},"resource":{"resourceType":"Parameters","parameter":[{"name":"type","valueCode":"Patient"}]}},
+			{"request":{"method":"GET","url":"$reindex"}},
+			{"request":{"method":"POST","url":"Patient/1/$reindex"}}]}`)}).Bundle.Entries
+		if entries[0].Err != nil || entries[0].Response.Resource == nil || entries[1].Err != nil || !entries[1].Response.Accepted {
+			t.Errorf("%s; %s", describe(entries[0].Err), describe(entries[1].Err))
+		}
+		if fhir.KindOf(entries[2].Err) != fhir.MethodNotAllowed || fhir.KindOf(entries[3].Err) != fhir.NotFound {
+			t.Errorf("%s; %s", describe(entries[2].Err), describe(entries[3].Err))
+		}
+	})
+	t.Run("not_in_a_transaction", func(t *testing.T) {
+		refused(t, s, fhir.NotSupported, Request{Interaction: Transaction, Body: parse(t, `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"POST","url":"$reindex"}}]}`)})
+	})
+}
