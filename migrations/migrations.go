@@ -98,7 +98,8 @@ func with(ctx context.Context, url string, do func(*goose.Provider, *sql.DB) err
 	if err := db.PingContext(ctx); err != nil {
 		return fmt.Errorf("migrations: connect: %w", err)
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, FS)
+	// Files of one release may come to a developer's database out of order; each stands by itself.
+	p, err := goose.NewProvider(goose.DialectPostgres, db, FS, goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
