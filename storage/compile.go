@@ -16,8 +16,7 @@ type compiler struct {
 	args []any
 	// aliases numbers the search_index rows of nested conditions: x, x1, x2 …
 	aliases int
-	// lookup finds a stored ValueSet or CodeSystem by its URL, or its reference; nil where there is none.
-	lookup func(typ, url string) (*fhir.Node, error)
+	codes   searchCodes
 }
 
 // arg adds a parameter and returns its placeholder with the type PostgreSQL must read it as.

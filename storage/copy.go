@@ -18,7 +18,10 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 	}
 	write := &Tx{store: s}
 	write.stampNow()
-	rows, _ := write.copyRows(list, MethodCreate)
+	rows, versions := write.copyRows(list, MethodCreate)
+	for i, p := range list {
+		write.define(p, versions[i])
+	}
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return translate(err)
@@ -40,7 +43,10 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 				return err
 			}
 		}
-		return nil
+		if write.queue.Len() == 0 {
+			return nil
+		}
+		return tx.SendBatch(ctx, &write.queue).Close()
 	}))
 }
 

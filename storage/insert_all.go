@@ -26,5 +26,8 @@ func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([
 			return nil, err
 		}
 	}
+	for i, p := range list {
+		tx.define(p, versions[i])
+	}
 	return versions, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"kiln/fhir"
 	"kiln/fhir/search"
+	"kiln/internal/kilntest"
 	"kiln/storage"
 )
 
@@ -255,7 +256,7 @@ func TestSearch_near(t *testing.T) {
 
 func TestSearch_terminology(t *testing.T) {
 	t.Parallel()
-	s := open(t)
+	s := openOn(t, kilntest.TerminologyDB(t))
 	put(t, s, `{"resourceType":"CodeSystem","id":"cs","url":"http://x/cs","status":"active","content":"complete","concept":[
 		{"code":"animal","concept":[{"code":"dog","concept":[{"code":"poodle"}]},{"code":"cat"}]},{"code":"stone"}]}`)
 	put(t, s, `{"resourceType":"ValueSet","id":"vs","url":"http://x/vs","version":"1","status":"active","compose":{"include":[
@@ -294,7 +295,7 @@ func TestSearch_terminology(t *testing.T) {
 		{"Condition", "code:above=http://x/cs|poodle", "a b"},
 		{"Condition", "code:below=http://x/cs|fish", "!no code"},
 		{"Condition", "code:below=dog", "!system|code"},
-		{"Condition", "code:below=http://nope|dog", "!\"http://nope\" is neither stored"},
+		{"Condition", "code:below=http://nope|dog", "!does not have the code system \"http://nope\""},
 		{"Condition", "clinical-status:below=" + clinical + "active", "a c"},
 		{"Condition", "clinical-status:below=" + clinical + "inactive", "b d"},
 		{"Condition", "clinical-status:above=" + clinical + "recurrence", "a c"},
@@ -302,10 +303,10 @@ func TestSearch_terminology(t *testing.T) {
 		{"Condition", "clinical-status:not-in=http://hl7.org/fhir/ValueSet/condition-clinical", ""},
 		{"Observation", "status:in=http://hl7.org/fhir/ValueSet/observation-status", "o"},
 		{"Observation", "status:in=http://hl7.org/fhir/ValueSet/administrative-gender", ""},
-		{"Condition", "code:in=http://x/nope", "!\"http://x/nope\" is neither stored"},
-		{"Condition", "code:in=http://x/vs|2", "!neither stored"},
-		{"Condition", "code:in=http://x/loop", "!levels deep"},
-		{"Condition", "code:in=http://x/far", "!does not have in full"},
+		{"Condition", "code:in=http://x/nope", "!does not have the value set \"http://x/nope\""},
+		{"Condition", "code:in=http://x/vs|2", "!does not have the value set"},
+		{"Condition", "code:in=http://x/loop", "!includes itself"},
+		{"Condition", "code:in=http://x/far", "!\"http://snomed.info/sct\""},
 		{"Condition", "_filter=code in http://x/vs", "a b d"},
 		{"Condition", "_filter=code ni http://x/vs", "c"},
 		{"Condition", "_filter=code ss http://x/cs|animal", "a b"},

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
@@ -68,7 +67,7 @@ func (p *searchPlan) params() []any {
 func (s *Store) plan(ctx context.Context, run runner, q *search.Query) (*searchPlan, error) {
 	ix := s.indexer.Load()
 	p := &searchPlan{c: &compiler{ix: ix}}
-	p.c.lookup = func(typ, url string) (*fhir.Node, error) { return s.terminology(ctx, run, ix, typ, url) }
+	p.c.codes = storedCodes{ctx, s, run, ix}
 	where, err := p.c.all(q.Where, "x")
 	if err != nil {
 		return nil, err

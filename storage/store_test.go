@@ -15,11 +15,16 @@ import (
 
 func open(t testing.TB) *storage.Store {
 	t.Helper()
+	return openOn(t, kilntest.DB(t))
+}
+
+func openOn(t testing.TB, url string) *storage.Store {
+	t.Helper()
 	registry, err := conformance.R4()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := storage.Open(context.Background(), storage.Options{URL: kilntest.DB(t), Base: "http://localhost/fhir", Registry: registry, PoolSize: 4, Unrestricted: true})
+	s, err := storage.Open(context.Background(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 4, Unrestricted: true})
 	if err != nil {
 		t.Fatal(err)
 	}

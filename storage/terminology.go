@@ -2,44 +2,142 @@ package storage
 
 import (
 	"context"
-	"strings"
+	"strconv"
 
 	"kiln/fhir"
+	"kiln/storage/terminology"
 )
 
-const sqlCanonical = `
-WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE x.type = $1 AND x.refs @> $2)
-SELECT ` + versionColumns + ` FROM m JOIN resource r USING (rk) WHERE r.content IS NOT NULL ORDER BY r.last_updated DESC LIMIT 20`
+// Terminology returns what answers questions about codes, for one request of the caller in ctx. With tx it sees what
+// that transaction has written. Options.Visible and Options.Fail are the store's.
+func (s *Store) Terminology(ctx context.Context, tx *Tx, o terminology.Options) (*terminology.Resolver, error) {
+	run, err := s.runner(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return s.resolver(ctx, run, o)
+}
+
+func (s *Store) resolver(ctx context.Context, run runner, o terminology.Options) (*terminology.Resolver, error) {
+	access, err := s.access(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.Fail = translate
+	if !access.everything {
+		o.Visible = func(ctx context.Context, _ terminology.Reader, keys []int64) (map[int64]bool, error) {
+			return s.readable(ctx, run, access, keys)
+		}
+	}
+	return terminology.NewResolver(run, o), nil
+}
+
+// readable says which of some definitions the caller may read.
+func (s *Store) readable(context.Context, runner, *Access, []int64) (map[int64]bool, error) {
+	return nil, nil // an access that is not everything is nothing, as yet
+}
+
+// ResourceKey is what the terminology tables call a CodeSystem, ValueSet or ConceptMap resource.
+func (s *Store) ResourceKey(typ, id string) int64 { return s.hash.Resource(typ, id) }
+
+// LoadTerminology makes sure that the official code systems, value sets and concept maps are in the database. It
+// returns whether it had to load them, which takes a second or two.
+func (s *Store) LoadTerminology(ctx context.Context) (loaded bool, err error) {
+	loaded, err = terminology.LoadOfficial(ctx, s.pool)
+	return loaded, translate(err)
+}
+
+// define queues what a resource says about codes, where it does, as part of the write of it.
+func (tx *Tx) define(p *Prepared, v *Version) {
+	if p.codes != nil {
+		p.codes.Queue(tx.exec, v.LastUpdated)
+	}
+}
+
+// forget queues the removal of what an earlier version said about codes.
+func (tx *Tx) forget(typ string, rk int64) {
+	if terminology.Holds(typ) {
+		terminology.Forget(tx.exec, typ, rk)
+	}
+}
 
 const sqlByKey = `SELECT ` + versionColumns + ` FROM resource r WHERE r.rk = $1 AND r.content IS NOT NULL`
 
-// terminology finds a stored ValueSet or CodeSystem by canonical URL, with or without |version, or by Type/id. Of
-// several versions it takes the one stored last. It returns nil where there is none.
-func (s *Store) terminology(ctx context.Context, run runner, ix *Indexer, typ, url string) (*fhir.Node, error) {
-	if ref, ok := ix.parseReference(url); ok && ref.Type == typ && ref.Base == "" && ref.ID != "" {
-		found, err := collect(ctx, run, sqlByKey, s.hash.Resource(typ, ref.ID))
-		return match(found, err, func(n *fhir.Node) bool { return n.ID() == ref.ID })
+// valueSet finds a value set by its canonical URL, or by the reference of a stored one.
+//
+// Errors: NotFound.
+func (s *Store) valueSet(ctx context.Context, run runner, ix *Indexer, r *terminology.Resolver, name string) (*terminology.Set, error) {
+	ref, ok := ix.parseReference(name)
+	if !ok || ref.Type != "ValueSet" || ref.Base != "" || ref.ID == "" {
+		return r.Set(ctx, name)
 	}
-	found, err := collect(ctx, run, sqlCanonical, ix.registry.TypeNumber(typ), []int64{ix.canonicalTerm(url)})
-	bare, version, _ := strings.Cut(url, "|")
-	return match(found, err, func(n *fhir.Node) bool {
-		return n.GetText("url") == bare && (version == "" || n.GetText("version") == version)
-	})
-}
-
-// match returns the first of the resources that fits; hashes alone decide nothing.
-func match(found []*Version, err error, fits func(*fhir.Node) bool) (*fhir.Node, error) {
+	key := s.hash.Resource(ref.Type, ref.ID)
+	if may, err := r.May(ctx, key); err != nil || !may {
+		return nil, noSuchSet(name, err)
+	}
+	found, err := collect(ctx, run, sqlByKey, key)
 	if err != nil {
 		return nil, translate(err)
 	}
 	for _, v := range found {
-		n, err := fhir.ParseJSON(v.Content)
-		if err != nil {
-			return nil, err
-		}
-		if fits(n) {
-			return n, nil
+		if v.ID == ref.ID && v.Type == ref.Type { // hashes alone decide nothing
+			n, err := fhir.ParseJSON(v.Content)
+			if err != nil {
+				return nil, err
+			}
+			return r.SetOf(ctx, n)
 		}
 	}
-	return nil, nil
+	return nil, noSuchSet(name, nil)
+}
+
+func noSuchSet(name string, err error) error {
+	if err != nil {
+		return err
+	}
+	return fhir.NewError(fhir.NotFound, fhir.CodeNotFound, "This server does not have the value set "+strconv.Quote(name)+".")
+}
+
+// searchCodes are what the codes of a token with :in, :not-in, :above or :below are looked up with.
+type searchCodes interface {
+	// in lists the codes of a value set; an empty code is all of its system.
+	in(name string, limit int) ([]terminology.Coding, error)
+	// along lists a code and what is above, or below, it.
+	along(system, code string, above bool, limit int) ([]string, error)
+}
+
+// storedCodes is searchCodes on the tables.
+type storedCodes struct {
+	ctx   context.Context
+	store *Store
+	run   runner
+	ix    *Indexer
+}
+
+func (c storedCodes) in(name string, limit int) ([]terminology.Coding, error) {
+	r, err := c.store.resolver(c.ctx, c.run, terminology.Options{})
+	if err != nil {
+		return nil, err
+	}
+	set, err := c.store.valueSet(c.ctx, c.run, c.ix, r, name)
+	if err != nil {
+		return nil, err
+	}
+	return r.Terms(c.ctx, set, limit)
+}
+
+func (c storedCodes) along(system, code string, above bool, limit int) ([]string, error) {
+	r, err := c.store.resolver(c.ctx, c.run, terminology.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.NeedSystem(c.ctx, system, "")
+	if err != nil {
+		return nil, err
+	}
+	walk := r.Below
+	if above {
+		walk = r.Above
+	}
+	return walk(c.ctx, s, code, limit)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"kiln/fhir"
+	"kiln/storage/terminology"
 )
 
 // Prepared is a resource ready to be written: its index rows are made, and only version and time are missing. Making
@@ -23,6 +24,8 @@ type Prepared struct {
 	row  *indexRow
 	// by is what made row.
 	by *Indexer
+	// codes is what a CodeSystem, ValueSet or ConceptMap puts into the terminology tables.
+	codes *terminology.Prepared
 }
 
 // Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
@@ -33,7 +36,13 @@ func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{Node: node, rk: s.hash.Resource(node.ResourceType(), node.ID()), row: row, by: by}, nil
+	p := &Prepared{Node: node, rk: s.hash.Resource(node.ResourceType(), node.ID()), row: row, by: by}
+	if terminology.Holds(node.ResourceType()) {
+		if p.codes, err = terminology.Prepare(node, p.rk); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // Key names one resource.
@@ -142,6 +151,7 @@ func (tx *Tx) Insert(p *Prepared, method string) *Version {
 	tx.exec(sqlInsert, p.rk, v.Type, v.ID, v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
 		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
 	tx.sideRows(p)
+	tx.define(p, v)
 	return v
 }
 
@@ -180,6 +190,8 @@ func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 		tx.exec(sqlUnindexSides, p.rk)
 	}
 	tx.sideRows(p)
+	tx.forget(v.Type, p.rk)
+	tx.define(p, v)
 	return v
 }
 
@@ -195,6 +207,7 @@ func (tx *Tx) Delete(old *Version) *Version {
 	tx.exec(sqlReplace, rk, v.Number, v.LastUpdated, number, MethodDelete[:1], nil, nil)
 	tx.exec(sqlUnindex, rk) // first, to wait for a reindex that is writing side rows of this resource
 	tx.exec(sqlUnindexSides, rk)
+	tx.forget(v.Type, rk)
 	return v
 }
 

@@ -34,6 +34,12 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
+	if loaded, err := store.LoadTerminology(ctx); err != nil {
+		store.Close()
+		return nil, nil, err
+	} else if loaded {
+		log.Info("loaded the code systems, value sets and concept maps of FHIR R4")
+	}
 	validator, err := validate.New(registry, validate.Options{Invariants: true})
 	if err != nil {
 		return nil, nil, err

@@ -86,6 +86,10 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 	if err != nil {
 		return nil, nil, err
 	}
+	if _, err := store.LoadTerminology(ctx); err != nil {
+		store.Close()
+		return nil, nil, err
+	}
 	service, err := resources.New(resources.Options{
 		Anonymous:      auth.Operator("command"),
 		Validate:       validator.Resource,

@@ -30,6 +30,12 @@ func (r *Resolver) Above(ctx context.Context, s *System, code string, limit int)
 }
 
 func (r *Resolver) codes(ctx context.Context, sql string, s *System, code string, limit int) (list []string, err error) {
+	if s.grammar != nil { // such codes have no hierarchy
+		if s.grammar.valid(code) {
+			list = append(list, code)
+		}
+		return list, nil
+	}
 	err = r.query(ctx, sql, []any{s.Key, code, limit}, func(rows pgx.Rows) error {
 		var one string
 		err := rows.Scan(&one)

@@ -339,3 +339,25 @@ const (
 	ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
 	UCUM    = "http://unitsofmeasure.org"
 )
+
+// NeedSystem is System, and a code system that is not here, or not in full, is an error.
+//
+// Errors: NotFound, naming it.
+func (r *Resolver) NeedSystem(ctx context.Context, url, version string) (*System, error) {
+	s, err := r.System(ctx, url, version)
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		return nil, noSystem(url, version)
+	case !s.Complete():
+		return nil, notFull(s)
+	}
+	return s, nil
+}
+
+// May says whether the caller may read a resource of the tables.
+func (r *Resolver) May(ctx context.Context, key int64) (bool, error) {
+	list, err := visible(ctx, r, []int64{key}, func(k int64) (int64, string) { return k, SourceResource })
+	return len(list) > 0, err
+}
