@@ -77,7 +77,7 @@ func runCases(t *testing.T, s *storage.Store, cases []featureCase) {
 
 func TestSearch_filter(t *testing.T) {
 	t.Parallel()
-	s := open(t)
+	s := openOn(t, kilntest.TerminologyDB(t))
 	put(t, s, `{"resourceType":"Patient","id":"anna","active":true,"name":[{"family":"Müller","given":["Anna","Bea"]}],"gender":"female","birthDate":"1980-02-03",
 		"identifier":[{"system":"http://x","value":"A1"},{"system":"http://x","value":"A2"}]}`)
 	put(t, s, `{"resourceType":"Patient","id":"ben","name":[{"family":"Peterson (jr)","given":["Ben"]}],"gender":"male","birthDate":"1990"}`)
