@@ -132,56 +132,59 @@ func actionLabel(a auth.Actions) string {
 	return strings.Join(words, ", ")
 }
 
-// chosen is what the user granted by sending the form of the consent page: never more than was on it.
+// chosen is what the user granted by sending the form of the consent page: never more than was on it, in the order of the
+// request. Nothing where none of the scopes about resources was left.
 func (s *Server) chosen(f *flow, form url.Values) auth.Scopes {
 	ticked := func(name, value string) bool { return slices.Contains(form[name], value) }
-	var granted auth.Scopes
-	add := func(scope auth.Scope) {
-		if !granted.Has(scope.Text) {
-			granted = append(granted, scope)
-		}
+	lines := map[string]choice{}
+	for _, c := range s.choices(f) {
+		lines[c.scope.Text] = c
 	}
-	picked := false
-	take := func(c choice) {
-		some := false
-		picked = true
-		for _, kind := range c.Kinds {
-			if ticked("kind-"+c.Key, kind.Key) {
-				text := string(c.scope.Level) + "/" + c.scope.Type + "." + c.scope.Actions.String() + "?category=" + kind.value
-				if scope, err := auth.ParseScope(text); err == nil {
-					add(scope)
-					some = true
+	var granted auth.Scopes
+	resources := 0
+	for _, scope := range f.asked {
+		var some auth.Scopes
+		switch c := lines[scope.Text]; {
+		case scope.Level == auth.LevelNone:
+			if scope.Text != scopeOffline && scope.Text != scopeOnline || ticked("scope", scope.Text) {
+				some = auth.Scopes{scope}
+			}
+		case ticked("scope", c.Key):
+			some = c.narrowed(ticked)
+			resources += len(some)
+		default:
+			for _, one := range c.Types {
+				if ticked("scope", one.Key) {
+					some = append(some, one.narrowed(ticked)...)
 				}
 			}
+			resources += len(some)
 		}
-		if !some {
-			add(c.scope)
-		}
-	}
-	resources := 0
-	for _, c := range s.choices(f) {
-		resources++
-		if ticked("scope", c.Key) {
-			take(c)
-			continue
-		}
-		for _, one := range c.Types {
-			if ticked("scope", one.Key) {
-				take(one)
+		for _, one := range some {
+			if !granted.Has(one.Text) {
+				granted = append(granted, one)
 			}
 		}
 	}
-	if resources > 0 && !picked {
+	if len(lines) > 0 && resources == 0 {
 		return nil
 	}
-	for _, scope := range f.asked {
-		if scope.Level != auth.LevelNone {
-			continue
-		}
-		if (scope.Text == scopeOffline || scope.Text == scopeOnline) && !ticked("scope", scope.Text) {
-			continue
-		}
-		add(scope)
-	}
 	return granted
+}
+
+// narrowed is the scope of a line that was ticked, or one scope for each kind of it that was.
+func (c *choice) narrowed(ticked func(name, value string) bool) (list auth.Scopes) {
+	for _, kind := range c.Kinds {
+		if !ticked("kind-"+c.Key, kind.Key) {
+			continue
+		}
+		text := string(c.scope.Level) + "/" + c.scope.Type + "." + c.scope.Actions.String() + "?category=" + kind.value
+		if scope, err := auth.ParseScope(text); err == nil {
+			list = append(list, scope)
+		}
+	}
+	if len(list) == 0 {
+		list = auth.Scopes{c.scope}
+	}
+	return list
 }

@@ -43,18 +43,23 @@ type session struct {
 	expires map[fosite.TokenType]time.Time
 	claims  *jwt.IDTokenClaims
 	headers *jwt.Headers
+	now     func() time.Time
 }
 
-func newSession() *session {
-	return &session{expires: map[fosite.TokenType]time.Time{}, claims: &jwt.IDTokenClaims{}, headers: &jwt.Headers{}}
+func newSession(now func() time.Time) *session {
+	return &session{expires: map[fosite.TokenType]time.Time{}, claims: &jwt.IDTokenClaims{}, headers: &jwt.Headers{}, now: now}
 }
 
-func (s *session) SetExpiresAt(key fosite.TokenType, at time.Time) { s.expires[key] = at }
-func (s *session) GetExpiresAt(key fosite.TokenType) time.Time     { return s.expires[key] }
-func (s *session) GetUsername() string                             { return s.context.Username }
-func (s *session) GetSubject() string                              { return s.account }
-func (s *session) IDTokenClaims() *jwt.IDTokenClaims               { return s.claims }
-func (s *session) IDTokenHeaders() *jwt.Headers                    { return s.headers }
+// SetExpiresAt takes a time that fosite counted from time.Now, and counts it from the server's clock.
+func (s *session) SetExpiresAt(key fosite.TokenType, at time.Time) {
+	s.expires[key] = at.Add(s.now().Sub(time.Now())).Round(time.Second)
+}
+
+func (s *session) GetExpiresAt(key fosite.TokenType) time.Time { return s.expires[key] }
+func (s *session) GetUsername() string                         { return s.context.Username }
+func (s *session) GetSubject() string                          { return s.account }
+func (s *session) IDTokenClaims() *jwt.IDTokenClaims           { return s.claims }
+func (s *session) IDTokenHeaders() *jwt.Headers                { return s.headers }
 
 // Clone copies what may be changed.
 func (s *session) Clone() fosite.Session {
@@ -68,17 +73,17 @@ func (s *session) Clone() fosite.Session {
 }
 
 // fill takes over a grant and the request that was kept with one of its tokens.
-func (s *session) fill(g *identity.Grant, kept keptRequest, base string) error {
+func (s *session) fill(g *identity.Grant, base string) error {
 	s.account, s.login, s.scope = g.Account, g.Session, splitScopes(g.Scope)
 	if err := json.Unmarshal(g.Context, &s.context); err != nil {
 		return fmt.Errorf("oauth: read grant: %w", err)
 	}
-	s.claim(kept.RequestedAt, base)
+	s.claim(base)
 	return nil
 }
 
 // claim sets what the id_token will say.
-func (s *session) claim(requested time.Time, base string) {
+func (s *session) claim(base string) {
 	s.claims.Subject = s.account
 	s.claims.AuthTime = s.context.AuthTime.Truncate(time.Second)
 	s.claims.AuthenticationMethodsReferences = s.context.Methods
@@ -89,7 +94,6 @@ func (s *session) claim(requested time.Time, base string) {
 	if s.scope.Has("profile") {
 		s.claims.Extra["preferred_username"] = s.context.Username
 	}
-	_ = requested // only max_age and prompt need it, and the authorize endpoint has enforced them
 }
 
 // keptRequest is the part of a request that is kept with a code or token.

@@ -275,7 +275,7 @@ func (s *Server) issueCode(r *http.Request, f *flow, granted auth.Scopes) (strin
 			return "", err
 		}
 	}
-	carry := newSession()
+	carry := newSession(s.options.Now)
 	carry.account, carry.context = f.visitor.account.ID, f.context
 	if granted.Has(scopeOnline) && !granted.Has(scopeOffline) {
 		carry.login = f.visitor.login.ID
@@ -288,7 +288,7 @@ func (s *Server) issueCode(r *http.Request, f *flow, granted auth.Scopes) (strin
 		carry.context.Patient, carry.context.Encounter = "", ""
 	}
 	// The id_token's checks of prompt and max_age look at these; loginNeeded has enforced them.
-	carry.claim(f.pending.Created, s.urls.fhir)
+	carry.claim(s.urls.fhir)
 	request.Form.Del("prompt")
 	request.Form.Del("max_age")
 	response, err := s.provider.NewAuthorizeResponse(ctx, request, carry)

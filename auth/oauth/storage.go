@@ -92,16 +92,16 @@ func (f *fositeStorage) get(ctx context.Context, kind rune, sig string, expires 
 	}
 	s, ok := into.(*session)
 	if !ok || s == nil {
-		s = newSession()
+		s = newSession(f.now)
 	}
 	var kept keptRequest
 	if err := json.Unmarshal(t.Request, &kept); err != nil {
 		return nil, nil, err
 	}
-	if err := s.fill(g, kept, f.base); err != nil {
+	if err := s.fill(g, f.base); err != nil {
 		return nil, nil, err
 	}
-	s.SetExpiresAt(expires, t.Expires)
+	s.expires[expires] = t.Expires
 	c, err := f.store.Client(ctx, g.Client)
 	if err != nil {
 		return nil, nil, found(err)

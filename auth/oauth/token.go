@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/ory/fosite"
 
@@ -64,7 +65,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return fosite.ErrUnsupportedGrantType.WithHint("The grant types are authorization_code, refresh_token and client_credentials.")
 	}
 	ctx := r.Context()
-	fresh := newSession()
+	fresh := newSession(s.options.Now)
 	request, err := s.provider.NewAccessRequest(ctx, r, fresh)
 	if err != nil {
 		if form.Get("grant_type") == grantRefresh {
@@ -95,6 +96,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		s.options.Audit(ctx, Event{Principal: auth.Principal{Client: c.ID, Name: c.Name}, Action: ActToken, Detail: c.ID})
 	}
 	response.SetTokenType("Bearer")
+	response.SetExpiresIn(granted.GetExpiresAt(fosite.AccessToken).Sub(s.now()).Round(time.Second))
 	return writeJSON(w, http.StatusOK, noStore, response.ToMap())
 }
 
