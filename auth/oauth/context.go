@@ -86,6 +86,9 @@ func (s *session) fill(g *identity.Grant, base string) error {
 func (s *session) claim(base string) {
 	s.claims.Subject = s.account
 	s.claims.AuthTime = s.context.AuthTime.Truncate(time.Second)
+	if now := time.Now(); s.claims.AuthTime.After(now) { // by another node's clock, and fosite would call it a fault
+		s.claims.AuthTime = now.Truncate(time.Second)
+	}
 	s.claims.AuthenticationMethodsReferences = s.context.Methods
 	s.claims.Extra = map[string]any{}
 	if s.scope.Has("fhirUser") && s.context.FHIRUser != "" {

@@ -96,7 +96,13 @@ type fetcher struct {
 	trusted, other *http.Client
 
 	mu     sync.Mutex
-	cached map[string]*fetched
+	cached map[source]*fetched
+}
+
+// source is where keys come from. What was fetched for an operator's client serves no stranger's.
+type source struct {
+	uri     string
+	trusted bool
 }
 
 type fetched struct {
@@ -105,7 +111,7 @@ type fetched struct {
 }
 
 func newFetcher(now func() time.Time) *fetcher {
-	f := &fetcher{now: now, cached: map[string]*fetched{}}
+	f := &fetcher{now: now, cached: map[source]*fetched{}}
 	f.trusted, f.other = fetchClient(nil), fetchClient(publicOnly)
 	return f
 }
@@ -149,7 +155,8 @@ func reserved(ip netip.Addr) bool {
 // keys returns the keys with a kid. An unknown kid makes the set be fetched once more, since keys rotate.
 func (f *fetcher) keys(ctx context.Context, uri, kid string, trusted bool) ([]jose.JSONWebKey, error) {
 	f.mu.Lock()
-	have := f.cached[uri]
+	from := source{uri, trusted}
+	have := f.cached[from]
 	f.mu.Unlock()
 	now := f.now()
 	if have != nil && now.Before(have.until) {
@@ -166,7 +173,7 @@ func (f *fetcher) keys(ctx context.Context, uri, kid string, trusted bool) ([]jo
 	if len(f.cached) > 1000 {
 		clear(f.cached)
 	}
-	f.cached[uri] = &fetched{set: set, at: now, until: now.Add(life)}
+	f.cached[from] = &fetched{set: set, at: now, until: now.Add(life)}
 	return verifying(set, kid), nil
 }
 

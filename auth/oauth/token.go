@@ -105,6 +105,9 @@ func (s *Server) grantBackend(c *client, request fosite.AccessRequester) error {
 	if c.AuthMethod != identity.AuthPrivateKey {
 		return fosite.ErrUnauthorizedClient.WithHint("client_credentials is for clients that authenticate with private_key_jwt.")
 	}
+	if !c.May(grantClient) {
+		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for client_credentials.")
+	}
 	granted := s.registeredScopes(c).Grant(s.usable(strings.Join(request.GetRequestedScopes(), " "), auth.LevelSystem))
 	if len(granted) == 0 {
 		return fosite.ErrInvalidScope.WithHint("None of the scopes asked for is a system scope that this client is registered for.")

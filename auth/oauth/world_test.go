@@ -127,7 +127,9 @@ func newWorld(t *testing.T, change ...func(*oauth.Options)) *world {
 	}
 	t.Cleanup(store.Close)
 	w.identity = store.Identity()
-	w.service = resources.New(resources.Options{Store: store, Registry: registry, Base: base})
+	if w.service, err = resources.New(resources.Options{Store: store, Registry: registry, Base: base}); err != nil {
+		t.Fatal(err)
+	}
 	options := oauth.Options{
 		Store: w.identity, Registry: store.Registry, Origin: w.origin, FHIRBase: base, Secret: "a secret for tests only",
 		Directory: server.Directory{Service: everybody{w.service}}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
@@ -141,7 +143,7 @@ func newWorld(t *testing.T, change ...func(*oauth.Options)) *world {
 	handler := server.New(server.Options{
 		Service: w.service, ResourceTypes: registry.Schema().Resources, BaseURL: w.origin, OAuth: w.oauth,
 		Logger:       slog.New(slog.NewTextHandler(w.log, nil)),
-		Capabilities: server.Capabilities(store.Registry, store.Building, w.origin, "test", false, w.oauth.Endpoints(), time.Now),
+		Capabilities: server.Capabilities(store.Registry, store.Building, w.origin, "test", nil, false, w.oauth.Endpoints(), time.Now),
 	})
 	ts := &httptest.Server{Listener: listener, Config: server.Listener(handler, nil)}
 	ts.Start()

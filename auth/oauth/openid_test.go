@@ -1,0 +1,199 @@
+package oauth_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// verify checks an id_token against the published keys and returns its claims.
+func (w *world) verify(token string) map[string]any {
+	w.Helper()
+	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		w.Fatal(err)
+	}
+	discovered := w.send(nil, http.MethodGet, "/.well-known/openid-configuration", nil).json(w.T)
+	var set jose.JSONWebKeySet
+	r := w.send(nil, http.MethodGet, discovered["jwks_uri"].(string), nil)
+	if err := json.Unmarshal([]byte(r.body), &set); err != nil {
+		w.Fatal(err)
+	}
+	for _, private := range []string{`"d"`, `"p"`, `"q"`, `"dp"`, `"k"`} {
+		if strings.Contains(r.body, private) {
+			w.Errorf("the published keys have the member %s", private)
+		}
+	}
+	keys := set.Key(signed.Signatures[0].Protected.KeyID)
+	if len(keys) != 1 || keys[0].Algorithm != "RS256" {
+		w.Fatalf("%d keys with the kid %q", len(keys), signed.Signatures[0].Protected.KeyID)
+	}
+	payload, err := signed.Verify(keys[0])
+	if err != nil {
+		w.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		w.Fatal(err)
+	}
+	return claims
+}
+
+func TestOpenID_64_67_68_69_claims(t *testing.T) {
+	w := newWorld(t)
+	for user, fhirUser := range map[string]string{"ada": "Patient/p1", "greta": "Practitioner/dr"} {
+		code := w.code(user, "p1", w.request("public", "openid fhirUser profile offline_access patient/Patient.rs", "nonce", "n-0S6_WzA2Mj"))
+		m := w.token(exchange(code, "client_id", "public")).json(t)
+		claims := w.verify(m["id_token"].(string))
+		now := float64(time.Now().Unix())
+		if claims["iss"] != w.origin || claims["nonce"] != "n-0S6_WzA2Mj" || claims["fhirUser"] != w.origin+"/fhir/"+fhirUser ||
+			!slices.Equal(claims["aud"].([]any), []any{"public"}) || claims["exp"].(float64) <= now || claims["iat"].(float64) > now+5 ||
+			claims["sub"] == "" || len(claims["sub"].(string)) > 255 || claims["preferred_username"] != user {
+			t.Errorf("%v", claims)
+		}
+		again := w.verify(w.token(refreshing(m["refresh_token"])).json(t)["id_token"].(string))
+		if again["sub"] != claims["sub"] || again["fhirUser"] != claims["fhirUser"] || again["iss"] != claims["iss"] {
+			t.Errorf("after refresh %v", again)
+		}
+		info := w.send(nil, http.MethodGet, "/auth/userinfo", nil, "Authorization: Bearer "+m["access_token"].(string)).json(t)
+		if info["sub"] != claims["sub"] || info["fhirUser"] != claims["fhirUser"] {
+			t.Errorf("userinfo %v", info)
+		}
+	}
+}
+
+func TestOpenID_71_only_what_was_granted(t *testing.T) {
+	w := newWorld(t)
+	if m := w.tokens("ada", "", "fhirUser patient/Patient.rs"); m["id_token"] != nil {
+		t.Error("an id_token without openid")
+	}
+	m := w.tokens("ada", "", "openid patient/Patient.rs")
+	if claims := w.verify(m["id_token"].(string)); claims["fhirUser"] != nil || claims["preferred_username"] != nil {
+		t.Errorf("%v", claims)
+	}
+	token := w.tokens("ada", "", "patient/Patient.rs")["access_token"].(string)
+	if r := w.send(nil, http.MethodGet, "/auth/userinfo", nil, "Authorization: Bearer "+token); r.StatusCode != 403 {
+		t.Errorf("userinfo without openid: %d", r.StatusCode)
+	}
+}
+
+func TestOpenID_65_66_discovery(t *testing.T) {
+	w := newWorld(t)
+	for _, prefix := range []string{"", "/fhir"} {
+		r := w.send(nil, http.MethodGet, prefix+"/.well-known/openid-configuration", nil)
+		m := r.json(t)
+		if r.StatusCode != 200 || r.Header.Get("Content-Type") != "application/json" || m["issuer"] != w.origin ||
+			!slices.Contains(m["id_token_signing_alg_values_supported"].([]any), any("RS256")) || m["subject_types_supported"] == nil {
+			t.Errorf("%d %s", r.StatusCode, r.body)
+		}
+	}
+}
+
+func TestOpenID_rotation_keeps_old_keys_published(t *testing.T) {
+	w := newWorld(t)
+	old := w.tokens("ada", "", "openid patient/Patient.rs")["id_token"].(string)
+	w.clock.advance(91 * 24 * time.Hour)
+	w.send(nil, http.MethodGet, "/auth/jwks", nil) // a new key is made when it is due
+	w.verify(old)
+	w.clock.advance(3 * 24 * time.Hour)
+	if r := w.send(nil, http.MethodGet, "/auth/jwks", nil); strings.Count(r.body, `"kid"`) != 1 {
+		t.Errorf("the old key is still published: %s", r.body)
+	}
+	if r := w.send(nil, http.MethodGet, "/auth/jwks", nil); !strings.Contains(r.body, `"kty":"RSA"`) {
+		t.Errorf("%s", r.body)
+	}
+}
+
+func TestDiscovery_1_to_13(t *testing.T) {
+	w := newWorld(t)
+	for _, accept := range []string{"application/fhir+json", "text/html", ""} {
+		r := w.send(nil, http.MethodGet, "/fhir/.well-known/smart-configuration", nil, "Accept: "+accept, "Origin: https://app.example.org")
+		if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") || r.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Fatalf("%s: %d %v", accept, r.StatusCode, r.Header)
+		}
+		m := r.json(t)
+		for _, name := range []string{"issuer", "jwks_uri", "authorization_endpoint", "token_endpoint", "introspection_endpoint", "revocation_endpoint", "management_endpoint"} {
+			if text, _ := m[name].(string); !strings.HasPrefix(text, w.origin) {
+				t.Errorf("%s: %v", name, m[name])
+			}
+		}
+		for name, want := range map[string][]string{
+			"grant_types_supported":            {"authorization_code", "client_credentials", "refresh_token"},
+			"code_challenge_methods_supported": {"S256"},
+			"capabilities": {"launch-standalone", "client-public", "client-confidential-symmetric", "client-confidential-asymmetric",
+				"sso-openid-connect", "context-standalone-patient", "permission-offline", "permission-patient", "authorize-post", "permission-v1",
+				"permission-v2", "launch-ehr", "context-banner", "context-style", "context-ehr-patient", "context-ehr-encounter", "permission-user"},
+			"token_endpoint_auth_methods_supported":            {"private_key_jwt", "client_secret_basic", "client_secret_post"},
+			"token_endpoint_auth_signing_alg_values_supported": {"RS384", "ES384"},
+			"scopes_supported":                                 {"openid", "fhirUser", "launch", "launch/patient", "offline_access", "patient/*.rs", "patient/Condition.rs"},
+		} {
+			list, _ := m[name].([]any)
+			for _, one := range want {
+				if !slices.Contains(list, any(one)) {
+					t.Errorf("%s lacks %s", name, one)
+				}
+			}
+		}
+		if slices.Contains(m["code_challenge_methods_supported"].([]any), any("plain")) {
+			t.Error("plain is on offer")
+		}
+	}
+	smart := w.send(nil, http.MethodGet, "/fhir/.well-known/smart-configuration", nil).json(t)
+	metadata := w.get("/metadata", "")
+	if metadata.StatusCode != 200 {
+		t.Fatalf("metadata: %d %s", metadata.StatusCode, metadata.body)
+	}
+	var statement struct {
+		Rest []struct {
+			Security struct {
+				Extension []struct {
+					URL       string
+					Extension []struct{ URL, ValueURI string }
+				}
+				Service []struct{ Coding []struct{ Code string } }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(metadata.body), &statement); err != nil {
+		t.Fatal(err)
+	}
+	security := statement.Rest[0].Security
+	if len(security.Service) == 0 || security.Service[0].Coding[0].Code != "SMART-on-FHIR" || len(security.Extension) != 1 {
+		t.Fatalf("%+v", security)
+	}
+	pairs := map[string]string{"authorize": "authorization_endpoint", "token": "token_endpoint", "introspect": "introspection_endpoint",
+		"manage": "management_endpoint", "register": "registration_endpoint", "revoke": "revocation_endpoint"}
+	stated := map[string]string{}
+	for _, e := range security.Extension[0].Extension {
+		stated[e.URL] = e.ValueURI
+	}
+	for short, long := range pairs {
+		discovered, _ := smart[long].(string)
+		if stated[short] != discovered {
+			t.Errorf("%s: %q in the CapabilityStatement, %q in smart-configuration", short, stated[short], discovered)
+		}
+	}
+}
+
+func TestCORS_16_105_106(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/fhir/Patient/p1", "/auth/token", "/auth/introspect", "/fhir/.well-known/smart-configuration", "/auth/jwks"} {
+		r := w.send(nil, http.MethodOptions, path, nil, "Origin: https://app.example.org", "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,content-type")
+		headers := strings.ToLower(r.Header.Get("Access-Control-Allow-Headers"))
+		if r.StatusCode/100 != 2 || !strings.Contains(headers, "authorization") || !strings.Contains(headers, "content-type") ||
+			!strings.Contains(r.Header.Get("Access-Control-Allow-Methods"), "POST") || r.Header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: %d %v", path, r.StatusCode, r.Header)
+		}
+	}
+	for _, path := range []string{"/auth/authorize", "/auth/login", "/auth/apps", "/auth/consent"} {
+		r := w.send(nil, http.MethodGet, path, nil, "Origin: https://app.example.org")
+		if r.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s may be read by other origins", path)
+		}
+	}
+}
