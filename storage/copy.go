@@ -69,6 +69,7 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 	number := &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}}
 	composite := &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 		"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}}
+	codes := &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk"}}
 	words := &tableRows{table: "search_text", columns: []string{"rk", "words"}}
 	place := &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}}
 	versions := make([]*Version, len(list))
@@ -81,6 +82,9 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
 		for i, param := range p.row.stringParams {
 			text.add(param, p.row.stringValues[i], p.rk)
+		}
+		for _, term := range p.row.codes {
+			codes.add(term, low, p.rk)
 		}
 		if p.row.words != "" {
 			words.add(p.rk, p.row.words)
@@ -99,7 +103,7 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 			composite.add(compositeRow(c, p.rk)...)
 		}
 	}
-	return []*tableRows{resource, change, index, text, date, number, composite, words, place}, versions
+	return []*tableRows{resource, change, index, text, date, number, composite, codes, words, place}, versions
 }
 
 func compositeRow(c compositeEntry, rk int64) []any {

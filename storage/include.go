@@ -23,11 +23,11 @@ SELECT ` + versionColumns + ` FROM m JOIN resource r USING (rk)
 WHERE r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
+// sqlRevIncluded is MATERIALIZED, or the planner walks the primary key in the hope of finding enough soon.
 const sqlRevIncluded = `
+WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE x.type + 0 = ANY($1::smallint[]) AND x.refs && $2::bigint[])
 SELECT ` + versionColumns + ` FROM resource r
-WHERE r.rk = ANY(ARRAY(
-  SELECT x.rk FROM search_index x WHERE x.type = ANY($1::smallint[]) AND x.refs && $2::bigint[] ORDER BY x.rk LIMIT $3))
-AND r.content IS NOT NULL ORDER BY r.rk`
+WHERE r.rk = ANY(ARRAY(SELECT rk FROM m ORDER BY rk LIMIT $3)) AND r.content IS NOT NULL ORDER BY r.rk`
 
 // Include returns the resources that includes add to a page of matches, without those that are on it already, and
 // whether there were more than limit of them.

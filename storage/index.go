@@ -48,8 +48,9 @@ type paramPlan struct {
 	codes *conformance.CodeSet
 	// rare sends hashes to refs: values that hardly ever repeat would ruin the statistics of tokens.
 	rare bool
-	// mainDate and patient mark the parameters that have a column of their own in search_index.
-	mainDate, patient bool
+	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
+	// table search_code.
+	mainDate, patient, mainCode bool
 	components        []*path.Expression
 	// custom marks the definition of a client: where it cannot be evaluated, the resource has no value for it. The
 	// mistakes of one client keep no other from writing.
@@ -62,6 +63,7 @@ type indexRow struct {
 	patient           *int64
 	dateLow, dateHigh time.Time // zero: the resource has no main date
 	tokens, refs      []int64
+	codes             []int64
 	shape             []int32
 	shapeMarker       int64
 	stringParams      []int32
@@ -117,6 +119,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 		p.custom = official.SearchParameter(typ, def.Code) == nil
 		p.rare = rareTerms(ix.registry.Schema(), def)
 		p.codes = implicitCodes(ix.registry, def)
+		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
 		p.patient = !p.custom && isPatientColumn(ix.registry.Schema(), def)
 		if def.Expression != "" {
 			expr, err := path.Compile(def.Expression, ix.registry.Schema())
@@ -187,6 +190,7 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 	row.shapeMarker = ix.hash.shape(plan.number, row.shape)
 	row.tokens = unique(append(row.tokens, row.shapeMarker))
 	row.refs = unique(row.refs)
+	row.codes = unique(row.codes)
 	return row, nil
 }
 

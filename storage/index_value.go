@@ -34,6 +34,9 @@ func (ix *Indexer) value(row *indexRow, p *paramPlan, e path.Element) {
 			into = &row.refs
 		}
 		*into = ix.tokenTerms(*into, key, p.codes, e)
+		if p.mainCode {
+			row.codes = ix.mainCodes(row.codes, key, e)
+		}
 		ix.displays(row, p, e)
 	case search.Reference:
 		ix.reference(row, p, e)
@@ -93,6 +96,19 @@ func (ix *Indexer) tokenTerms(dst []int64, key uint32, codes *conformance.CodeSe
 				system = codes.System(n.Text)
 			}
 			dst = ix.codeTerms(dst, key, system, n.Text)
+		}
+	}
+	return dst
+}
+
+// mainCodes appends the terms of the codings with a code: each is one that askedTerms gives for system|code or |code.
+func (ix *Indexer) mainCodes(dst []int64, key uint32, e path.Element) []int64 {
+	if e.Type.Name != "CodeableConcept" {
+		return dst
+	}
+	for c := range e.Value.Get("coding").Items() {
+		if code := c.GetText("code"); code != "" {
+			dst = ix.askedTerms(dst, key, search.Value{HasSystem: true, System: c.GetText("system"), Code: code})
 		}
 	}
 	return dst

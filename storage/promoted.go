@@ -28,6 +28,19 @@ func mainDateOf(registry *conformance.Registry, typ string) string {
 	return ""
 }
 
+// isMainCode says whether a parameter has its values in search_code too, in the order of the main date: what people
+// list resources of many types by.
+func isMainCode(schema *fhir.Schema, def *conformance.SearchParameter) bool {
+	if def.Code != "code" || def.Type != search.Token {
+		return false
+	}
+	concepts := true
+	plain := steps(schema, def, func(_ *fhir.Element, types []string, last bool) {
+		concepts = concepts && (!last || len(types) == 1 && types[0] == "CodeableConcept")
+	})
+	return plain && concepts || !strings.Contains(def.Expression, "|") && strings.HasSuffix(def.Expression, " as CodeableConcept)")
+}
+
 // steps walks the plain path expressions of a parameter through the schema and calls visit for each element with the
 // types that count. It returns false where an expression is more than a path.
 func steps(schema *fhir.Schema, def *conformance.SearchParameter, visit func(e *fhir.Element, types []string, last bool)) bool {

@@ -103,9 +103,13 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 	if err != nil {
 		return 0, err
 	}
-	sql := "SELECT count(*) FROM search_index x WHERE " + plan.where
+	from := "search_index x WHERE " + plan.where
+	if plan.codeOnly { // the index has it all; the rest only gives the arguments a place
+		from = "search_code s WHERE s.term = " + plan.code + " AND " + plan.typeArgument + " IS NOT NULL"
+	}
+	sql := "SELECT count(*) FROM " + from
 	if most > 0 {
-		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM search_index x WHERE %s LIMIT %d) y", plan.where, most)
+		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
 	var n int64
 	err = query(ctx, run, plan.where, sql, plan.params(), func(rows pgx.Rows) (err error) {

@@ -17,11 +17,20 @@ const probeRows = 1000
 
 // searchPlan is a compiled search.
 type searchPlan struct {
-	where string
-	c     *compiler
+	// where is all conditions, and bounds the part of them that an index in the order of the main date can begin and end
+	// with: the type, and the range that the date lies in.
+	where, bounds string
+	c             *compiler
 	// conditions is how many arguments of c belong to where; those behind it belong to the order.
 	conditions int
 	order      sortOrder
+	dates      dateRangeOf
+	// code is the one term of search_code that the search asks for, "" for none. codeOnly says that where asks for no
+	// more than that and the type.
+	code     string
+	codeOnly bool
+	// typeArgument is the placeholder of the type.
+	typeArgument string
 }
 
 // sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
@@ -68,21 +77,27 @@ func (s *Store) plan(ctx context.Context, run runner, q *search.Query) (*searchP
 	ix := s.indexer.Load()
 	p := &searchPlan{c: &compiler{ix: ix}}
 	p.c.codes = storedCodes{ctx, s, run, ix}
-	where, err := p.c.all(q.Where, "x")
-	if err != nil {
-		return nil, err
+	conditions := make([]string, len(q.Where))
+	for i, e := range q.Where {
+		var err error
+		if conditions[i], err = p.c.expr(e, "x"); err != nil {
+			return nil, err
+		}
 	}
-	p.where = where
-	if q.Types != nil {
+	where := conjunction(conditions)
+	switch len(q.Types) {
+	case 0:
+		p.where = where
+	case 1:
+		if err := p.ofType(q, conditions); err != nil {
+			return nil, err
+		}
+	default:
 		numbers := make([]int16, len(q.Types))
 		for i, t := range q.Types {
 			numbers[i] = ix.registry.TypeNumber(t)
 		}
-		if len(numbers) == 1 {
-			p.where = "x.type = " + p.c.arg(numbers[0], "smallint") + " AND " + where
-		} else {
-			p.where = "x.type = ANY(" + p.c.arg(numbers, "smallint[]") + ") AND " + where
-		}
+		p.where = "x.type = ANY(" + p.c.arg(numbers, "smallint[]") + ") AND " + where
 	}
 	p.conditions = len(p.c.args)
 	return p, p.sort(q)
@@ -191,8 +206,8 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 	if !p.order.indexed && !walks {
 		return set
 	}
-	if len(q.Where) == 0 && !walks {
-		return direct
+	if len(q.Where) == p.dates.closed && !walks {
+		return direct // what the index gives between the bounds is what matches
 	}
 	for _, e := range q.Where {
 		if m, ok := e.(*search.Match); ok && m.Modifier != "not" {
@@ -208,6 +223,10 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 		}
 	}
 	if walks {
+		return walk
+	}
+	if p.code != "" && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
+		p.order.side = &sideOrder{table: "search_code", column: "date_low", which: "s.term = " + p.code, unique: true}
 		return walk
 	}
 	return probe
@@ -291,11 +310,10 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args)}
 	key := func(int) string { return p.order.keys[0].sql }
 	place := p.after(c, mark, key, "x.rk")
-	inner := fmt.Sprintf("SELECT x.rk, %s AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
-		p.order.keys[0].sql, p.where, place, p.orderBy(key, "x.rk"), limit)
+	inner := fmt.Sprintf("SELECT x.rk, %s AS k0 FROM search_index x WHERE %s AND %s AND %s ORDER BY %s LIMIT %d",
+		p.order.keys[0].sql, p.bounds, p.where, place, p.orderBy(key, "x.rk"), limit)
 	if look > 0 {
-		number, _, _ := strings.Cut(p.where, " AND ") // x.type = $n
-		window := fmt.Sprintf("SELECT x.* FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d", number, place, p.orderBy(key, "x.rk"), look)
+		window := fmt.Sprintf("SELECT x.* FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d", p.bounds, place, p.orderBy(key, "x.rk"), look)
 		inner = fmt.Sprintf("SELECT x.rk, %s AS k0 FROM (%s) x WHERE %s ORDER BY %s LIMIT %d",
 			p.order.keys[0].sql, window, p.where, p.orderBy(key, "x.rk"), limit)
 	}

@@ -159,6 +159,11 @@ func TestSearch_sorted_walk(t *testing.T) {
 		{"RiskAssessment", "_sort=probability"}, {"RiskAssessment", "_sort=-probability"},
 		{"Observation", "code=8302-2&_sort=value-quantity"}, {"Observation", "code=8302-2&_sort=-value-quantity"},
 		{"Observation", "code=8302-2&_sort=date"}, {"Patient", "gender=unknown&_sort=family"},
+		{"Observation", "code=http://loinc.org|8302-2"}, {"Observation", "code=http://loinc.org|8302-2&value-quantity=gt120"},
+		{"Observation", "code=http://loinc.org|8480-6&date=2015"}, {"Observation", "code=http://loinc.org|8302-2&date=ge2013&date=le2018-06"},
+		{"Observation", "code=http://loinc.org|8302-2&date=sa2016&_sort=-date"}, {"Observation", "date=2015"},
+		{"Observation", "date=ge2013-05&date=le2014"}, {"Observation", "date=lt2013"}, {"Observation", "date=2015&date=ge2015-06"},
+		{"Appointment", "date=gt2024-06"}, {"Appointment", "date=ap2025-01"}, {"RiskAssessment", "date=eb2018&date=ne2016"},
 	} {
 		t.Run(c.typ+"?"+c.query, func(t *testing.T) {
 			q, err := parseQuery(s, c.typ, c.query)
@@ -211,6 +216,9 @@ func TestSearch_plans(t *testing.T) {
 		{"Observation", "patient.name=smith1", false},
 		{"Observation", "_lastUpdated=gt2020-01-01", true},
 		{"Observation", "date=2020-05", false},
+		{"Observation", "date=ge2020-05&date=le2020-06", false},
+		{"Observation", "code=http://loinc.org|8302-2&date=ge2020-05&date=le2020-06", false},
+		{"Observation", "code=http://loinc.org|8302-2&value-quantity=gt190", false},
 		{"Location", "near=10|10|20", false},
 		{"Location", "_content=4313", false},
 		{"Location", "_sort=name", true},

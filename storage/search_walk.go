@@ -11,14 +11,17 @@ import (
 // sideOrder is a table of values in the order that a search asks for.
 type sideOrder struct {
 	table, column string
-	key           int32
+	// which are the rows of the table to look at: those of one parameter, or one code.
+	which string
+	// unique says that a resource stands there once.
+	unique bool
 	// highest says that the highest value of a resource counts, and not the lowest.
 	highest bool
 }
 
 // sideOrderOf tells which table has the values of a parameter in order; nil for none.
 func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
-	o := &sideOrder{key: int32(p.def.Key), highest: descending}
+	o := &sideOrder{which: fmt.Sprintf("s.param = %d", int32(p.def.Key)), highest: descending}
 	switch p.def.Type {
 	case search.String, search.URI:
 		o.table, o.column = "search_string", "value"
@@ -52,22 +55,28 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 	look := probeRows + 2*limit
 	name := func(column string) func(int) string { return func(int) string { return column } }
 	if p.order.side == nil { // the main date
-		number, _, _ := strings.Cut(p.where, " AND ") // x.type = $n
 		window := fmt.Sprintf("SELECT x.*, x.date_low AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
-			number, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
+			p.bounds, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
 		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
 			window, p.where, known.orderBy(name("x.k0"), "x.rk"), limit))
 	}
 	side := p.order.side
-	param := c.arg(side.key, "integer")
-	window := fmt.Sprintf("SELECT s.rk, s.%s AS k0 FROM %s s WHERE s.param = %s AND %s ORDER BY %s LIMIT %d",
-		side.column, side.table, param, known.after(c, mark, name("s."+side.column), "s.rk"),
+	which := side.which
+	if side.column == "date_low" {
+		which += p.dates.bounds("s.date_low")
+	}
+	window := fmt.Sprintf("SELECT s.rk, s.%s AS k0 FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
+		side.column, side.table, which, known.after(c, mark, name("s."+side.column), "s.rk"),
 		known.orderBy(name("s."+side.column), "s.rk"), look)
+	if side.unique {
+		return p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s ORDER BY %s LIMIT %d",
+			window, p.where, known.orderBy(name("w.k0"), "w.rk"), limit))
+	}
 	before := "<"
 	if side.highest {
 		before = ">"
 	}
 	return p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
-AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND o.param = %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
-		window, p.where, side.table, param, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
+AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
+		window, p.where, side.table, strings.ReplaceAll(side.which, "s.", "o."), side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
 }

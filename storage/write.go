@@ -173,7 +173,7 @@ ON CONFLICT (rk) DO UPDATE SET last_updated = EXCLUDED.last_updated, patient = E
 const sqlUnindexSides = `
 WITH a AS (DELETE FROM search_string WHERE rk = $1), b AS (DELETE FROM search_date WHERE rk = $1),
 c AS (DELETE FROM search_number WHERE rk = $1), d AS (DELETE FROM search_text WHERE rk = $1),
-e AS (DELETE FROM search_position WHERE rk = $1)
+e AS (DELETE FROM search_position WHERE rk = $1), f AS (DELETE FROM search_code WHERE rk = $1)
 DELETE FROM search_composite WHERE rk = $1`
 
 const sqlUnindex = `DELETE FROM search_index WHERE rk = $1`
@@ -221,6 +221,7 @@ VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
 (param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
 	sqlText     = `INSERT INTO search_text (rk, words) VALUES ($1, $2::text::tsvector)`
+	sqlCodes    = `INSERT INTO search_code (rk, date_low, term) SELECT $1, $2, unnest($3::bigint[])`
 	sqlPosition = `INSERT INTO search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
 	sqlShape    = `INSERT INTO search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 )
@@ -237,6 +238,10 @@ func (tx *Tx) sideRows(p *Prepared) {
 	}
 	if row.position != nil {
 		tx.exec(sqlPosition, p.rk, row.position.latitude, row.position.longitude)
+	}
+	if len(row.codes) > 0 {
+		low, _ := mainDateColumns(row)
+		tx.exec(sqlCodes, p.rk, low, row.codes)
 	}
 	if len(row.stringParams) > 0 {
 		tx.exec(sqlStrings, p.rk, row.stringParams, row.stringValues)

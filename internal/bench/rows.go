@@ -40,7 +40,7 @@ type templateRows struct {
 // rowTables hold the resource itself, indexTables what searches need of it.
 var (
 	rowTables   = []string{"resource", "resource_change"}
-	indexTables = []string{"search_index", "search_string", "search_date", "search_number", "search_composite", "search_text"}
+	indexTables = []string{"search_index", "search_string", "search_date", "search_number", "search_composite", "search_text", "search_code"}
 )
 
 const sqlColumns = `

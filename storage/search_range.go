@@ -1,0 +1,116 @@
+package storage
+
+import (
+	"strings"
+	"time"
+
+	"kiln/fhir/search"
+)
+
+// dateRangeOf is what the conditions on the main date say about where it begins, as placeholders.
+type dateRangeOf struct {
+	low, high []string
+	// closed is how many conditions of the search hold for all that begins within these bounds, or nearly all.
+	closed int
+}
+
+// bounds is a condition on a column with the beginning of the main date.
+func (r dateRangeOf) bounds(column string) (sql string) {
+	for _, low := range r.low {
+		sql += " AND " + column + " >= " + low
+	}
+	for _, high := range r.high {
+		sql += " AND " + column + " <= " + high
+	}
+	return sql
+}
+
+// longPeriod is the predicate of the index search_index_long. What is not long ends within shortPeriod.
+const (
+	longPeriod  = `x.date_high AT TIME ZONE 'UTC' > (x.date_low AT TIME ZONE 'UTC') + interval '31 days'`
+	shortPeriod = 31 * 24 * time.Hour
+)
+
+// ofType completes the conditions of a search of one type. Beside the type itself they get what follows from them for
+// the sake of an index: bounds of the main date.
+func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
+	number := p.c.arg(p.c.ix.registry.TypeNumber(q.Types[0]), "smallint")
+	p.typeArgument = number
+	since := ""
+	for i, e := range q.Where {
+		m, ok := e.(*search.Match)
+		if !ok || m.Modifier != "" || len(m.Values) != 1 || skipInIndex(m.Param.Code) ||
+			m.Param.Kind != search.Date && m.Param.Kind != search.Token {
+			continue
+		}
+		plan, err := p.c.param(m.Type, m.Param.Code)
+		if err != nil {
+			return err
+		}
+		if plan.mainDate {
+			since += p.bound(m.Values[0])
+		}
+		// The hashes of system|code and |code stand in search_code as well.
+		if term, one := strings.CutPrefix(conditions[i], "x.tokens @> "); one && plan.mainCode && m.Values[0].Code != "" {
+			p.code = "(" + term + ")[1]"
+		}
+	}
+	p.bounds = "x.type = " + number + p.dates.bounds("x.date_low")
+	// A term belongs to one type. Where there is one, an index on the type would only be read for nothing.
+	filter := "x.type = "
+	if hasTerm(conditions) {
+		filter = "x.type + 0 = "
+	}
+	p.where = filter + number + p.dates.bounds("x.date_low") + since + " AND " + conjunction(conditions)
+	p.codeOnly = p.code != "" && len(conditions) == 1
+	return nil
+}
+
+// hasTerm says whether a search can begin with a term in a GIN index, and with no patient, whose index has the type.
+func hasTerm(conditions []string) (has bool) {
+	for _, one := range conditions {
+		if strings.HasPrefix(one, "x.patient ") {
+			return false
+		}
+		has = has || strings.HasPrefix(one, "x.tokens ") || strings.HasPrefix(one, "x.refs ")
+	}
+	return has
+}
+
+// bound narrows the range of the main date by a condition on it, and returns what else follows from that.
+func (p *searchPlan) bound(v search.Value) (since string) {
+	at := func(t time.Time) string { return p.c.arg(timestamp(t), "timestamptz") }
+	from := func(t time.Time) { p.dates.low = append(p.dates.low, at(t)) }
+	to := func(t time.Time) { p.dates.high = append(p.dates.high, at(t)) }
+	// A period that ends after t began a short while before it, or is a long one.
+	after := func(t time.Time) string {
+		return " AND (x.date_low > " + at(t.Add(-shortPeriod)) + " OR " + longPeriod + " AND x.date_high > " + at(t) + ")"
+	}
+	switch v.Prefix {
+	case "", "eq":
+		from(v.Low)
+		to(v.High)
+		p.dates.closed++
+	case "sa":
+		from(v.High)
+		p.dates.closed++
+	case "lt":
+		from(openStart)
+		to(v.Low)
+		p.dates.closed++
+	case "le":
+		from(openStart)
+		to(v.High)
+		p.dates.closed++
+	case "eb", search.Includes:
+		to(v.Low)
+	case "ap", search.Overlaps:
+		to(v.High)
+		return after(v.Low)
+	case "gt":
+		return after(v.High)
+	case "ge":
+		return after(v.Low)
+	}
+	return ""
+}
