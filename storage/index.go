@@ -51,7 +51,7 @@ type paramPlan struct {
 	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
 	// table search_code.
 	mainDate, patient, mainCode bool
-	components        []*path.Expression
+	components                  []*path.Expression
 	// custom marks the definition of a client: where it cannot be evaluated, the resource has no value for it. The
 	// mistakes of one client keep no other from writing.
 	custom bool

@@ -84,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	set["lock_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds() / 2)
 	set["idle_in_transaction_session_timeout"] = "60000"
 	set["jit"] = "off"
-	set["max_parallel_workers_per_gather"] = "0" // cores are for other requests; starting workers costs more than a search
+	set["max_parallel_workers_per_gather"] = "0"  // cores are for other requests; starting workers costs more than a search
 	set["plan_cache_mode"] = "force_generic_plan" // see runner.go
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
