@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,12 +70,42 @@ func openMigrated(ctx context.Context, c config.Database, share bool, log *slog.
 	return d, nil
 }
 
-// ended is closed when Kiln's own server ends by itself; nil, and so never, for a server of somebody else.
-func (d *db) ended() <-chan struct{} {
+// Kiln's own server is started again when it ends by itself, but not more often than maxRestarts in restartWindow: then
+// something is wrong that another start does not heal.
+const (
+	maxRestarts   = 5
+	restartWindow = time.Minute
+)
+
+// keep watches over the server if it is Kiln's own, until ctx ends. The error says that it cannot be kept running.
+func (d *db) keep(ctx context.Context, log *slog.Logger) error {
 	if d.own == nil {
+		<-ctx.Done()
 		return nil
 	}
-	return d.own.Done()
+	var restarts []time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.own.Done():
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		restarts = slices.DeleteFunc(append(restarts, time.Now()), func(t time.Time) bool { return time.Since(t) > restartWindow })
+		if len(restarts) > maxRestarts {
+			return fmt.Errorf("PostgreSQL ended by itself %d times in %v; postgres.log in the data folder says why", len(restarts), restartWindow)
+		}
+		log.Error("PostgreSQL ended by itself; postgres.log in the data folder says why. Starting it again")
+		if err := d.own.Restart(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		log.Info("PostgreSQL runs again")
+	}
 }
 
 // close stops the server if it is Kiln's own. It takes as long as the server needs to write everything, a minute at

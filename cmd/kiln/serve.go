@@ -55,11 +55,15 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "Kiln %s serves FHIR R4 at %s%s (ready in %.2f s)\n",
 		versionText(), c.BaseURL, server.FHIRPath, time.Since(began).Seconds())
 
+	kept, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lost := make(chan error, 1)
+	go func() { lost <- database.keep(kept, log) }()
 	select {
-	case <-ctx.Done():
-	case <-database.ended():
-		err = fmt.Errorf("PostgreSQL ended by itself; %s/postgres.log says why", c.DataDir)
+	case err = <-lost: // nil when ctx is over
 	case err = <-failed:
+		cancel()
+		err = errors.Join(err, <-lost)
 	}
 	return errors.Join(err, drain(srv, c.ShutdownTimeout, log))
 }

@@ -53,7 +53,7 @@ type HTTP struct {
 	Addr            string        `name:"addr" env:"KILN_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
 	Auth            string        `name:"auth" env:"KILN_AUTH" default:"off" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off: everybody who reaches the address may do everything; refused unless that is a loopback address."`
-	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop."`
+	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"6m" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop; what is left then is cut. The default is longer than bundle-timeout."`
 }
 
 // Limits bound what clients may ask for.

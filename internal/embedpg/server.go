@@ -53,7 +53,8 @@ type Server struct {
 	log     *slog.Logger
 	bin     binaries
 	account account
-	cluster string // absolute path of the cluster
+	dir     string // absolute path of the data folder
+	cluster string // of the cluster in it
 	socket  string // folder of the socket
 	lock    *os.File
 
@@ -86,14 +87,13 @@ func (s *Server) start(ctx context.Context) error {
 	if s.account, err = chooseAccount(s.opts.User); err != nil {
 		return err
 	}
-	dir, err := makeDataDir(s.opts.DataDir, s.account)
-	if err != nil {
+	if s.dir, err = makeDataDir(s.opts.DataDir, s.account); err != nil {
 		return err
 	}
-	if s.lock, err = lockDataDir(ctx, dir); err != nil {
+	if s.lock, err = lockDataDir(ctx, s.dir); err != nil {
 		return err
 	}
-	s.cluster = filepath.Join(dir, "postgres")
+	s.cluster = filepath.Join(s.dir, "postgres")
 	left, err := stopLeftover(ctx, s.cluster, s.log)
 	if err != nil {
 		return err
@@ -107,19 +107,10 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.configure(ctx); err != nil {
 		return err
 	}
-	if s.socket, err = socketDir(dir, s.account); err != nil {
+	if s.socket, err = socketDir(s.dir, s.account); err != nil {
 		return err
 	}
-	// The processes of a killed postmaster go away by themselves, but not at once, and until then nothing starts.
-	patience := time.Now().Add(10 * time.Second)
-	for {
-		err = s.run(ctx, filepath.Join(dir, "postgres.log"))
-		if err == nil || !left || ctx.Err() != nil || time.Now().After(patience) {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	if err != nil {
+	if err := s.runOver(ctx, left); err != nil {
 		return err
 	}
 	if err := s.ensureDatabase(ctx); err != nil {
@@ -127,6 +118,31 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// Restart brings the server up again after Done has told that it ended by itself. URL stays what it is; Done is another
+// channel afterwards. It is not for use at the same time as Stop.
+func (s *Server) Restart(ctx context.Context) error {
+	left, err := stopLeftover(ctx, s.cluster, s.log)
+	if err == nil {
+		err = s.runOver(ctx, left)
+	}
+	if err != nil {
+		return fmt.Errorf("embedded PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// runOver is run, perhaps over what a server left that was killed: its processes go away by themselves, but not at
+// once, and until then nothing starts.
+func (s *Server) runOver(ctx context.Context, left bool) error {
+	for patience := time.Now().Add(10 * time.Second); ; {
+		err := s.run(ctx, filepath.Join(s.dir, "postgres.log"))
+		if err == nil || !left || ctx.Err() != nil || time.Now().After(patience) {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // run starts the server process and waits until it accepts connections or ends.
@@ -151,7 +167,8 @@ func (s *Server) run(ctx context.Context, logPath string) error {
 	cmd.SysProcAttr.Setsid = true
 	cmd.Cancel = nil
 
-	s.done = make(chan struct{})
+	done := make(chan struct{})
+	s.done = done
 	started := make(chan error)
 	go func() {
 		// The kernel sends the parent-death signal when the thread that forked ends, so that thread stays ours until
@@ -162,7 +179,7 @@ func (s *Server) run(ctx context.Context, logPath string) error {
 		started <- err
 		if err == nil {
 			s.exit = cmd.Wait()
-			close(s.done)
+			close(done)
 		}
 	}()
 	if err := <-started; err != nil {
