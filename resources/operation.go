@@ -35,6 +35,13 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 	return map[string]func(context.Context, *call) (*Response, error){
 		"reindex":        s.startReindex,
 		"reindex-status": s.reindexStatus,
+
+		"ValueSet-expand":          s.expand,
+		"ValueSet-validate-code":   s.validateInSet,
+		"CodeSystem-validate-code": s.validateInSystem,
+		"CodeSystem-lookup":        s.lookup,
+		"CodeSystem-subsumes":      s.subsumes,
+		"ConceptMap-translate":     s.translate,
 	}
 }
 

@@ -55,9 +55,18 @@ type Member struct {
 	parents []int32
 }
 
-// Parent says whether another member is right above this one.
-func (m *Member) Parent(of *Member) bool {
-	return m.key == of.key && m.number != 0 && slices.Contains(of.parents, m.number)
+// Place is where the member stands in its code system; ok is false for a code that the value set alone knows.
+func (m *Member) Place() (system, number int64, ok bool) {
+	return m.key, int64(m.number), m.key != 0
+}
+
+// Above are the places of the concepts right above it.
+func (m *Member) Above() [][2]int64 {
+	list := make([][2]int64, len(m.parents))
+	for i, p := range m.parents {
+		list[i] = [2]int64{m.key, int64(p)}
+	}
+	return list
 }
 
 // Expand lists the codes of a value set.

@@ -63,6 +63,7 @@ type System struct {
 	definition    []byte
 	grammar       grammar
 	parsed        *fhir.Node
+	inline        *codeSystem // of a resource that is at hand
 }
 
 // Definition is the CodeSystem without its concepts.

@@ -70,10 +70,38 @@ type conceptMap struct {
 // Translate finds what a code translates to, or in reverse what translates to it.
 //
 // Errors: NotFound for a map that is named and not here.
+//
+// A map that hands what it does not map to another one is followed there, MaxMaps maps far.
 func (r *Resolver) Translate(ctx context.Context, q TranslateQuery) ([]Translation, error) {
+	return r.translate(ctx, q, 1)
+}
+
+// MaxMaps is how many concept maps may hand a code on to each other.
+const MaxMaps = 5
+
+func (r *Resolver) translate(ctx context.Context, q TranslateQuery, depth int) ([]Translation, error) {
+	if depth > MaxMaps {
+		return nil, tooCostly("More than %d concept maps hand the code on to each other.", MaxMaps)
+	}
+	var list []Translation
+	follow := func(m *conceptMap, elements []mapElement) error {
+		found, others := translate(m, elements, q)
+		list = append(list, found...)
+		for _, url := range others {
+			next := TranslateQuery{TargetSystem: q.TargetSystem, Coding: q.Coding}
+			next.URL, next.Version, _ = strings.Cut(url, "|")
+			more, err := r.translate(ctx, next, depth+1)
+			if err != nil {
+				return err
+			}
+			list = append(list, more...)
+		}
+		return nil
+	}
 	if q.Node != nil {
 		own := conceptMap{url: q.Node.GetText("url"), version: q.Node.GetText("version")}
-		return translate(&own, mapElements(q.Node), q), nil
+		err := follow(&own, mapElements(q.Node))
+		return list, err
 	}
 	var maps []conceptMap
 	err := r.query(ctx, sqlMaps, []any{q.Map, q.URL, q.Version, q.Coding.Code, q.Reverse}, func(rows pgx.Rows) error {
@@ -140,9 +168,10 @@ func (r *Resolver) Translate(ctx context.Context, q TranslateQuery) ([]Translati
 	if err != nil {
 		return nil, err
 	}
-	var list []Translation
 	for _, key := range keys {
-		list = append(list, translate(byKey[key], elements[key], q)...)
+		if err := follow(byKey[key], elements[key]); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }
@@ -157,11 +186,14 @@ func fits(have, want string) bool {
 	return haveURL == wantURL && (haveVersion == "" || wantVersion == "")
 }
 
-// translate applies the elements of one map.
-func translate(m *conceptMap, elements []mapElement, q TranslateQuery) []Translation {
-	var list []Translation
+// translate applies the elements of one map. others are the maps that it hands the code on to.
+func translate(m *conceptMap, elements []mapElement, q TranslateQuery) (list []Translation, others []string) {
 	mapped := map[[2]string]bool{} // source and target system of groups that have the code
-	system := func(have string) bool { return q.Coding.System == "" || have == q.Coding.System }
+	// A group that names no code system is for whatever its map is for: it counts where the map itself was asked for.
+	named := q.Map != nil || q.Node != nil || q.URL != ""
+	system := func(have string) bool {
+		return q.Coding.System == "" || have == q.Coding.System || have == "" && named
+	}
 	add := func(t Translation) {
 		if q.TargetSystem == "" || t.System == q.TargetSystem || t.Code == "" {
 			t.Map = m.url
@@ -190,12 +222,14 @@ func translate(m *conceptMap, elements []mapElement, q TranslateQuery) []Transla
 		switch e.unmapped.GetText("mode") {
 		case "provided":
 			add(Translation{Equivalence: "equal", System: e.targetSystem, Version: e.targetVersion, Code: q.Coding.Code, Display: q.Coding.Display})
+		case "other-map":
+			others = append(others, e.unmapped.GetText("url"))
 		case "fixed":
 			add(Translation{Equivalence: "inexact", System: e.targetSystem, Version: e.targetVersion,
 				Code: e.unmapped.GetText("code"), Display: e.unmapped.GetText("display")})
 		}
 	}
-	return list
+	return list, others
 }
 
 // reversed is the equivalence seen from the other side: it says how the target relates to the source (FHIR R4

@@ -211,6 +211,9 @@ func (r *Resolver) Find(ctx context.Context, s *System, code, language string) (
 		}
 		return &Finding{Found: true, System: s.URL, Version: s.Version, Code: code, Display: code}, nil
 	}
+	if s.inline != nil {
+		return s.findInline(code, language), nil
+	}
 	c := r.compiler()
 	c.systems[s.Key] = s
 	list, err := c.candidates(ctx, []int64{s.Key}, "false", Coding{Code: code}, language)
@@ -221,4 +224,36 @@ func (r *Resolver) Find(ctx context.Context, s *System, code, language string) (
 		return &list[i], nil
 	}
 	return &list[0], nil
+}
+
+// Incomplete is the error for a question about a code system that is here in part only.
+func Incomplete(s *System) *fhir.Error { return notFull(s) }
+
+// SystemOf makes a code system of a CodeSystem that is at hand.
+//
+// Errors: as Prepare.
+func SystemOf(n *fhir.Node) (*System, error) {
+	read, err := readCodeSystem(n, SourceResource, 0)
+	if err != nil {
+		return nil, err
+	}
+	content := n.GetText("content")
+	if content == "" {
+		content = ContentComplete
+	}
+	return &System{URL: n.GetText("url"), Version: n.GetText("version"), Content: content, CaseSensitive: read.caseSensitive(),
+		Concepts: len(read.concepts), Source: SourceResource, inline: read}, nil
+}
+
+// findInline is Find in a code system that is at hand.
+func (s *System) findInline(code, language string) *Finding {
+	for _, c := range s.inline.concepts {
+		if s.sameCode(c.Code, code) {
+			f := &Finding{Found: true, Abstract: c.Abstract, Inactive: c.Inactive, System: s.URL, Version: s.Version,
+				Code: c.Code, Display: c.Display, Designations: c.Designations}
+			f.name(language)
+			return f
+		}
+	}
+	return nil
 }
