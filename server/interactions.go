@@ -240,12 +240,29 @@ func (x *exchange) context(limit time.Duration) (context.Context, context.Cancel
 	return context.WithTimeout(resources.WithRequestID(x.r.Context(), x.id), limit)
 }
 
-// metadata gives the CapabilityStatement.
+// metadata gives the CapabilityStatement, or with mode=terminology the TerminologyCapabilities.
+// Spec: FHIR R4 http.html#capabilities.
 func (x *exchange) metadata() error {
 	if x.s.capabilities == nil {
 		return notFound("This server has no CapabilityStatement")
 	}
-	content, tag := x.s.capabilities()
+	content, tag := []byte(nil), ""
+	switch mode := x.r.URL.Query().Get("mode"); mode {
+	case "", "full", "normative":
+		content, tag = x.s.capabilities()
+	case "terminology":
+		if x.s.terminology == nil {
+			return notFound("This server has no TerminologyCapabilities")
+		}
+		ctx, cancel := x.context(x.s.limits.RequestTimeout)
+		defer cancel()
+		var err error
+		if content, tag, err = x.s.terminology(ctx); err != nil {
+			return err
+		}
+	default:
+		return fhir.NewError(fhir.Invalid, fhir.CodeValue, "mode is full, normative or terminology, not "+quoteInput(mode)).At("http.mode")
+	}
 	if tag != "" {
 		x.header["Etag"] = []string{`W/"` + tag + `"`}
 		if tagListHas(x.r.Header.Get("If-None-Match"), tag) {

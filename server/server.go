@@ -40,6 +40,8 @@ type Options struct {
 	Ready func(context.Context) error
 	// Capabilities gives the CapabilityStatement as JSON and a tag that changes when it does (without quotes).
 	Capabilities func() (json []byte, etag string)
+	// Terminology gives the TerminologyCapabilities in the same way; nil for none.
+	Terminology func(context.Context) (json []byte, etag string, err error)
 	// Operations gives the definition of an operation by its code, at the system (no type, no id), at a type or at an
 	// instance, or nil where it is not offered; the func nil offers none.
 	Operations func(code, typ, id string) *conformance.Operation
@@ -103,6 +105,7 @@ type server struct {
 	limits       Limits
 	ready        func(context.Context) error
 	capabilities func() ([]byte, string)
+	terminology  func(context.Context) ([]byte, string, error)
 	operations   func(code, typ, id string) *conformance.Operation
 	authenticate func(*http.Request) (auth.Principal, error)
 	oauth        *oauth.Server
@@ -124,6 +127,7 @@ func New(o Options) http.Handler {
 		limits:       o.Limits.withDefaults(),
 		ready:        o.Ready,
 		capabilities: o.Capabilities,
+		terminology:  o.Terminology,
 		operations:   o.Operations,
 		authenticate: o.Authenticate,
 		oauth:        o.OAuth,

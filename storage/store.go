@@ -54,6 +54,7 @@ type Store struct {
 	stop       context.CancelFunc
 	wake       chan struct{} // a reindex has been ordered
 	watching   sync.WaitGroup
+	loading    chan struct{} // closed when the official definitions are in the database; nil: nobody waits for that
 }
 
 // Open connects to a migrated database.

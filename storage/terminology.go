@@ -3,6 +3,9 @@ package storage
 import (
 	"context"
 	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"kiln/fhir"
 	"kiln/storage/terminology"
@@ -23,6 +26,9 @@ func (s *Store) resolver(ctx context.Context, run runner, o terminology.Options)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.loaded(ctx); err != nil {
+		return nil, err
+	}
 	o.Fail = translate
 	if !access.everything {
 		o.Visible = func(ctx context.Context, _ terminology.Reader, keys []int64) (map[int64]bool, error) {
@@ -40,11 +46,57 @@ func (s *Store) readable(context.Context, runner, *Access, []int64) (map[int64]b
 // ResourceKey is what the terminology tables call a CodeSystem, ValueSet or ConceptMap resource.
 func (s *Store) ResourceKey(typ, id string) int64 { return s.hash.Resource(typ, id) }
 
-// LoadTerminology makes sure that the official code systems, value sets and concept maps are in the database. It
-// returns whether it had to load them, which takes a second or two.
-func (s *Store) LoadTerminology(ctx context.Context) (loaded bool, err error) {
-	loaded, err = terminology.LoadOfficial(ctx, s.pool)
-	return loaded, translate(err)
+// StartTerminology begins to make sure that the official code systems, value sets and concept maps are in the database.
+// Mostly they are; else it takes a second or two, and until then questions about codes wait, and nothing else does. It
+// is called once, before the store is used. done is told the outcome of each try: err is nil for the last one.
+func (s *Store) StartTerminology(ctx context.Context, done func(loaded bool, err error)) {
+	s.loading = make(chan struct{})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := s.stop
+	s.stop = func() { cancel(); stop() }
+	s.watching.Go(func() {
+		for {
+			loaded, err := s.loadTerminology(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			done(loaded, err)
+			if err == nil {
+				close(s.loading)
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(5 * time.Second):
+			}
+		}
+	})
+}
+
+// loadTerminology uses a connection of its own: those of the pool may all be held by requests that wait for it.
+func (s *Store) loadTerminology(ctx context.Context) (bool, error) {
+	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return terminology.LoadOfficial(ctx, conn)
+}
+
+// loaded waits until the official definitions are in the database.
+//
+// Errors: Transient where that takes longer than the request may.
+func (s *Store) loaded(ctx context.Context) error {
+	if s.loading == nil {
+		return nil
+	}
+	select {
+	case <-s.loading:
+		return nil
+	case <-ctx.Done():
+		return transient("The code systems of FHIR are being loaded; try again.", ctx.Err())
+	}
 }
 
 // define queues what a resource says about codes, where it does, as part of the write of it.

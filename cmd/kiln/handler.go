@@ -14,6 +14,7 @@ import (
 	"kiln/resources"
 	"kiln/server"
 	"kiln/storage"
+	"kiln/storage/terminology"
 )
 
 // buildHandler puts the layers together: settings and a migrated database in, everything that is served out. close
@@ -34,12 +35,14 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
-	if loaded, err := store.LoadTerminology(ctx); err != nil {
-		store.Close()
-		return nil, nil, err
-	} else if loaded {
-		log.Info("loaded the code systems, value sets and concept maps of FHIR R4")
-	}
+	store.StartTerminology(ctx, func(loaded bool, err error) {
+		switch {
+		case err != nil:
+			log.Error("the code systems of FHIR R4 cannot be loaded; this will be tried again", "error", err)
+		case loaded:
+			log.Info("loaded the code systems, value sets and concept maps of FHIR R4")
+		}
+	})
 	validator, err := validate.New(registry, validate.Options{Invariants: true})
 	if err != nil {
 		return nil, nil, err
@@ -77,8 +80,11 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		BaseURL:       c.BaseURL,
 		Logger:        log,
 		Ready:         store.Ping,
-		Capabilities:  server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), service.Operations(), c.MultipleDelete, endpoints, time.Now),
-		Operations:    service.Operation,
+		Terminology: server.TerminologyCapabilities(registry, func(ctx context.Context) (server.OfferedSystems, error) {
+			return store.Terminology(storage.WithAccess(ctx, storage.Everything()), nil, terminology.Options{})
+		}, c.BaseURL, versionText(), time.Now),
+		Capabilities: server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), service.Operations(), c.MultipleDelete, endpoints, time.Now),
+		Operations:   service.Operation,
 		Limits: server.Limits{
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
 			MaxBundleBytes: int64(c.MaxBodyBytes),

@@ -86,10 +86,7 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := store.LoadTerminology(ctx); err != nil {
-		store.Close()
-		return nil, nil, err
-	}
+	store.StartTerminology(ctx, func(bool, error) {}) // for criteria with :in and the like; a server makes up for what fails
 	service, err := resources.New(resources.Options{
 		Anonymous:      auth.Operator("command"),
 		Validate:       validator.Resource,
