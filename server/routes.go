@@ -31,6 +31,8 @@ type route struct {
 	// oauth marks what the authorization server answers by itself: endpoints and pages that are no FHIR. cross says that
 	// scripts of other origins may use it.
 	oauth, cross bool
+	// page marks what is for browsers and no FHIR: no content negotiation and no token.
+	page bool
 	// public marks what is shown to everybody, so that nobody is asked for a token.
 	public bool
 }
@@ -56,6 +58,7 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 	add("/metrics", get(func(x *exchange) error { exposition.ServeHTTP(x, x.r); return nil })).probe = true
 
 	s.addOAuth(add)
+	s.addSwagger(add)
 	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}
@@ -133,7 +136,7 @@ func (x *exchange) dispatch() error {
 		method = http.MethodGet
 	}
 	if act := x.route.methods[method]; act != nil {
-		if !x.route.probe && !x.route.oauth {
+		if !x.route.probe && !x.route.oauth && !x.route.page {
 			if err := x.negotiate(); err != nil {
 				return err
 			}

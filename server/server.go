@@ -42,6 +42,8 @@ type Options struct {
 	Capabilities func() (json []byte, etag string)
 	// Terminology gives the TerminologyCapabilities in the same way; nil for none.
 	Terminology func(context.Context) (json []byte, etag string, err error)
+	// Descriptions gives the OpenAPI documents for /swagger/ by name; nil offers no such page.
+	Descriptions func(name string) ([]byte, bool)
 	// Operations gives the definition of an operation by its code, at the system (no type, no id), at a type or at an
 	// instance, or nil where it is not offered; the func nil offers none.
 	Operations func(code, typ, id string) *conformance.Operation
@@ -107,6 +109,7 @@ type server struct {
 	capabilities func() ([]byte, string)
 	terminology  func(context.Context) ([]byte, string, error)
 	operations   func(code, typ, id string) *conformance.Operation
+	descriptions func(name string) ([]byte, bool)
 	authenticate func(*http.Request) (auth.Principal, error)
 	oauth        *oauth.Server
 	crossPaths   []string // where oauth lets scripts of other origins in
@@ -129,6 +132,7 @@ func New(o Options) http.Handler {
 		capabilities: o.Capabilities,
 		terminology:  o.Terminology,
 		operations:   o.Operations,
+		descriptions: o.Descriptions,
 		authenticate: o.Authenticate,
 		oauth:        o.OAuth,
 		now:          o.Now,

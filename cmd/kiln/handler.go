@@ -85,6 +85,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		}, c.BaseURL, versionText(), time.Now),
 		Capabilities: server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), service.Operations(), c.MultipleDelete, endpoints, time.Now),
 		Operations:   service.Operation,
+		Descriptions: server.Descriptions(store.Registry, c.BaseURL, versionText(), service.Operations(), endpoints),
 		Limits: server.Limits{
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
 			MaxBundleBytes: int64(c.MaxBodyBytes),
