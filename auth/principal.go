@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash"
 	"io"
 	"slices"
@@ -98,7 +99,7 @@ func (p *Principal) Caller() string {
 	for _, text := range []string{p.operator, p.User, p.Client} {
 		hashText(h, text)
 	}
-	return string(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Fingerprint is the same for two principals exactly when they have the same rights: what paging links are bound to.
@@ -121,7 +122,7 @@ func (p *Principal) Fingerprint() string {
 	for _, s := range slices.Compact(scopes) {
 		hashText(h, "scope "+s)
 	}
-	return string(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func hashText(h hash.Hash, s string) {

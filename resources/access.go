@@ -2,14 +2,44 @@ package resources
 
 import (
 	"context"
+	"strconv"
+	"sync"
 
 	"kiln/auth"
+	"kiln/conformance"
 	"kiln/fhir"
+	"kiln/fhir/search"
 	"kiln/storage"
 )
 
-// identified finds out who asks and gives a context in which storage shows what that principal may see. Whatever a
-// Service does for a caller begins with it.
+// rights are what one principal may do, an access for each action. They hold for one state of the policy and of the
+// definitions.
+type rights struct {
+	principal auth.Principal
+	actions   map[auth.Actions]*right
+}
+
+type right struct {
+	restriction *search.Restriction
+	access      *storage.Access
+}
+
+type rightsKey struct{}
+
+// rightsCache keeps the rights of callers who come again, which most do within seconds.
+type rightsCache struct {
+	mu       sync.RWMutex
+	policy   *auth.Policy
+	changed  int64
+	registry *conformance.Registry
+	known    map[string]*rights
+}
+
+// maxRights bounds rightsCache; beyond it, the cache begins anew.
+const maxRights = 2000
+
+// identified finds out who asks and gives a context that carries what that principal may do. Whatever a Service does
+// for a caller begins with it. Storage shows what may be read; acting changes that to another action.
 //
 // Errors: Unauthenticated for nobody.
 func (s *Service) identified(ctx context.Context, p *auth.Principal) (context.Context, error) {
@@ -19,10 +49,95 @@ func (s *Service) identified(ctx context.Context, p *auth.Principal) (context.Co
 	if !p.Known() {
 		return nil, fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin, "This server answers only to callers who show a token")
 	}
+	if !p.Expires.IsZero() && !s.now().Before(p.Expires) {
+		return nil, fhir.NewError(fhir.Unauthenticated, fhir.CodeExpired, "The token has expired")
+	}
 	if p.IsOperator() {
 		return storage.WithAccess(ctx, storage.Everything()), nil
 	}
-	return nil, fhir.NewError(fhir.Forbidden, fhir.CodeForbidden, "This caller has no rights here")
+	r, err := s.rightsOf(p)
+	if err != nil {
+		return nil, err
+	}
+	return acting(context.WithValue(ctx, rightsKey{}, r), auth.Read), nil
+}
+
+// acting is a context in which storage shows what an action may be done with.
+func acting(ctx context.Context, action auth.Actions) context.Context {
+	r, ok := ctx.Value(rightsKey{}).(*rights)
+	if !ok {
+		return ctx // an operator's, or nobody's
+	}
+	return storage.WithAccess(ctx, r.actions[action].access)
+}
+
+// permitted says whether the caller may do an action with any resource of a type; "" for a type is any type at all.
+//
+// Errors: Forbidden. It depends on the request alone, never on what is stored.
+func permitted(ctx context.Context, action auth.Actions, typ string) error {
+	r, ok := ctx.Value(rightsKey{}).(*rights)
+	if !ok || auth.Allows(r.actions[action].restriction, typ) {
+		return nil
+	}
+	what := typ
+	if what == "" {
+		what = "any resource"
+	}
+	return forbidden("The token and the role of this caller do not allow to " + actionNames[action] + " " + what)
+}
+
+var actionNames = map[auth.Actions]string{auth.Create: "create", auth.Read: "read", auth.Update: "update", auth.Delete: "delete", auth.Search: "search for"}
+
+func forbidden(text string) *fhir.Error {
+	return fhir.NewError(fhir.Forbidden, fhir.CodeForbidden, text)
+}
+
+// notYours refuses a write for what it would make of a resource. It says nothing about what is stored.
+func notYours(typ string) *fhir.Error {
+	return forbidden("This caller may not write a " + typ + " that belongs to these patients, or that the token's scopes leave out").Coded("out-of-compartment")
+}
+
+func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {
+	rows, changed := s.store.AccessRules()
+	registry := s.store.Registry()
+	key := p.Fingerprint()
+	c := &s.rights
+	c.mu.RLock()
+	fresh := c.policy != nil && c.changed == changed && c.registry == registry
+	known, policy := c.known[key], c.policy
+	c.mu.RUnlock()
+	if fresh && known != nil {
+		return known, nil
+	}
+	if !fresh {
+		var list []auth.PolicyRule
+		for _, row := range rows {
+			list = append(list, auth.PolicyRule{Role: auth.Role(row.Role), Types: row.Types, Actions: auth.ActionsOf(row.Actions), Reach: auth.ParseReach(row.Reach)})
+		}
+		var err error
+		if policy, err = auth.NewPolicy(list, registry); err != nil {
+			return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "The policy of roles cannot be read").Because(err)
+		}
+	}
+	r := &rights{principal: *p, actions: map[auth.Actions]*right{}}
+	for _, action := range []auth.Actions{auth.Create, auth.Read, auth.Update, auth.Delete, auth.Search} {
+		restriction, err := policy.Restriction(p, action, catalog{registry: registry})
+		if err != nil {
+			return nil, forbidden("The token has a scope that this server cannot apply").Because(err)
+		}
+		access, err := s.store.Access(restriction)
+		if err != nil {
+			return nil, forbidden("The token has a scope that this server cannot apply").Because(err)
+		}
+		r.actions[action] = &right{restriction, access}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !fresh || c.known == nil || len(c.known) > maxRights {
+		c.policy, c.changed, c.registry, c.known = policy, changed, registry, map[string]*rights{}
+	}
+	c.known[key] = r
+	return r, nil
 }
 
 // administers is identified for what only administrators may do and see, such as reindex jobs: they tell how many
@@ -35,7 +150,47 @@ func (s *Service) administers(ctx context.Context, p *auth.Principal) (context.C
 		return nil, err
 	}
 	if !p.IsOperator() && !p.Has(auth.RoleAdmin) {
-		return nil, fhir.NewError(fhir.Forbidden, fhir.CodeForbidden, "Only administrators may do this")
+		return nil, forbidden("Only administrators may do this")
 	}
 	return ctx, nil
+}
+
+// authorize refuses an interaction whose action the caller may not do with any resource of its type, and gives the
+// context in which storage shows what the interaction may look at.
+//
+// Errors: Forbidden.
+func authorize(ctx context.Context, r *Request) (context.Context, error) {
+	var needs []auth.Actions
+	switch r.Interaction {
+	case Read, VRead, HistoryInstance:
+		needs = []auth.Actions{auth.Read}
+	case SearchType, SearchSystem, HistoryType, HistorySystem:
+		needs = []auth.Actions{auth.Search}
+	case Create:
+		if needs = []auth.Actions{auth.Create}; r.IfNoneExist != "" {
+			needs = append(needs, auth.Search)
+		}
+	case Update:
+		needs = []auth.Actions{auth.Update}
+	case Patch: // it can test what it changes
+		needs = []auth.Actions{auth.Update, auth.Read}
+	case Delete:
+		needs = []auth.Actions{auth.Delete}
+	default:
+		return ctx, nil
+	}
+	if r.Interaction.writes() && r.Interaction != Create && r.ID == "" {
+		needs = append(needs, auth.Search)
+	}
+	for _, action := range needs {
+		if err := permitted(ctx, action, r.Type); err != nil {
+			return nil, err
+		}
+	}
+	return acting(ctx, needs[0]), nil
+}
+
+// cursorPurpose binds a paging link to the query it was made for and to the rights of whom it was made for.
+func cursorPurpose(r *Request, what, self string) string {
+	return what + " " + strconv.Quote(r.Principal.Fingerprint()) + " " + self
 }

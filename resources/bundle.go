@@ -96,6 +96,10 @@ func entryPath(i int) string { return fmt.Sprintf("Bundle.entry[%d]", i) }
 
 // readEntry performs an entry that changes nothing.
 func (s *Service) readEntry(ctx context.Context, tx *storage.Tx, r Request) (*Response, error) {
+	ctx, err := authorize(ctx, &r)
+	if err != nil {
+		return nil, err
+	}
 	switch r.Interaction {
 	case Read:
 		return s.read(ctx, tx, r)

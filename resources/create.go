@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -44,6 +45,7 @@ func (s *Service) create(ctx context.Context, r Request) (*Response, error) {
 // existing is the answer of a conditional create that finds its resource, or nil where it is to make one. It holds
 // others with the same criteria back until the transaction ends.
 func (s *Service) existing(ctx context.Context, tx *storage.Tx, typ, query string) (*Response, error) {
+	ctx = acting(ctx, auth.Search)
 	if err := tx.LockCriteria(ctx, normalCriteria(typ, query)); err != nil {
 		return nil, err
 	}

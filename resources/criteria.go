@@ -77,7 +77,9 @@ func (s *Service) matchLocked(ctx context.Context, tx *storage.Tx, typ, query st
 		if slices.Equal(keys, again) {
 			found := make([]*storage.Version, len(keys))
 			for i, k := range keys {
-				found[i] = locked[k]
+				if found[i] = locked[k]; found[i] == nil { // found, and so seen, but not the caller's to change
+					return nil, notYours(typ)
+				}
 			}
 			return found, nil
 		}

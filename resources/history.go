@@ -47,10 +47,25 @@ func (s *Service) history(ctx context.Context, tx *storage.Tx, r Request) (*Resp
 		if err != nil {
 			return nil, err
 		}
-		token := s.store.Seal("history "+h.self, payload)
+		token := s.store.Seal(cursorPurpose(&r, "history", h.self), payload)
 		answer.Links = append(answer.Links, Link{"first", h.self}, Link{"next", h.self + joint(h.self) + "_cursor=" + token})
 	}
-	for _, v := range page.Versions {
+	versions, narrowed, err := s.store.Narrowed(ctx, page.Versions)
+	if err != nil {
+		return nil, err
+	}
+	if narrowed && r.ID != "" { // by scopes that look at the content: it must be visible as it is now
+		if v, err := s.current(ctx, tx, storage.Key{Type: r.Type, ID: r.ID}); err != nil || v == nil {
+			if err == nil {
+				err = notFound(storage.Key{Type: r.Type, ID: r.ID})
+			}
+			return nil, err
+		}
+	}
+	if narrowed {
+		answer.Total = nil // it counts what the scopes of the token leave out
+	}
+	for _, v := range versions {
 		answer.Entries = append(answer.Entries, Entry{Version: v})
 	}
 	return &Response{Bundle: answer}, nil
@@ -125,7 +140,7 @@ func (s *Service) parseHistory(r *Request) (*historyRequest, error) {
 	}
 	h.self = historyPath(r) + query(applied)
 	if token != "" {
-		payload, ok := s.store.Open("history "+h.self, token)
+		payload, ok := s.store.Open(cursorPurpose(r, "history", h.self), token)
 		h.After = &storage.HistoryMark{}
 		if !ok || json.Unmarshal(payload, h.After) != nil {
 			return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue,

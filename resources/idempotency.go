@@ -173,6 +173,9 @@ func (s *Service) retell(ctx context.Context, tx *storage.Tx, m *remembered) (*R
 		return resp, nil
 	}
 	v, err := s.version(ctx, tx, storage.Key{Type: m.Type, ID: m.ID}, m.Version)
+	if v == nil && err == nil { // made by this caller with rights that this token has not
+		err = notFound(storage.Key{Type: m.Type, ID: m.ID})
+	}
 	resp.Version = v
 	return resp, err
 }

@@ -58,6 +58,18 @@ type rule struct {
 // changes nothing makes no version. Whatever clients write goes through here, or through remove.
 func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storage.Prepared, old *storage.Version, method string) (*Response, error) {
 	c := &change{tx: tx, request: r, key: storage.Key{Type: p.Node.ResourceType(), ID: p.Node.ID()}, old: old, after: p.Node}
+	if old == nil && method == storage.MethodUpdate && !s.store.Whole(ctx, c.key.Type) {
+		// Whether there is nothing, or something that this caller may not see, must not show.
+		return nil, notFound(c.key)
+	}
+	if err := tx.Inherit(ctx, p); err != nil {
+		return nil, err
+	}
+	if ok, err := tx.Permits(ctx, p, old); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, notYours(c.key.Type)
+	}
 	resp := &Response{}
 	if same, err := c.changesNothing(); err != nil {
 		return nil, err
@@ -73,6 +85,9 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 		if c.changed {
 			var err error
 			if p, err = s.store.Prepare(c.after); err != nil {
+				return nil, err
+			}
+			if err := tx.Inherit(ctx, p); err != nil {
 				return nil, err
 			}
 		}
@@ -97,6 +112,11 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 // remove queues the version that says a resource is gone; old is the current one, locked.
 func (s *Service) remove(ctx context.Context, tx *storage.Tx, r *Request, old *storage.Version) (*storage.Version, error) {
 	c := &change{tx: tx, request: r, key: storage.Key{Type: old.Type, ID: old.ID}, old: old}
+	if ok, err := tx.Permits(ctx, nil, old); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, notYours(c.key.Type)
+	}
 	rule, ruled := s.rules[c.key.Type]
 	if ruled && rule.allow != nil {
 		if err := rule.allow(ctx, c); err != nil {

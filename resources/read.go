@@ -62,18 +62,35 @@ func shown(r *Request, key storage.Key, v *storage.Version) (*Response, error) {
 	return resp, nil
 }
 
-// current reads a resource in tx, or outside of any transaction where tx is nil.
-func (s *Service) current(ctx context.Context, tx *storage.Tx, key storage.Key) (*storage.Version, error) {
+// current reads a resource in tx, or outside of any transaction where tx is nil. nil stands for one that never existed
+// or that the caller may not see.
+func (s *Service) current(ctx context.Context, tx *storage.Tx, key storage.Key) (v *storage.Version, err error) {
 	if tx == nil {
-		return s.store.Read(ctx, key.Type, key.ID)
+		v, err = s.store.Read(ctx, key.Type, key.ID)
+	} else {
+		var found map[storage.Key]*storage.Version
+		found, err = tx.Read(ctx, key)
+		v = found[key]
 	}
-	found, err := tx.Read(ctx, key)
-	return found[key], err
+	return s.narrowed(ctx, v, err)
 }
 
-func (s *Service) version(ctx context.Context, tx *storage.Tx, key storage.Key, number int) (*storage.Version, error) {
+func (s *Service) version(ctx context.Context, tx *storage.Tx, key storage.Key, number int) (v *storage.Version, err error) {
 	if tx == nil {
-		return s.store.ReadVersion(ctx, key.Type, key.ID, number)
+		v, err = s.store.ReadVersion(ctx, key.Type, key.ID, number)
+	} else {
+		v, err = tx.ReadVersion(ctx, key.Type, key.ID, number)
 	}
-	return tx.ReadVersion(ctx, key.Type, key.ID, number)
+	return s.narrowed(ctx, v, err)
+}
+
+func (s *Service) narrowed(ctx context.Context, v *storage.Version, err error) (*storage.Version, error) {
+	if v == nil || err != nil {
+		return v, err
+	}
+	kept, _, err := s.store.Narrowed(ctx, []*storage.Version{v})
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	return v, nil
 }

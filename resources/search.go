@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"kiln/auth"
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -41,7 +42,7 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 		answer.Total = &total
 		return &Response{Bundle: answer}, err
 	}
-	mark, err := s.openMark(self, q.Cursor)
+	mark, err := s.openMark(&r, self, q.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +52,9 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	}
 	included, cut, err := s.store.Include(ctx, tx, page.Matches, q.Includes, s.limits.MaxIncluded)
 	if err != nil {
+		return nil, err
+	}
+	if included, _, err = s.store.Narrowed(ctx, included); err != nil {
 		return nil, err
 	}
 	if cut {
@@ -71,7 +75,7 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 			return nil, err
 		}
 	}
-	s.pageLinks(answer, self, len(q.Applied) > 0, page)
+	s.pageLinks(&r, answer, self, len(q.Applied) > 0, page)
 	return &Response{Bundle: answer}, nil
 }
 
@@ -140,6 +144,7 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 //
 // Errors: Invalid for unknown parameters, and for criteria that would match everything.
 func (s *Service) match(ctx context.Context, tx *storage.Tx, typ, criteria string, limit int) ([]storage.Key, error) {
+	ctx = acting(ctx, auth.Search)
 	pairs, err := search.ParsePairs(criteria)
 	if err != nil {
 		return nil, err
@@ -175,7 +180,7 @@ func query(pairs []search.Pair) string {
 }
 
 // pageLinks adds first, next and previous. A cursor belongs to the query it was made for.
-func (s *Service) pageLinks(answer *Bundle, self string, hasQuery bool, page *storage.SearchPage) {
+func (s *Service) pageLinks(r *Request, answer *Bundle, self string, hasQuery bool, page *storage.SearchPage) {
 	join := "?"
 	if hasQuery {
 		join = "&"
@@ -183,7 +188,7 @@ func (s *Service) pageLinks(answer *Bundle, self string, hasQuery bool, page *st
 	link := func(relation string, mark *storage.SearchMark) {
 		payload, err := json.Marshal(mark)
 		if err == nil {
-			answer.Links = append(answer.Links, Link{relation, self + join + "_cursor=" + s.store.Seal(cursorPurpose(self), payload)})
+			answer.Links = append(answer.Links, Link{relation, self + join + "_cursor=" + s.store.Seal(cursorPurpose(r, "search", self), payload)})
 		}
 	}
 	if page.Next != nil || page.Previous != nil {
@@ -197,13 +202,11 @@ func (s *Service) pageLinks(answer *Bundle, self string, hasQuery bool, page *st
 	}
 }
 
-func cursorPurpose(self string) string { return "search " + self }
-
-func (s *Service) openMark(self, token string) (*storage.SearchMark, error) {
+func (s *Service) openMark(r *Request, self, token string) (*storage.SearchMark, error) {
 	if token == "" {
 		return nil, nil
 	}
-	payload, ok := s.store.Open(cursorPurpose(self), token)
+	payload, ok := s.store.Open(cursorPurpose(r, "search", self), token)
 	mark := &storage.SearchMark{}
 	if !ok || json.Unmarshal(payload, mark) != nil {
 		return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue,

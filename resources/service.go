@@ -76,6 +76,7 @@ type Service struct {
 	rules map[string]rule
 	// operations are those on offer, by code.
 	operations []*operation
+	rights     rightsCache
 }
 
 // New makes a Service. It fails when a definition of an operation on offer cannot be read.
@@ -109,6 +110,9 @@ func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
 	}
 	ctx, err := s.identified(ctx, &r.Principal)
 	if err != nil {
+		return nil, err
+	}
+	if ctx, err = authorize(ctx, &r); err != nil {
 		return nil, err
 	}
 	switch r.Interaction {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -16,7 +17,7 @@ import (
 // Errors: whatever an entry fails with, its expressions beginning with Bundle.entry[i].
 func (s *Service) transaction(ctx context.Context, r Request, list []fhir.Node) (*Response, error) {
 	fingerprint := s.fingerprint(ctx, &r)
-	t, err := s.plan(list, &r)
+	t, err := s.plan(ctx, list, &r)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +130,9 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 		}
 		tx.DeclareShapes(t.prepared()...)
 	}
+	if err := tx.Inherit(ctx, t.prepared()...); err != nil {
+		return nil, err
+	}
 	var writes, reads []*txEntry
 	for _, e := range t.entries {
 		if e.resp = nil; e.req.Interaction.writes() {
@@ -190,6 +194,9 @@ func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*t
 		for i, e := range part {
 			list[i] = e.prepared
 		}
+		if err := t.permitAll(ctx, tx, part); err != nil {
+			return err
+		}
 		versions, err := tx.InsertAll(ctx, list, storage.MethodCreate)
 		if err != nil {
 			return err
@@ -204,8 +211,27 @@ func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*t
 	return nil
 }
 
+// permitAll says of resources that go out by COPY what put says of one.
+func (t *transaction) permitAll(ctx context.Context, tx *storage.Tx, part []*txEntry) error {
+	ctx = acting(ctx, auth.Create)
+	for _, e := range part {
+		ok, err := tx.Permits(ctx, e.prepared, nil)
+		if err == nil && !ok {
+			err = notYours(e.req.Type)
+		}
+		if err != nil {
+			return atEntry(err, e.i)
+		}
+	}
+	return nil
+}
+
 // apply queues the writes of one entry.
 func (t *transaction) apply(ctx context.Context, tx *storage.Tx, e *txEntry) (*Response, error) {
+	ctx, err := authorize(ctx, &e.req)
+	if err != nil {
+		return nil, err
+	}
 	switch e.req.Interaction {
 	case Create:
 		if e.exists() {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -84,6 +85,7 @@ func (t *transaction) find(ctx context.Context, tx *storage.Tx, e *txEntry) ([]s
 func (t *transaction) lock(ctx context.Context, tx *storage.Tx) error {
 	owners := make(map[storage.Key]*txEntry, len(t.entries))
 	var locking, reading []storage.Key
+	by := map[storage.Key]auth.Actions{} // what is going to be done with what is locked
 	for _, e := range t.entries {
 		if !e.req.Interaction.writes() {
 			continue
@@ -108,18 +110,35 @@ func (t *transaction) lock(ctx context.Context, tx *storage.Tx) error {
 			reading = append(reading, keys...)
 		case e.req.Interaction != Create:
 			locking = append(locking, keys...)
+			for _, key := range keys {
+				if by[key] = auth.Update; e.req.Interaction == Delete {
+					by[key] = auth.Delete
+				}
+			}
 		}
 	}
 	old := map[storage.Key]*storage.Version{}
 	if len(locking) > 0 {
-		locked, err := tx.Lock(ctx, locking...)
+		locked, err := tx.LockAll(ctx, locking...)
 		if err != nil {
 			return err
 		}
-		old = locked
+		for _, action := range []auth.Actions{auth.Update, auth.Delete} {
+			part := map[storage.Key]*storage.Version{}
+			for key, v := range locked {
+				if by[key] == action {
+					part[key] = v
+				}
+			}
+			seen, err := tx.Seen(acting(ctx, action), part)
+			if err != nil {
+				return err
+			}
+			maps.Copy(old, seen)
+		}
 	}
 	if len(reading) > 0 {
-		read, err := tx.Read(ctx, reading...)
+		read, err := tx.Read(acting(ctx, auth.Search), reading...)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -19,7 +20,7 @@ const maxFaults = 100
 // plan reads and validates all entries of a transaction. It needs no database.
 //
 // Errors: with the issues of all entries that have some.
-func (s *Service) plan(list []fhir.Node, r *Request) (*transaction, error) {
+func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*transaction, error) {
 	t := &transaction{Service: s, entries: make([]*txEntry, len(list))}
 	t.links = links{service: s, named: make(map[string]*txEntry, len(list)), byCriteria: map[string]*txEntry{}}
 	faults := make([]error, len(list))
@@ -28,7 +29,9 @@ func (s *Service) plan(list []fhir.Node, r *Request) (*transaction, error) {
 		t.entries[i] = e
 		if e.req, e.fullURL, faults[i] = s.parseEntry(&list[i]); faults[i] == nil {
 			e.req.Lenient, e.req.Principal = r.Lenient, r.Principal
-			faults[i] = s.planEntry(e)
+			if _, faults[i] = authorize(ctx, &e.req); faults[i] == nil {
+				faults[i] = s.planEntry(e)
+			}
 		}
 	})
 	if err := together(faults); err != nil {

@@ -2,15 +2,48 @@ package storage
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 // Access is what one caller may see of the database. The zero value is nothing. It travels in the context of a request,
 // so that no read can be written that does not have it: without one, every read fails.
+//
+// What it lets through is decided in the database, by the views of migrations/0005_access.sql: reads for a caller run
+// in a role that may read those views and nothing else, after settings have said who asks. The query builder does
+// three things more: it helps the planner to the rows that can count, it applies granular scopes exactly, and it knows
+// which types there is anything of.
 type Access struct {
 	// everything is for the server itself and for who may do all.
 	everything bool
+	names      []string // of settings, and their values
+	values     []string
+	// reach is what there is of each type.
+	reach map[int16][]grant
+	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.
+	patients []int64
+	self     []int64
+	record   []int64
+	// practitioner says that a practitioner asks, and neither the patient nor an administrator.
+	practitioner bool
+	// whole says that neither consents nor labels hide anything.
+	whole bool
+	// inexact says that the views alone let through more than granular scopes do.
+	inexact bool
+}
+
+// grant is one way to what there is of a type.
+type grant struct {
+	reach   search.Reach
+	context bool
+	where   []*search.Match
 }
 
 // Everything is the access of the server itself and of operators.
@@ -37,4 +70,301 @@ func (s *Store) access(ctx context.Context) (*Access, error) {
 		return Everything(), nil
 	}
 	return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "The server did not find out what this request may see")
+}
+
+// Access compiles a restriction. It holds until AccessRules change.
+func (s *Store) Access(r *search.Restriction) (*Access, error) {
+	ix, rules := s.indexer.Load(), s.rules.Load()
+	a := &Access{reach: map[int16][]grant{}}
+	if r.Record != "" {
+		a.record = []int64{s.hash.Resource("Patient", r.Record)}
+	}
+	a.patients = a.record
+	var context []int64
+	if r.Context != "" {
+		context = []int64{s.hash.Resource("Patient", r.Context)}
+	}
+	typ, id, _ := strings.Cut(r.Self, "/")
+	if id != "" {
+		a.self = []int64{s.hash.Resource(typ, id)}
+	}
+	mixed := !slices.Equal(context, a.record)
+	if mixed && slices.ContainsFunc(r.Rules, func(rule search.Rule) bool { return rule.Context && rule.Reach != search.ReachShared }) {
+		a.patients = context // and what would need the other compartment at the same time falls away below
+	}
+	for _, rule := range r.Rules {
+		switch {
+		case rule.Reach == search.ReachNone:
+			continue
+		case rule.Context && context == nil && rule.Reach != search.ReachShared:
+			continue
+		case rule.Reach == search.ReachOwn && (a.record == nil || !slices.Equal(a.patients, a.record)):
+			continue
+		case (rule.Reach == search.ReachTreated || rule.Reach == search.ReachSelf) && a.self == nil:
+			continue
+		}
+		g := grant{reach: rule.Reach, context: rule.Context, where: rule.Where}
+		if rule.Context && rule.Reach == search.ReachAny {
+			g.reach = search.ReachOwn
+		}
+		for _, t := range rule.Types {
+			n := ix.registry.TypeNumber(t)
+			a.reach[n] = append(a.reach[n], g)
+		}
+	}
+	var clearance int32
+	for _, role := range r.Roles {
+		clearance |= rules.cleared[role]
+	}
+	consent := "off"
+	if r.Consent {
+		consent = rules.consent
+	}
+	var labels int32
+	for _, bit := range rules.labels {
+		labels |= 1 << bit
+	}
+	a.whole = consent == "off" && clearance&labels == labels
+	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
+	return a, a.settings(ix, r, clearance, consent)
+}
+
+// settings writes what the views read.
+func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, consent string) error {
+	var anything, shared, own, treated, context, narrow []int16
+	var terms []int64
+	numbers := make([]int16, 0, len(a.reach))
+	for n := range a.reach {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	for _, n := range numbers {
+		granular, plain, wide := 0, 0, false
+		for _, g := range a.reach[n] {
+			switch g.reach {
+			case search.ReachAny:
+				anything = append(anything, n)
+			case search.ReachShared, search.ReachSelf: // what of it is the caller's own, Tx.Permits knows
+				shared = append(shared, n)
+			case search.ReachOwn:
+				own = append(own, n)
+			case search.ReachTreated:
+				treated = append(treated, n)
+				wide = wide || !g.context
+			default:
+				continue
+			}
+			if len(g.where) == 0 {
+				plain++
+				continue
+			}
+			granular++
+			a.inexact = a.inexact || len(g.where) > 1
+			for _, m := range g.where {
+				found, _, err := ix.exactTerms(m)
+				if err != nil {
+					return err
+				}
+				terms = append(terms, found...)
+			}
+		}
+		if len(treated) > 0 && treated[len(treated)-1] == n && !wide {
+			context = append(context, n)
+		}
+		if granular > 0 && plain == 0 {
+			narrow = append(narrow, n)
+		}
+		if granular > 0 {
+			for _, g := range a.reach[n][1:] {
+				a.inexact = a.inexact || g.reach != a.reach[n][0].reach || g.context != a.reach[n][0].context
+			}
+			a.inexact = a.inexact || plain > 0
+		}
+	}
+	set := func(name, value string) {
+		if value != "" && value != "{}" {
+			a.names, a.values = append(a.names, "kiln."+name), append(a.values, value)
+		}
+	}
+	set("any", arrayText(slices.Compact(anything)))
+	set("shared", arrayText(slices.Compact(shared)))
+	set("own", arrayText(slices.Compact(own)))
+	set("treated", arrayText(slices.Compact(treated)))
+	set("context", arrayText(context))
+	set("patients", arrayText(a.patients))
+	set("record", arrayText(a.record))
+	set("self", arrayText(a.self))
+	set("actors", arrayText(a.self))
+	set("clearance", strconv.Itoa(int(clearance)))
+	set("consent", consent)
+	set("purpose", r.Purpose)
+	set("narrow", arrayText(narrow))
+	set("terms", arrayText(unique(terms)))
+	set("caller", r.Caller)
+	return nil
+}
+
+// arrayText is an array as PostgreSQL reads it.
+func arrayText[T int16 | int64](list []T) string {
+	b := []byte{'{'}
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	return string(append(b, '}'))
+}
+
+// allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
+// action clears what it does not set.
+var allSettings = []string{"kiln.any", "kiln.shared", "kiln.own", "kiln.treated", "kiln.context", "kiln.patients", "kiln.record",
+	"kiln.self", "kiln.actors", "kiln.clearance", "kiln.consent", "kiln.purpose", "kiln.narrow", "kiln.terms", "kiln.caller"}
+
+const sqlSettings = `SELECT set_config(n, v, true) FROM unnest($1::text[], $2::text[]) AS u(n, v)`
+
+// declare queues the settings. whole clears those of an earlier access.
+func (a *Access) declare(batch *pgx.Batch, whole bool) {
+	names, values := a.names, a.values
+	if whole {
+		names, values = slices.Clone(a.names), slices.Clone(a.values)
+		for _, n := range allSettings {
+			if !slices.Contains(a.names, n) {
+				names, values = append(names, n), append(values, "")
+			}
+		}
+	}
+	batch.Queue(sqlSettings, names, values)
+}
+
+// granted says whether there may be anything of a type.
+func (a *Access) granted(n int16) bool { return a.everything || len(a.reach[n]) > 0 }
+
+// bounded says whether only some compartments count of a type, so that reading a whole index would find little.
+func (a *Access) bounded(n int16) bool {
+	if a.everything {
+		return false
+	}
+	for _, g := range a.reach[n] {
+		if g.reach != search.ReachOwn && g.reach != search.ReachTreated {
+			return false
+		}
+	}
+	return true
+}
+
+// treats says whether the compartments that count of a type are those of the patients in treatment.
+func (a *Access) treats(n int16) bool {
+	return slices.ContainsFunc(a.reach[n], func(g grant) bool { return g.reach == search.ReachTreated && !g.context })
+}
+
+// narrows says whether granular scopes apply to a type.
+func (a *Access) narrows(n int16) bool {
+	if a.everything {
+		return false
+	}
+	return slices.ContainsFunc(a.reach[n], func(g grant) bool { return len(g.where) > 0 })
+}
+
+// exactTerms are the hashes of which a resource has one when it matches, and whether they stand in refs. m is a token,
+// reference or uri parameter without a modifier.
+func (ix *Indexer) exactTerms(m *search.Match) (terms []int64, inRefs bool, err error) {
+	p, err := ix.param(m.Type, m.Param.Code)
+	if err != nil || p == nil || m.Modifier != "" {
+		return nil, false, fmt.Errorf("storage: the parameter %s of %s cannot narrow a scope: %w", m.Param.Code, m.Type, err)
+	}
+	for _, v := range m.Values {
+		switch m.Param.Kind {
+		case search.Token:
+			terms, inRefs = ix.askedTerms(terms, p.def.Key, v), p.rare
+		case search.URI:
+			terms, inRefs = append(terms, ix.hash.Term(p.def.Key, termURI, v.Raw, "")), true
+		case search.Reference:
+			terms, inRefs = append(terms, ix.askedReference(p.def.Key, p.salt, m.Param.Targets, v)...), true
+		default:
+			return nil, false, fmt.Errorf("storage: a parameter of kind %s cannot narrow a scope", m.Param.Kind)
+		}
+	}
+	return terms, inRefs, nil
+}
+
+// visible is the condition that granular scopes make on a row of search_index; "" for none. The rest of what the caller
+// may see, the view search_index knows.
+func (c *compiler) visible(x string, types []int16) (string, error) {
+	if c.access == nil || c.access.everything {
+		return "", nil
+	}
+	if types == nil {
+		for n := range c.access.reach {
+			types = append(types, n)
+		}
+		slices.Sort(types)
+	}
+	var parts []string
+	for _, n := range types {
+		if !c.access.narrows(n) {
+			continue
+		}
+		cond, err := c.grants(x, n)
+		if err != nil {
+			return "", err
+		}
+		if len(types) > 1 {
+			cond = fmt.Sprintf("(%s.type <> %s OR %s)", x, c.arg(n, "smallint"), cond)
+		}
+		parts = append(parts, cond)
+	}
+	return strings.Join(parts, " AND "), nil
+}
+
+// grants is the condition that one of the grants of a type makes.
+func (c *compiler) grants(x string, n int16) (string, error) {
+	var ways []string
+	for _, g := range c.access.reach[n] {
+		var parts []string
+		switch g.reach {
+		case search.ReachAny:
+		case search.ReachShared, search.ReachSelf:
+			parts = append(parts, x+".compartments = '{}'")
+		case search.ReachOwn:
+			parts = append(parts, c.contains(x+".compartments", c.access.patients))
+		case search.ReachTreated:
+			if g.context {
+				parts = append(parts, c.contains(x+".compartments", c.access.patients))
+			}
+			parts = append(parts, fmt.Sprintf("(EXISTS (SELECT FROM treated t WHERE t.patient = ANY(%s.compartments)) OR %s)", x,
+				c.contains(x+".compartments", c.access.self)))
+		default:
+			continue
+		}
+		for _, m := range g.where {
+			terms, inRefs, err := c.ix.exactTerms(m)
+			if err != nil {
+				return "", err
+			}
+			column := ".tokens"
+			if inRefs {
+				column = ".refs"
+			}
+			parts = append(parts, fmt.Sprintf("%s%s && %s", x, column, c.arg(terms, "bigint[]")))
+		}
+		ways = append(ways, "("+conjunction(parts)+")")
+	}
+	if len(ways) == 0 {
+		return "false", nil
+	}
+	return "(" + strings.Join(ways, " OR ") + ")", nil
+}
+
+// nearby is a condition that all that the caller can see of a type meets and an index answers: it spares the planner the
+// rows of others. "" where there is none.
+func (c *compiler) nearby(x string, n int16) string {
+	if c.access == nil || !c.access.bounded(n) {
+		return ""
+	}
+	if !c.access.treats(n) {
+		return c.contains(x+".compartments", c.access.patients)
+	}
+	return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM treated t) || %s)", x,
+		c.arg(append(slices.Clone(c.access.patients), c.access.self...), "bigint[]"))
 }

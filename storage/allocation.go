@@ -122,7 +122,7 @@ func (tx *Tx) take(ctx context.Context, owner string, expires time.Time, claims 
 		until = &expires
 	}
 	picked, failed := make([]bool, n), make([]bool, n)
-	err = tx.query(ctx, func(rows pgx.Rows) error {
+	err = tx.system(ctx, func(rows pgx.Rows) error {
 		var i int
 		var got bool
 		_, err := pgx.ForEachRow(rows, []any{&i, &got}, func() error {
@@ -174,7 +174,7 @@ func (s *Store) ExpiredOwners(ctx context.Context, limit int) ([]string, error) 
 
 func (tx *Tx) owners(ctx context.Context, sql string, args ...any) ([]string, error) {
 	var list []string
-	err := tx.query(ctx, func(rows pgx.Rows) error {
+	err := tx.system(ctx, func(rows pgx.Rows) error {
 		var err error
 		list, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
@@ -213,7 +213,7 @@ func (tx *Tx) Taken(ctx context.Context, owner string) ([]Allocation, error) {
 }
 
 func (tx *Tx) allocations(ctx context.Context, sql string, args ...any) (list []Allocation, err error) {
-	err = tx.query(ctx, func(rows pgx.Rows) error {
+	err = tx.system(ctx, func(rows pgx.Rows) error {
 		var err error
 		list, err = pgx.CollectRows(rows, scanAllocation)
 		return err

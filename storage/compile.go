@@ -17,6 +17,8 @@ type compiler struct {
 	// aliases numbers the search_index rows of nested conditions: x, x1, x2 …
 	aliases int
 	codes   searchCodes
+	// access is what the caller may see; nil for everything.
+	access *Access
 }
 
 // arg adds a parameter and returns its placeholder with the type PostgreSQL must read it as.
@@ -116,7 +118,10 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cond := fmt.Sprintf("%s.type = %s AND %s", y, c.arg(c.ix.registry.TypeNumber(e.Target), "smallint"), where)
+	cond, err := c.joined(y, e.Target, where)
+	if err != nil {
+		return "", err
+	}
 	inner := fmt.Sprintf("FROM search_index %s WHERE %s", y, cond)
 	if p.patient && e.Target == "Patient" {
 		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
@@ -131,6 +136,17 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s UNION ALL %s)", x, y, salt, inner, byURL), nil
 	}
 	return fmt.Sprintf("%s%s.refs && ARRAY(SELECT %s.rk # %s %s)", same, x, y, salt, inner), nil
+}
+
+// joined is the condition on the row of another resource: that it is of a type, that the caller may see it, and where.
+func (c *compiler) joined(y, typ, where string) (string, error) {
+	number := c.ix.registry.TypeNumber(typ)
+	cond := fmt.Sprintf("%s.type = %s AND %s", y, c.arg(number, "smallint"), where)
+	visible, err := c.visible(y, []int16{number})
+	if err != nil || visible == "" {
+		return cond, err
+	}
+	return cond + " AND " + visible, nil
 }
 
 // impliesPatient says whether a reference parameter, where it refers to a Patient, is the one that fills the patient
@@ -159,7 +175,10 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cond := fmt.Sprintf("%s.type = %s AND %s", y, c.arg(c.ix.registry.TypeNumber(e.Type), "smallint"), where)
+	cond, err := c.joined(y, e.Type, where)
+	if err != nil {
+		return "", err
+	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		return fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM search_index %s WHERE %s)", x, y, y, cond), nil
 	}

@@ -39,7 +39,7 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 			if len(t.rows) == 0 {
 				continue
 			}
-			if _, err := tx.CopyFrom(ctx, pgx.Identifier{t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+			if _, err := tx.CopyFrom(ctx, pgx.Identifier{"public", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
 				return err
 			}
 		}
@@ -61,9 +61,9 @@ func (t *tableRows) add(values ...any) { t.rows = append(t.rows, values) }
 
 // copyRows are the rows of first versions, and those versions.
 func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Version) {
-	resource := &tableRows{table: "resource", columns: []string{"rk", "type", "id", "version", "last_updated", "method", "content", "literal"}}
-	change := &tableRows{table: "resource_change", columns: []string{"last_updated", "type", "rk", "version"}}
-	index := &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation"}}
+	resource := &tableRows{table: "resource", columns: []string{"rk", "type", "id", "version", "last_updated", "method", "content", "literal", "type_number", "compartments", "labels"}}
+	change := &tableRows{table: "resource_change", columns: []string{"last_updated", "type", "rk", "version", "compartments", "labels"}}
+	index := &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation", "compartments", "labels"}}
 	text := &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}}
 	date := &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}}
 	number := &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}}
@@ -73,13 +73,16 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 	words := &tableRows{table: "search_text", columns: []string{"rk", "words"}}
 	place := &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}}
 	versions := make([]*Version, len(list))
+	care, roles, consent := accessTables()
 	for i, p := range list {
 		v := tx.stamp(p, nil, method)
 		versions[i] = v
 		low, high := mainDateColumns(p.row)
-		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content))
-		change.add(v.LastUpdated, p.row.typ, p.rk, int32(1))
-		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
+		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
+			p.row.typ, p.row.compartments, p.row.labels)
+		change.add(v.LastUpdated, p.row.typ, p.rk, int32(1), p.row.compartments, p.row.labels)
+		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
+			p.row.compartments, p.row.labels)
 		for i, param := range p.row.stringParams {
 			text.add(param, p.row.stringValues[i], p.rk)
 		}
@@ -102,8 +105,9 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 		for _, c := range p.row.composites {
 			composite.add(compositeRow(c, p.rk)...)
 		}
+		tx.copyAccess(care, roles, consent, p)
 	}
-	return []*tableRows{resource, change, index, text, date, number, composite, codes, words, place}, versions
+	return []*tableRows{resource, change, index, text, date, number, composite, codes, words, place, care, roles, consent}, versions
 }
 
 func compositeRow(c compositeEntry, rk int64) []any {

@@ -63,13 +63,15 @@ FROM (SELECT c.seq, c.rk, c.version, c.last_updated`
 const historyOrder = ` AND (c.last_updated, c.seq) < ($5, $6)
   ORDER BY c.last_updated DESC, c.seq DESC LIMIT $7) c
 JOIN resource r USING (rk) LEFT JOIN resource_history h ON h.rk = c.rk AND h.version = c.version
+WHERE h.rk IS NOT NULL OR r.version = c.version
 ORDER BY c.last_updated DESC, c.seq DESC`
 
 // History returns a page of versions, newest first. Of a type or of the system it shows what is settled: no version
 // can appear later below the newest shown, so that whoever asks for what is new since then misses nothing. (A version
 // has the time at which its transaction began to write, and transactions do not end in that order.)
 func (s *Store) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
-	if _, err := s.access(ctx); err != nil {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
 		return nil, err
 	}
 	var settled time.Time
@@ -77,25 +79,25 @@ func (s *Store) History(ctx context.Context, q HistoryQuery) (*HistoryPage, erro
 	case q.After != nil:
 		settled = q.After.Settled
 	case q.ID == "": // the versions of one resource come one after the other
-		var err error
 		if settled, err = s.settle(ctx); err != nil {
 			return nil, translate(err)
 		}
 	}
-	page, err := s.history(ctx, q, settled, s.pool.SendBatch)
+	page, err := s.history(ctx, q, settled, run)
 	return page, translate(err)
 }
 
 // History is Store.History as the transaction sees it, with what it has written itself.
 func (tx *Tx) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error) {
-	if err := tx.Flush(ctx); err != nil {
+	run, err := tx.store.runner(ctx, tx)
+	if err != nil {
 		return nil, err
 	}
 	var settled time.Time
 	if q.After != nil {
 		settled = q.After.Settled
 	}
-	return tx.store.history(ctx, q, settled, tx.conn.SendBatch)
+	return tx.store.history(ctx, q, settled, run)
 }
 
 const (
@@ -151,7 +153,7 @@ func (s *Store) heardShown(moment int64) {
 	}
 }
 
-func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, send func(context.Context, *pgx.Batch) pgx.BatchResults) (*HistoryPage, error) {
+func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, run *runner) (*HistoryPage, error) {
 	source, narrow := historyOfSystem, (*int64)(nil)
 	switch {
 	case q.ID != "":
@@ -190,7 +192,7 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 		return rows.Err()
 	})
 	batch.Queue(`SELECT count(*)`+source+bounds, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Total) })
-	if err := send(ctx, batch).Close(); err != nil {
+	if err := run.send(ctx, batch); err != nil {
 		return nil, err
 	}
 	if len(page.Versions) > q.Limit {

@@ -24,7 +24,7 @@ func (tx *Tx) Recall(ctx context.Context, key []byte) (*Answer, error) {
 	tx.begin()
 	tx.exec(sqlLockCriteria, []int64{tx.store.hash.Term(0, 'k', string(key), "")})
 	var found *Answer
-	err := tx.query(ctx, func(rows pgx.Rows) error {
+	err := tx.system(ctx, func(rows pgx.Rows) error {
 		for rows.Next() {
 			found = &Answer{}
 			if err := rows.Scan(&found.Request, &found.Content); err != nil {

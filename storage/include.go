@@ -70,7 +70,7 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 	return added, false, nil
 }
 
-func (s *Store) include(ctx context.Context, run runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
+func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
 	ix := s.indexer.Load()
 	var rks []int64
 	types := map[string]bool{}

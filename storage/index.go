@@ -26,7 +26,9 @@ type Indexer struct {
 	official   *conformance.Registry
 	generation int32
 	building   map[uint32]bool
-	types      sync.Map // resource type → *typePlan, compiled when first needed
+	// rules say what belonging looks at; nil for none.
+	rules *accessRules
+	types sync.Map // resource type → *typePlan, compiled when first needed
 }
 
 // NewIndexer makes an Indexer for a set of definitions.
@@ -51,7 +53,9 @@ type paramPlan struct {
 	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
 	// table search_code.
 	mainDate, patient, mainCode bool
-	components                  []*path.Expression
+	// member puts what it leads to into compartments, worker the practitioners; links are looked at by rules.
+	member, worker, links bool
+	components            []*path.Expression
 	// custom marks the definition of a client: where it cannot be evaluated, the resource has no value for it. The
 	// mistakes of one client keep no other from writing.
 	custom bool
@@ -73,7 +77,15 @@ type indexRow struct {
 	composites        []compositeEntry
 	displays          []displayEntry
 	words             string // a tsvector
-	position          *position
+
+	// Whose it is: see membership.go. inherit are the resources whose compartments it shares.
+	compartments, practitioners, inherit []int64
+	labels                               int32
+	links                                []link
+	treatments                           []treatmentEntry
+	acting                               []actingEntry
+	consents                             []consentEntry
+	position                             *position
 }
 
 type dateEntry struct {
@@ -114,6 +126,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 		official = ix.official
 	}
 	mainDate := mainDateOf(official, typ)
+	members, workers := ix.membership(typ), ix.registry.Compartment("Practitioner").Params(typ)
 	for _, def := range ix.registry.SearchParameters(typ) {
 		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
 		p.custom = official.SearchParameter(typ, def.Code) == nil
@@ -121,6 +134,9 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
 		p.patient = !p.custom && isPatientColumn(ix.registry.Schema(), def)
+		p.member = !p.custom && slices.Contains(members, def.Code)
+		p.worker = !p.custom && slices.Contains(workers, def.Code)
+		p.links = !p.custom && ix.linksOf(typ, def.Code)
 		if def.Expression != "" {
 			expr, err := path.Compile(def.Expression, ix.registry.Schema())
 			if err != nil {
@@ -184,6 +200,7 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 		}
 	}
 	ix.ownCanonicals(row, n)
+	ix.belonging(row, n, ix.hash.Resource(typ, n.ID()))
 	row.words, row.position = ix.textVector(n), positionOf(n)
 	row.shape = append(row.shape, ix.specialShape(plan, row)...)
 	slices.Sort(row.shape)

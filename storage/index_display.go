@@ -55,7 +55,7 @@ func (s *Store) unknownDisplays(row *indexRow) bool {
 	return slices.ContainsFunc(row.displays, func(d displayEntry) bool { return !s.shapes.known(d.marker) })
 }
 
-const sqlDisplays = `INSERT INTO search_display (marker, param, value)
+const sqlDisplays = `INSERT INTO public.search_display (marker, param, value)
 SELECT m, p, v FROM unnest($1::bigint[], $2::integer[], $3::text[]) AS u(m, p, v) ON CONFLICT DO NOTHING`
 
 // declareDisplays queues the texts of resources about to be written, in one order for all transactions.

@@ -204,6 +204,15 @@ func (ix *Indexer) reference(row *indexRow, p *paramPlan, e path.Element) {
 		if p.patient && ref.Type == "Patient" {
 			row.patient = &rk
 		}
+		if p.member && ref.Type == "Patient" {
+			row.compartments = append(row.compartments, rk)
+		}
+		if p.worker && ref.Type == "Practitioner" {
+			row.practitioners = append(row.practitioners, rk)
+		}
+		if p.links {
+			row.links = append(row.links, link{p.def.Code, ref.Type, rk})
+		}
 	default:
 		row.refs = append(row.refs, ix.hash.Term(key, termURI, text, ""))
 	}

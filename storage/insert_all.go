@@ -14,6 +14,7 @@ func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([
 		tx.announce(p.by.generation)
 	}
 	tx.DeclareShapes(list...)
+	tx.elevate()
 	if err := tx.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -22,7 +23,7 @@ func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([
 		if len(t.rows) == 0 {
 			continue
 		}
-		if _, err := tx.conn.CopyFrom(ctx, pgx.Identifier{t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+		if _, err := tx.conn.CopyFrom(ctx, pgx.Identifier{"public", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
 			return nil, err
 		}
 	}

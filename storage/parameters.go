@@ -46,6 +46,9 @@ GROUP BY 1, 2, p.rk, r.content ORDER BY p.rk`
 func (s *Store) RefreshParameters(ctx context.Context) error {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
+	if err := s.refreshAccess(ctx); err != nil {
+		return err
+	}
 	var changed int64
 	if err := s.pool.QueryRow(ctx, sqlChanged).Scan(&changed); err != nil {
 		return translate(fmt.Errorf("storage: read the state of the search parameters: %w", err))
@@ -96,7 +99,7 @@ func (s *Store) indexerWith(list []*conformance.SearchParameter, building map[st
 		registry = registry.With(list...)
 	}
 	ix := NewIndexer(s.hash, registry, s.options.Base, s.options.Zone)
-	ix.official, ix.generation, ix.building = s.options.Registry, generation, map[uint32]bool{}
+	ix.official, ix.generation, ix.building, ix.rules = s.options.Registry, generation, map[uint32]bool{}, s.rules.Load()
 	for _, p := range list {
 		if building[p.Base+"."+p.Code] {
 			for _, base := range Bases(registry, p.Base) {
@@ -169,6 +172,7 @@ func (tx *Tx) TouchParameters() {
 func (tx *Tx) current(p *Prepared) {
 	if now := tx.store.indexer.Load(); p.by != now {
 		if row, err := now.row(p.Node); err == nil {
+			row.compartments = unique(append(row.compartments, p.inherited...))
 			p.row, p.by = row, now
 		}
 	}

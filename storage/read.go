@@ -18,11 +18,6 @@ UNION ALL
 SELECT type, id, version, last_updated, method, content, literal FROM resource
 WHERE rk = $1 AND type = $2 AND id = $3 AND version = $4`
 
-// querier is what reads run on: the pool, or a transaction's connection.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
 // Read returns the current version, which may be a deleted one, or nil where the resource never existed.
 func (s *Store) Read(ctx context.Context, typ, id string) (*Version, error) {
 	return s.one(ctx, sqlRead, s.hash.Resource(typ, id), typ, id)
@@ -34,10 +29,11 @@ func (s *Store) ReadVersion(ctx context.Context, typ, id string, number int) (*V
 }
 
 func (s *Store) one(ctx context.Context, sql string, args ...any) (*Version, error) {
-	if _, err := s.access(ctx); err != nil {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
 		return nil, err
 	}
-	versions, err := collect(ctx, s.pool, sql, args...)
+	versions, err := collect(ctx, run, sql, args...)
 	if err != nil || len(versions) == 0 {
 		return nil, translate(err)
 	}
@@ -81,19 +77,16 @@ func (tx *Tx) ReadVersion(ctx context.Context, typ, id string, number int) (foun
 	return found, err
 }
 
-func collect(ctx context.Context, q querier, sql string, args ...any) ([]*Version, error) {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var versions []*Version
-	for rows.Next() {
-		v, err := scanVersion(rows)
-		if err != nil {
-			return nil, err
+func collect(ctx context.Context, run *runner, sql string, args ...any) (versions []*Version, err error) {
+	err = run.rows(ctx, func(rows pgx.Rows) error {
+		for rows.Next() {
+			v, err := scanVersion(rows)
+			if err != nil {
+				return err
+			}
+			versions = append(versions, v)
 		}
-		versions = append(versions, v)
-	}
-	return versions, rows.Err()
+		return rows.Err()
+	}, sql, args...)
+	return versions, err
 }

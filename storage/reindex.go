@@ -93,10 +93,10 @@ func (s *Store) StartReindex(ctx context.Context, types []string, all bool) (*Re
 		if all {
 			tx.exec(sqlNextGeneration)
 			tx.parameters = true
-		} else if err := tx.query(ctx, take, sqlSameReindex, numbers); err != nil || job != nil {
+		} else if err := tx.system(ctx, take, sqlSameReindex, numbers); err != nil || job != nil {
 			return err
 		}
-		return tx.query(ctx, take, sqlStartReindex, numbers)
+		return tx.system(ctx, take, sqlStartReindex, numbers)
 	})
 	if err == nil {
 		select {
@@ -346,8 +346,12 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 		return err
 	}
 	return s.Write(asSystem(ctx), func(tx *Tx) error {
+		tx.unconfirmed = true // to rebuild is not to confirm
 		for _, p := range all {
 			tx.current(p)
+		}
+		if err := tx.Inherit(ctx, all...); err != nil {
+			return err
 		}
 		if len(all) > 0 {
 			if all[0].by.generation < job.generation {
@@ -356,7 +360,7 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 			tx.exec(sqlCheckGeneration, all[0].by.generation)
 		}
 		var locked []int64
-		err := tx.query(ctx, func(rows pgx.Rows) (err error) {
+		err := tx.system(ctx, func(rows pgx.Rows) (err error) {
 			locked, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 			return err
 		}, sqlLockOld, keys, job.generation)
@@ -364,7 +368,7 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 			return err
 		}
 		numbers := make(map[int64]int, len(locked))
-		err = tx.query(ctx, func(rows pgx.Rows) error {
+		err = tx.system(ctx, func(rows pgx.Rows) error {
 			for rows.Next() {
 				var rk int64
 				var number int
@@ -390,9 +394,12 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 				continue
 			}
 			low, high := mainDateColumns(p.row)
-			tx.exec(sqlReindex, rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
+			tx.exec(sqlReindex, rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
+				p.row.compartments, p.row.labels)
+			tx.exec(sqlRelabel, rk, p.row.compartments, p.row.labels)
 			tx.exec(sqlUnindexSides, rk)
 			tx.sideRows(p)
+			tx.accessRows(p, true)
 		}
 		mark(tx, failed)
 		return nil

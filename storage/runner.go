@@ -7,21 +7,56 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// runner is what a search runs on: the pool, or the connection of a transaction.
-type runner interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+// runner is what reads run on: connections of the pool, or that of a transaction, with the access of the caller. Every
+// read for a caller goes through send.
+type runner struct {
+	store  *Store
+	tx     *Tx // nil for none
+	access *Access
 }
 
-func (s *Store) runner(ctx context.Context, tx *Tx) (runner, error) {
-	if _, err := s.access(ctx); err != nil {
+func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {
+	a, err := s.access(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if tx == nil {
-		return s.pool, nil
+	return &runner{s, tx, a}, nil
+}
+
+// send runs the statements of a batch so that they see what the caller may see.
+func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
+	switch {
+	case r.tx != nil:
+		if err := r.tx.as(r.access); err != nil {
+			return err
+		}
+		r.tx.queue.QueuedQueries = append(r.tx.queue.QueuedQueries, statements.QueuedQueries...)
+		return r.tx.flush(ctx)
+	case r.access.everything:
+		return r.store.pool.SendBatch(ctx, statements).Close()
 	}
-	tx.begin()
-	return tx.conn, tx.flush(ctx)
+	batch := &pgx.Batch{}
+	r.access.declare(batch, false)
+	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
+	return r.store.guarded.SendBatch(ctx, batch).Close()
+}
+
+// rows runs one statement.
+func (r *runner) rows(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+	if r.tx == nil && r.access.everything { // one statement less on the way of most reads of a trial and of commands
+		rows, err := r.store.pool.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if err := read(rows); err != nil {
+			return err
+		}
+		return rows.Err()
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(sql, args...).Query(read)
+	return r.send(ctx, batch)
 }
 
 // Connections run with plan_cache_mode = force_generic_plan: a statement is planned once and then only executed, which
@@ -39,21 +74,13 @@ func dependsOnValues(where string) bool {
 }
 
 // query runs a statement whose conditions are where and gives its rows to read.
-func query(ctx context.Context, run runner, where, sql string, args []any, read func(pgx.Rows) error) error {
+func query(ctx context.Context, run *runner, where, sql string, args []any, read func(pgx.Rows) error) error {
 	if !dependsOnValues(where) {
-		rows, err := run.Query(ctx, sql, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		if err := read(rows); err != nil {
-			return err
-		}
-		return rows.Err()
+		return run.rows(ctx, read, sql, args...)
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlPlanAnew)
 	batch.Queue(sql, args...).Query(read)
 	batch.Queue(sqlPlanOnce)
-	return run.SendBatch(ctx, batch).Close()
+	return run.send(ctx, batch)
 }

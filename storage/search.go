@@ -103,7 +103,8 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 	if err != nil {
 		return 0, err
 	}
-	from := "search_index x WHERE " + plan.where
+	where, c := plan.collected(plan.conditions)
+	from := "search_index x WHERE " + where
 	if plan.codeOnly { // the index has it all; the rest only gives the arguments a place
 		from = "search_code s WHERE s.term = " + plan.code + " AND " + plan.typeArgument + " IS NOT NULL"
 	}
@@ -112,7 +113,7 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
 	var n int64
-	err = query(ctx, run, plan.where, sql, plan.params(), func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, plan.where, sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 		return err
 	})
@@ -129,10 +130,11 @@ func (s *Store) Keys(ctx context.Context, tx *Tx, q *search.Query, limit int) ([
 	if err != nil {
 		return nil, err
 	}
+	where, c := plan.collected(plan.conditions)
 	sql := fmt.Sprintf(`WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)
-SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, plan.where, limit)
+SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, where, limit)
 	var keys []Key
-	err = query(ctx, run, plan.where, sql, plan.params(), func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, plan.where, sql, c.args, func(rows pgx.Rows) (err error) {
 		keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
 		return err
 	})

@@ -31,6 +31,11 @@ type searchPlan struct {
 	codeOnly bool
 	// typeArgument is the placeholder of the type.
 	typeArgument string
+	// bounded says that the caller sees little of the type, own that it is what lies in one compartment. nearby asks
+	// statements that collect all matches to begin with what lies there.
+	bounded, own bool
+	nearby       bool
+	number       int16 // of the type, where it is bounded
 }
 
 // sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
@@ -69,13 +74,18 @@ type statement struct {
 	args []any
 }
 
-func (p *searchPlan) params() []any {
-	return p.c.args[:p.conditions]
+// collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
+func (p *searchPlan) collected(n int) (where string, c *compiler) {
+	c = &compiler{ix: p.c.ix, args: slices.Clone(p.c.args[:n]), access: p.c.access}
+	if where = p.where; p.nearby {
+		where += " AND " + c.nearby("x", p.number)
+	}
+	return where, c
 }
 
-func (s *Store) plan(ctx context.Context, run runner, q *search.Query) (*searchPlan, error) {
+func (s *Store) plan(ctx context.Context, run *runner, q *search.Query) (*searchPlan, error) {
 	ix := s.indexer.Load()
-	p := &searchPlan{c: &compiler{ix: ix}}
+	p := &searchPlan{c: &compiler{ix: ix, access: run.access}}
 	p.c.codes = storedCodes{ctx, s, run, ix}
 	conditions := make([]string, len(q.Where))
 	for i, e := range q.Where {
@@ -98,6 +108,24 @@ func (s *Store) plan(ctx context.Context, run runner, q *search.Query) (*searchP
 			numbers[i] = ix.registry.TypeNumber(t)
 		}
 		p.where = "x.type = ANY(" + p.c.arg(numbers, "smallint[]") + ") AND " + where
+	}
+	var numbers []int16
+	for _, t := range q.Types {
+		numbers = append(numbers, ix.registry.TypeNumber(t))
+	}
+	if !run.access.everything { // the table of codes tells of all resources
+		p.code, p.codeOnly = "", false
+	}
+	visible, err := p.c.visible("x", numbers)
+	if err != nil {
+		return nil, err
+	}
+	if visible != "" {
+		p.where += " AND " + visible
+	}
+	if len(numbers) == 1 && run.access.bounded(numbers[0]) {
+		p.bounded, p.own = true, !run.access.treats(numbers[0])
+		p.nearby, p.number = !p.rare(q), numbers[0]
 	}
 	p.conditions = len(p.c.args)
 	return p, p.sort(q)
@@ -206,21 +234,11 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 	if !p.order.indexed && !walks {
 		return set
 	}
-	if len(q.Where) == p.dates.closed && !walks {
+	if len(q.Where) == p.dates.closed && !walks && !p.bounded {
 		return direct // what the index gives between the bounds is what matches
 	}
-	for _, e := range q.Where {
-		if m, ok := e.(*search.Match); ok && m.Modifier != "not" {
-			switch {
-			case m.Param.Code == "_id", m.Modifier == "exact", m.Modifier == "identifier", m.Modifier == "of-type",
-				m.Param.Kind == search.Reference:
-				return set
-			case m.Param.Kind == search.Token:
-				if plan, err := p.c.param(m.Type, m.Param.Code); err == nil && plan.rare {
-					return set
-				}
-			}
-		}
+	if p.own || p.rare(q) {
+		return set
 	}
 	if walks {
 		return walk
@@ -230,6 +248,24 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 		return walk
 	}
 	return probe
+}
+
+// rare says whether some condition is met by few resources for certain.
+func (p *searchPlan) rare(q *search.Query) bool {
+	for _, e := range q.Where {
+		if m, ok := e.(*search.Match); ok && m.Modifier != "not" {
+			switch {
+			case m.Param.Code == "_id", m.Modifier == "exact", m.Modifier == "identifier", m.Modifier == "of-type",
+				m.Param.Kind == search.Reference:
+				return true
+			case m.Param.Kind == search.Token:
+				if plan, err := p.c.param(m.Type, m.Param.Code); err == nil && plan.rare {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // after is the condition that a row lies behind mark in the order, over the columns k0, k1 … and rk. All alternatives
@@ -322,7 +358,7 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 
 // set collects all matches, then sorts them.
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
-	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args)}
+	where, c := p.collected(len(p.c.args))
 	column := func(i int) string { return fmt.Sprintf("k%d", i) }
 	list := ""
 	for i, k := range p.order.keys {
@@ -330,7 +366,7 @@ func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	}
 	inner := fmt.Sprintf("SELECT * FROM s WHERE %s ORDER BY %s LIMIT %d", p.after(c, mark, column, "rk"), p.orderBy(column, "rk"), limit)
 	s := p.fetch(c, inner)
-	s.sql = fmt.Sprintf("WITH s AS MATERIALIZED (SELECT x.rk%s FROM search_index x WHERE %s)\n", list, p.where) + s.sql
+	s.sql = fmt.Sprintf("WITH s AS MATERIALIZED (SELECT x.rk%s FROM search_index x WHERE %s)\n", list, where) + s.sql
 	return s
 }
 
@@ -347,7 +383,7 @@ type found struct {
 	mark    SearchMark
 }
 
-func (p *searchPlan) run(ctx context.Context, on runner, s statement, limit int) ([]found, error) {
+func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
 	list := make([]found, 0, min(limit, 64))
 	err := query(ctx, on, p.where, s.sql, s.args, func(rows pgx.Rows) (err error) {
 		for rows.Next() {

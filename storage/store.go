@@ -40,10 +40,12 @@ type Options struct {
 
 // Store keeps resources in one PostgreSQL database. It is safe for concurrent use.
 type Store struct {
-	pool    *pgxpool.Pool
+	pool    *pgxpool.Pool // for the server itself and for who may do everything
+	guarded *pgxpool.Pool // for callers: in the role kiln_access, with the views of the schema visible in front
 	hash    Hasher
 	cursor  []byte
 	indexer atomic.Pointer[Indexer]
+	rules   atomic.Pointer[accessRules]
 	options Options
 	shapes  shapeCache
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
@@ -91,14 +93,22 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, options: o, wake: make(chan struct{}, 1)}
-	if err := s.loadInstance(ctx); err != nil {
+	config = config.Copy()
+	config.ConnConfig.RuntimeParams["role"] = "kiln_access"
+	config.ConnConfig.RuntimeParams["search_path"] = "visible, public"
+	guarded, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
 		pool.Close()
+		return nil, fmt.Errorf("storage: open pool: %w", err)
+	}
+	s := &Store{pool: pool, guarded: guarded, options: o, wake: make(chan struct{}, 1)}
+	if err := s.loadInstance(ctx); err != nil {
+		s.closePools()
 		return nil, err
 	}
 	s.indexer.Store(NewIndexer(s.hash, o.Registry, o.Base, o.Zone))
 	if err := s.RefreshParameters(ctx); err != nil {
-		pool.Close()
+		s.closePools()
 		return nil, err
 	}
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -111,7 +121,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func (s *Store) Close() {
 	s.stop()
 	s.watching.Wait()
+	s.closePools()
+}
+
+func (s *Store) closePools() {
 	s.pool.Close()
+	s.guarded.Close()
 }
 
 // Ping says whether the database answers.

@@ -21,26 +21,66 @@ func (s *Store) Terminology(ctx context.Context, tx *Tx, o terminology.Options) 
 	return s.resolver(ctx, run, o)
 }
 
-func (s *Store) resolver(ctx context.Context, run runner, o terminology.Options) (*terminology.Resolver, error) {
-	access, err := s.access(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) resolver(ctx context.Context, run *runner, o terminology.Options) (*terminology.Resolver, error) {
 	if err := s.loaded(ctx); err != nil {
 		return nil, err
 	}
 	o.Fail = translate
-	if !access.everything {
+	if !run.access.everything {
 		o.Visible = func(ctx context.Context, _ terminology.Reader, keys []int64) (map[int64]bool, error) {
-			return s.readable(ctx, run, access, keys)
+			return run.readable(ctx, keys)
 		}
 	}
-	return terminology.NewResolver(run, o), nil
+	return terminology.NewResolver(codeReader{run}, o), nil
 }
 
+// codeReader reads the tables of codes, which belong to the server: of what stored definitions say in them, a Resolver
+// asks readable first.
+type codeReader struct{ run *runner }
+
+func (c codeReader) ready(ctx context.Context) error {
+	if c.run.tx == nil {
+		return nil
+	}
+	c.run.tx.begin()
+	c.run.tx.elevate()
+	return c.run.tx.flush(ctx)
+}
+
+// Query runs one statement.
+func (c codeReader) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := c.ready(ctx); err != nil {
+		return nil, err
+	}
+	if c.run.tx != nil {
+		return c.run.tx.conn.Query(ctx, sql, args...)
+	}
+	return c.run.store.pool.Query(ctx, sql, args...)
+}
+
+// SendBatch runs several.
+func (c codeReader) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if c.run.tx != nil {
+		// A flush that fails leaves the transaction failed, which the batch then says.
+		_ = c.ready(ctx)
+		return c.run.tx.conn.SendBatch(ctx, b)
+	}
+	return c.run.store.pool.SendBatch(ctx, b)
+}
+
+const sqlReadable = `SELECT r.rk FROM resource r WHERE r.rk = ANY($1)`
+
 // readable says which of some definitions the caller may read.
-func (s *Store) readable(context.Context, runner, *Access, []int64) (map[int64]bool, error) {
-	return nil, nil // an access that is not everything is nothing, as yet
+func (r *runner) readable(ctx context.Context, keys []int64) (map[int64]bool, error) {
+	seen := map[int64]bool{}
+	err := r.rows(ctx, func(rows pgx.Rows) error {
+		list, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		for _, rk := range list {
+			seen[rk] = true
+		}
+		return err
+	}, sqlReadable, keys)
+	return seen, err
 }
 
 // ResourceKey is what the terminology tables call a CodeSystem, ValueSet or ConceptMap resource.
@@ -118,7 +158,7 @@ const sqlByKey = `SELECT ` + versionColumns + ` FROM resource r WHERE r.rk = $1 
 // valueSet finds a value set by its canonical URL, or by the reference of a stored one.
 //
 // Errors: NotFound.
-func (s *Store) valueSet(ctx context.Context, run runner, ix *Indexer, r *terminology.Resolver, name string) (*terminology.Set, error) {
+func (s *Store) valueSet(ctx context.Context, run *runner, ix *Indexer, r *terminology.Resolver, name string) (*terminology.Set, error) {
 	ref, ok := ix.parseReference(name)
 	if !ok || ref.Type != "ValueSet" || ref.Base != "" || ref.ID == "" {
 		return r.Set(ctx, name)
@@ -162,7 +202,7 @@ type searchCodes interface {
 type storedCodes struct {
 	ctx   context.Context
 	store *Store
-	run   runner
+	run   *runner
 	ix    *Indexer
 }
 

@@ -24,6 +24,13 @@ type Tx struct {
 	newShapes []int64
 	// parameters says that search parameters changed.
 	parameters bool
+
+	// guarded says that the connection is one of those on which callers read: it begins in the role that may read the views
+	// alone (elevated: it has left that role, to write). declared is whose settings hold.
+	guarded, elevated bool
+	declared          *Access
+	// unconfirmed says that what this transaction writes confirms no relationship.
+	unconfirmed bool
 }
 
 const (
@@ -73,14 +80,19 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 
 // try runs work once. changed says that it committed and that the search parameters are others now.
 func (s *Store) try(ctx context.Context, work func(*Tx) error) (changed bool, err error) {
-	if _, err := s.access(ctx); err != nil {
-		return false, err
-	}
-	conn, err := s.pool.Acquire(ctx)
+	access, err := s.access(ctx)
 	if err != nil {
 		return false, err
 	}
-	tx := &Tx{store: s, conn: conn}
+	pool := s.pool
+	if !access.everything {
+		pool = s.guarded
+	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	tx := &Tx{store: s, conn: conn, guarded: !access.everything, unconfirmed: access.practitioner}
 	committed := false
 	defer func() {
 		if !committed && tx.begun {
@@ -172,15 +184,65 @@ func (tx *Tx) begin() {
 	}
 }
 
-// query runs a statement that answers with rows, after everything queued, in one round trip.
-func (tx *Tx) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+const (
+	sqlRole   = `SELECT set_config('role', 'kiln_access', true)`
+	sqlNoRole = `SELECT set_config('role', 'none', true)`
+)
+
+// as makes what is queued next see what a lets it see.
+func (tx *Tx) as(a *Access) error {
 	tx.begin()
+	if !tx.guarded {
+		if !a.everything {
+			return errors.New("storage: a caller in a transaction of the server")
+		}
+		return nil
+	}
+	if a.everything {
+		tx.elevate()
+		return nil
+	}
+	if tx.elevated {
+		tx.queue.Queue(sqlRole)
+		tx.elevated = false
+	}
+	if tx.declared != a {
+		a.declare(&tx.queue, tx.declared != nil)
+		tx.declared = a
+	}
+	return nil
+}
+
+// elevate makes what is queued next run with the rights of the server.
+func (tx *Tx) elevate() {
+	if tx.guarded && !tx.elevated {
+		tx.queue.Queue(sqlNoRole)
+		tx.elevated = true
+	}
+}
+
+// query runs a read for the caller, after everything queued, in one round trip.
+func (tx *Tx) query(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+	run, err := tx.store.runner(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return run.rows(ctx, read, sql, args...)
+}
+
+// system is query for what is none of the caller's business, such as whether a key was used before.
+func (tx *Tx) system(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+	tx.begin()
+	tx.elevate()
 	tx.queue.Queue(sql, args...).Query(read)
 	return tx.flush(ctx)
 }
 
-// exec queues a statement.
-func (tx *Tx) exec(sql string, args ...any) { tx.queue.Queue(sql, args...) }
+// exec queues a write.
+func (tx *Tx) exec(sql string, args ...any) {
+	tx.elevate()
+	tx.queue.Queue(sql, args...)
+}
 
 // Flush sends what is queued, within the transaction. Work with many writes calls it now and then, to bound the memory
 // that the queue takes.

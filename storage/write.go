@@ -26,6 +26,8 @@ type Prepared struct {
 	by *Indexer
 	// codes is what a CodeSystem, ValueSet or ConceptMap puts into the terminology tables.
 	codes *terminology.Prepared
+	// inherited are the compartments that it shares with others: see Tx.Inherit.
+	inherited []int64
 }
 
 // Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
@@ -49,20 +51,29 @@ func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) {
 type Key struct{ Type, ID string }
 
 const sqlLock = `
-SELECT rk, type, id, version, last_updated, method, content, literal FROM resource
+SELECT rk, type, id, version, last_updated, method, content, literal FROM public.resource
 WHERE rk = ANY($1) ORDER BY rk FOR UPDATE`
 
 // Lock reads the current versions of the resources named, deleted ones included, and keeps others from changing them
 // until the transaction ends. Locks are taken in one order, so that two transactions never wait for each other.
-// Resources that never existed are absent from the answer.
+// Resources that never existed, and those that the access in ctx hides, are absent from the answer.
 func (tx *Tx) Lock(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
+	found, err := tx.LockAll(ctx, keys...)
+	if err != nil || !tx.guarded || len(found) == 0 {
+		return found, err
+	}
+	return tx.Seen(ctx, found)
+}
+
+// LockAll is Lock for several accesses: what it returns is for Seen, and nobody may see it before.
+func (tx *Tx) LockAll(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
 	rks := make([]int64, len(keys))
 	for i, k := range keys {
 		rks[i] = tx.store.hash.Resource(k.Type, k.ID)
 	}
 	slices.Sort(rks)
 	found := make(map[Key]*Version, len(keys))
-	err := tx.query(ctx, func(rows pgx.Rows) error {
+	err := tx.system(ctx, func(rows pgx.Rows) error {
 		for rows.Next() {
 			var rk int64
 			v, err := scanVersion(rows, &rk)
@@ -74,6 +85,30 @@ func (tx *Tx) Lock(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
 		return rows.Err()
 	}, sqlLock, rks)
 	return found, err
+}
+
+const sqlSeen = `SELECT r.type, r.id FROM resource r WHERE r.rk = ANY($1)`
+
+// Seen are those of some current versions that the access in ctx lets see.
+func (tx *Tx) Seen(ctx context.Context, versions map[Key]*Version) (map[Key]*Version, error) {
+	if !tx.guarded || len(versions) == 0 {
+		return versions, nil
+	}
+	rks := make([]int64, 0, len(versions))
+	for k := range versions {
+		rks = append(rks, tx.store.hash.Resource(k.Type, k.ID))
+	}
+	seen := make(map[Key]*Version, len(versions))
+	err := tx.query(ctx, func(rows pgx.Rows) error {
+		keys, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
+		for _, k := range keys {
+			if v := versions[k]; v != nil {
+				seen[k] = v
+			}
+		}
+		return err
+	}, sqlSeen, rks)
+	return seen, err
 }
 
 // Criteria fall into groups. A transaction holds the groups of its criteria shared and the criteria themselves; one
@@ -133,14 +168,15 @@ func (tx *Tx) stamp(p *Prepared, old *Version, method string) *Version {
 	return v
 }
 
+// Writes name the schema: on the way of a caller the plain names are those of views (migrations/0005_access.sql).
 const sqlInsert = `
 WITH r AS (
-  INSERT INTO resource (rk, type, id, version, last_updated, method, content, literal)
-  VALUES ($1, $2, $3, 1, $4, $5, $6, $7)),
+  INSERT INTO public.resource (rk, type, id, version, last_updated, method, content, literal, type_number, compartments, labels)
+  VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $15, $16)),
 c AS (
-  INSERT INTO resource_change (last_updated, type, rk, version) VALUES ($4, $8, $1, 1))
-INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs, generation)
-VALUES ($1, $8, $4, $9, $10, $11, $12, $13, $14)`
+  INSERT INTO public.resource_change (last_updated, type, rk, version, compartments, labels) VALUES ($4, $8, $1, 1, $15, $16))
+INSERT INTO public.search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs, generation, compartments, labels)
+VALUES ($1, $8, $4, $9, $10, $11, $12, $13, $14, $15, $16)`
 
 // Insert queues the first version of a resource that does not exist.
 func (tx *Tx) Insert(p *Prepared, method string) *Version {
@@ -149,49 +185,64 @@ func (tx *Tx) Insert(p *Prepared, method string) *Version {
 	v := tx.stamp(p, nil, method)
 	low, high := mainDateColumns(p.row)
 	tx.exec(sqlInsert, p.rk, v.Type, v.ID, v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
-		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
+		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation, p.row.compartments, p.row.labels)
 	tx.sideRows(p)
 	tx.define(p, v)
+	tx.accessRows(p, false)
 	return v
 }
 
 const sqlReplace = `
 WITH h AS (
-  INSERT INTO resource_history (rk, version, last_updated, method, content, literal)
-  SELECT rk, version, last_updated, method, content, literal FROM resource WHERE rk = $1),
+  INSERT INTO public.resource_history (rk, version, last_updated, method, content, literal, type_number, compartments, labels)
+  SELECT rk, version, last_updated, method, content, literal, type_number, compartments, labels FROM public.resource WHERE rk = $1),
 c AS (
-  INSERT INTO resource_change (last_updated, type, rk, version) VALUES ($3, $4, $1, $2))
-UPDATE resource SET version = $2, last_updated = $3, method = $5, content = $6, literal = $7 WHERE rk = $1`
+  INSERT INTO public.resource_change (last_updated, type, rk, version, compartments, labels) VALUES ($3, $4, $1, $2, $8, $9))
+UPDATE public.resource SET version = $2, last_updated = $3, method = $5, content = $6, literal = $7, compartments = $8, labels = $9
+WHERE rk = $1`
+
+// The version that a delete makes belongs to whom the last one belonged.
+const sqlReplaceDeleted = `
+WITH h AS (
+  INSERT INTO public.resource_history (rk, version, last_updated, method, content, literal, type_number, compartments, labels)
+  SELECT rk, version, last_updated, method, content, literal, type_number, compartments, labels FROM public.resource WHERE rk = $1),
+c AS (
+  INSERT INTO public.resource_change (last_updated, type, rk, version, compartments, labels)
+  SELECT $3, $4, $1, $2, compartments, labels FROM public.resource WHERE rk = $1)
+UPDATE public.resource SET version = $2, last_updated = $3, method = $5, content = NULL, literal = NULL WHERE rk = $1`
 
 const sqlReindex = `
-INSERT INTO search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs, generation)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO public.search_index (rk, type, last_updated, patient, date_low, date_high, tokens, refs, generation, compartments, labels)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (rk) DO UPDATE SET last_updated = EXCLUDED.last_updated, patient = EXCLUDED.patient,
   date_low = EXCLUDED.date_low, date_high = EXCLUDED.date_high, tokens = EXCLUDED.tokens, refs = EXCLUDED.refs,
-  generation = EXCLUDED.generation`
+  generation = EXCLUDED.generation, compartments = EXCLUDED.compartments, labels = EXCLUDED.labels`
 
 const sqlUnindexSides = `
-WITH a AS (DELETE FROM search_string WHERE rk = $1), b AS (DELETE FROM search_date WHERE rk = $1),
-c AS (DELETE FROM search_number WHERE rk = $1), d AS (DELETE FROM search_text WHERE rk = $1),
-e AS (DELETE FROM search_position WHERE rk = $1), f AS (DELETE FROM search_code WHERE rk = $1)
-DELETE FROM search_composite WHERE rk = $1`
+WITH a AS (DELETE FROM public.search_string WHERE rk = $1), b AS (DELETE FROM public.search_date WHERE rk = $1),
+c AS (DELETE FROM public.search_number WHERE rk = $1), d AS (DELETE FROM public.search_text WHERE rk = $1),
+e AS (DELETE FROM public.search_position WHERE rk = $1), f AS (DELETE FROM public.search_code WHERE rk = $1)
+DELETE FROM public.search_composite WHERE rk = $1`
 
-const sqlUnindex = `DELETE FROM search_index WHERE rk = $1`
+const sqlUnindex = `DELETE FROM public.search_index WHERE rk = $1`
 
 // Replace queues the version after old, which the transaction must hold locked.
 func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 	tx.current(p)
 	tx.announce(p.by.generation)
 	v := tx.stamp(p, old, method)
-	tx.exec(sqlReplace, p.rk, v.Number, v.LastUpdated, p.row.typ, method[:1], v.Content, literalOf(p.Node, v.Content))
+	tx.exec(sqlReplace, p.rk, v.Number, v.LastUpdated, p.row.typ, method[:1], v.Content, literalOf(p.Node, v.Content),
+		p.row.compartments, p.row.labels)
 	low, high := mainDateColumns(p.row)
-	tx.exec(sqlReindex, p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation)
+	tx.exec(sqlReindex, p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
+		p.row.compartments, p.row.labels)
 	if !old.Deleted {
 		tx.exec(sqlUnindexSides, p.rk)
 	}
 	tx.sideRows(p)
 	tx.forget(v.Type, p.rk)
 	tx.define(p, v)
+	tx.accessRows(p, true)
 	return v
 }
 
@@ -204,7 +255,8 @@ func (tx *Tx) Delete(old *Version) *Version {
 	}
 	rk := tx.store.hash.Resource(old.Type, old.ID)
 	number := tx.store.Registry().TypeNumber(old.Type)
-	tx.exec(sqlReplace, rk, v.Number, v.LastUpdated, number, MethodDelete[:1], nil, nil)
+	tx.exec(sqlReplaceDeleted, rk, v.Number, v.LastUpdated, number, MethodDelete[:1])
+	tx.exec(sqlUnrelate, rk)
 	tx.exec(sqlUnindex, rk) // first, to wait for a reindex that is writing side rows of this resource
 	tx.exec(sqlUnindexSides, rk)
 	tx.forget(v.Type, rk)
@@ -212,18 +264,18 @@ func (tx *Tx) Delete(old *Version) *Version {
 }
 
 const (
-	sqlStrings = `INSERT INTO search_string (param, value, rk) SELECT p, v, $1 FROM unnest($2::integer[], $3::text[]) AS u(p, v)`
-	sqlDates   = `INSERT INTO search_date (param, low, high, rk) SELECT p, l, h, $1
+	sqlStrings = `INSERT INTO public.search_string (param, value, rk) SELECT p, v, $1 FROM unnest($2::integer[], $3::text[]) AS u(p, v)`
+	sqlDates   = `INSERT INTO public.search_date (param, low, high, rk) SELECT p, l, h, $1
 FROM unnest($2::integer[], $3::timestamptz[], $4::timestamptz[]) AS u(p, l, h)`
-	sqlNumber = `INSERT INTO search_number (param, low, high, units, canonical, canonical_low, canonical_high, rk)
+	sqlNumber = `INSERT INTO public.search_number (param, low, high, units, canonical, canonical_low, canonical_high, rk)
 VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
-	sqlComposite = `INSERT INTO search_composite
+	sqlComposite = `INSERT INTO public.search_composite
 (param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
-	sqlText     = `INSERT INTO search_text (rk, words) VALUES ($1, $2::text::tsvector)`
-	sqlCodes    = `INSERT INTO search_code (rk, date_low, term) SELECT $1, $2, unnest($3::bigint[])`
-	sqlPosition = `INSERT INTO search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
-	sqlShape    = `INSERT INTO search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlText     = `INSERT INTO public.search_text (rk, words) VALUES ($1, $2::text::tsvector)`
+	sqlCodes    = `INSERT INTO public.search_code (rk, date_low, term) SELECT $1, $2, unnest($3::bigint[])`
+	sqlPosition = `INSERT INTO public.search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
+	sqlShape    = `INSERT INTO public.search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 )
 
 func (tx *Tx) sideRows(p *Prepared) {

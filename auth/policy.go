@@ -1,0 +1,204 @@
+package auth
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"kiln/conformance"
+	"kiln/fhir/search"
+)
+
+// RoleSystem is the role of a client that acts for itself, with scopes of the level system.
+const RoleSystem Role = "system"
+
+// PolicyRule lets a role do some actions with resources of some types. The rules are rows of the table role_policy.
+type PolicyRule struct {
+	Role    Role
+	Types   []string // names, or the groups below
+	Actions Actions
+	Reach   search.Reach
+}
+
+// Groups of types in a PolicyRule.
+const (
+	TypesAll       = "*"
+	TypesOfPatient = "@patient" // those that belong to patients
+	TypesShared    = "@shared"  // those that belong to nobody
+)
+
+// Policy is what roles may do. It is immutable. The zero value lets nobody do anything.
+type Policy struct {
+	rules    []PolicyRule
+	registry *conformance.Registry
+}
+
+// ofPatient are types that belong to patients although CompartmentDefinition/patient does not list them.
+var ofPatient = []string{"Patient", "Device", "Task", "Binary", "GuidanceResponse", "Contract"}
+
+// shared are the types that belong to nobody: who treats where, and what things mean. A type that is in neither list,
+// such as Bundle or MessageHeader, is for those alone who may see everything.
+var shared = []string{
+	"ActivityDefinition", "CapabilityStatement", "CatalogEntry", "ChargeItemDefinition", "CodeSystem", "CompartmentDefinition", "ConceptMap",
+	"Device", "DeviceDefinition", "EffectEvidenceSynthesis", "Endpoint", "EventDefinition", "Evidence", "EvidenceVariable", "ExampleScenario",
+	"GraphDefinition", "HealthcareService", "ImplementationGuide", "InsurancePlan", "Library", "Location", "Measure", "Medication",
+	"MedicationKnowledge", "MedicinalProduct", "MedicinalProductAuthorization", "MedicinalProductContraindication", "MedicinalProductIndication",
+	"MedicinalProductIngredient", "MedicinalProductInteraction", "MedicinalProductManufactured", "MedicinalProductPackaged",
+	"MedicinalProductPharmaceutical", "MedicinalProductUndesirableEffect", "MessageDefinition", "NamingSystem", "ObservationDefinition",
+	"OperationDefinition", "Organization", "OrganizationAffiliation", "PlanDefinition", "Practitioner", "PractitionerRole", "Questionnaire",
+	"ResearchDefinition", "ResearchElementDefinition", "ResearchStudy", "RiskEvidenceSynthesis", "Schedule", "SearchParameter", "Slot",
+	"SpecimenDefinition", "StructureDefinition", "StructureMap", "Substance", "SubstanceNucleicAcid", "SubstancePolymer", "SubstanceProtein",
+	"SubstanceReferenceInformation", "SubstanceSourceMaterial", "SubstanceSpecification", "TerminologyCapabilities", "TestScript", "ValueSet",
+}
+
+// NewPolicy makes a policy of rules, with the groups of types resolved. Groups (Group) are left out of @patient: one
+// resource names many patients. Errors: for a type that does not exist.
+func NewPolicy(rules []PolicyRule, registry *conformance.Registry) (*Policy, error) {
+	p := &Policy{registry: registry}
+	for _, r := range rules {
+		var types []string
+		for _, name := range r.Types {
+			switch name {
+			case TypesAll:
+				types = append(types, registry.Schema().Resources...)
+			case TypesOfPatient:
+				compartment := registry.Compartment("Patient")
+				for _, t := range registry.Schema().Resources {
+					if (len(compartment.Params(t)) > 0 || slices.Contains(ofPatient, t)) && t != "Group" {
+						types = append(types, t)
+					}
+				}
+			case TypesShared:
+				types = append(types, shared...)
+			default:
+				if !isResource(registry, name) {
+					return nil, fmt.Errorf("auth: the policy of the role %s names %q, which is no resource type", r.Role, name)
+				}
+				types = append(types, name)
+			}
+		}
+		slices.Sort(types)
+		r.Types = slices.Compact(types)
+		if r.Role != RoleAdmin && r.Role != RoleSystem {
+			r.Types = slices.DeleteFunc(r.Types, func(t string) bool { return t == "AuditEvent" && r.Actions&(Create|Update|Delete) != 0 })
+		}
+		p.rules = append(p.rules, r)
+	}
+	return p, nil
+}
+
+// ParseReach reads the reach of a row of role_policy. What it does not know goes nowhere.
+func ParseReach(s string) search.Reach {
+	return map[string]search.Reach{"own": search.ReachOwn, "treated": search.ReachTreated, "self": search.ReachSelf,
+		"shared": search.ReachShared, "any": search.ReachAny}[s]
+}
+
+// Restriction is what a principal may do of one action: its scopes, within its roles. Labels, consents and relationships
+// are for the database to judge; it is told here which of them bind.
+//
+// Errors: for a scope whose parameters do not exist.
+func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Catalog) (*search.Restriction, error) {
+	typ, id := who.Self()
+	r := &search.Restriction{Caller: who.Caller(), Context: who.Patient, Purpose: who.Purpose}
+	roles := who.Roles
+	if who.User == "" {
+		roles = []Role{RoleSystem}
+	}
+	// A context that is not a valid id leads nowhere; a role without its resource has no compartment to reach.
+	for _, role := range roles {
+		r.Roles = append(r.Roles, string(role))
+		switch {
+		case role == RolePatient && typ == "Patient":
+			r.Record = id
+		case role == RolePractitioner && typ == "Practitioner":
+			r.Self = who.FHIRUser
+		}
+	}
+	r.Consent = who.User != ""
+	for _, s := range who.Scopes {
+		if !s.Actions.Has(action) || (s.Level == LevelSystem) != (who.User == "") {
+			continue
+		}
+		if s.Level == LevelPatient && who.Patient == "" {
+			continue
+		}
+		for _, rule := range p.rules {
+			if !slices.Contains(roles, rule.Role) || !rule.Actions.Has(action) {
+				continue
+			}
+			types := rule.Types
+			if s.Type != "*" {
+				if _, found := slices.BinarySearch(types, s.Type); !found {
+					continue
+				}
+				types = []string{s.Type}
+			}
+			rules, err := s.rules(types, rule.Reach, catalog)
+			if err != nil {
+				return nil, err
+			}
+			r.Rules = append(r.Rules, rules...)
+		}
+	}
+	// Whoever signed in may read the resource that stands for the user, whatever the other scopes are.
+	if action == Read && who.User != "" && id != "" && who.Scopes.Has("fhirUser") && typ == "Practitioner" {
+		r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachShared})
+	}
+	return r, nil
+}
+
+// rules are a scope as rules for some types.
+func (s *Scope) rules(types []string, reach search.Reach, catalog search.Catalog) ([]search.Rule, error) {
+	context := s.Level == LevelPatient
+	if len(s.Params) == 0 {
+		return []search.Rule{{Types: types, Reach: reach, Context: context}}, nil
+	}
+	list := make([]search.Rule, 0, len(types))
+	pairs := make([]search.Pair, len(s.Params))
+	for i, p := range s.Params {
+		pairs[i] = search.Pair{Name: p.Name, Value: p.Value}
+	}
+	for _, t := range types {
+		q, err := search.Parse(pairs, catalog, search.Options{Types: []string{t}, ConditionsOnly: true})
+		if err != nil {
+			return nil, fmt.Errorf("the scope %.100q cannot be used: %w", s.Text, err)
+		}
+		rule := search.Rule{Types: []string{t}, Reach: reach, Context: context}
+		for _, e := range q.Where {
+			m, ok := e.(*search.Match)
+			if !ok || m.Modifier != "" {
+				return nil, fmt.Errorf("the scope %.100q cannot be used: it is more than plain conditions", s.Text)
+			}
+			rule.Where = append(rule.Where, m)
+		}
+		if len(rule.Where) != len(s.Params) {
+			return nil, fmt.Errorf("the scope %.100q cannot be used: not all of its conditions count", s.Text)
+		}
+		list = append(list, rule)
+	}
+	return list, nil
+}
+
+// Allows says whether a principal may do an action with any resource of a type: what a refusal with 403 goes by. typ is
+// "" for all types.
+func Allows(r *search.Restriction, typ string) bool {
+	for _, rule := range r.Rules {
+		if rule.Reach == search.ReachNone || rule.Context && r.Context == "" ||
+			rule.Reach == search.ReachOwn && r.Record == "" || (rule.Reach == search.ReachTreated || rule.Reach == search.ReachSelf) && r.Self == "" {
+			continue
+		}
+		if typ == "" || slices.Contains(rule.Types, typ) {
+			return true
+		}
+	}
+	return false
+}
+
+// ActionsOf reads the actions of a row of role_policy; what cannot be read allows nothing.
+func ActionsOf(letters string) Actions {
+	a, err := ParseActions(strings.TrimSpace(letters))
+	if err != nil {
+		return 0
+	}
+	return a
+}

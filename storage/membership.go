@@ -1,0 +1,234 @@
+package storage
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/fhir"
+)
+
+// This file finds out whose a resource is: in which compartments it lies, which labels restrict it, and what it says
+// about who treats whom.
+
+// belongs are search parameters that put a resource into a patient's compartment although CompartmentDefinition/patient
+// does not list their types: an implant, a task or a contract is the patient's as much as an observation.
+var belongs = map[string][]string{
+	"Device": {"patient"}, "Task": {"patient"}, "GuidanceResponse": {"patient"}, "Contract": {"patient"},
+}
+
+// membership returns the parameters by which a type is in the compartment of patients; nil for a type that never is.
+func (ix *Indexer) membership(typ string) []string {
+	if typ == "Patient" {
+		return nil // its own; a link to another patient makes them no one
+	}
+	params := ix.registry.Compartment("Patient").Params(typ)
+	return append(slices.Clip(params), belongs[typ]...)
+}
+
+// OfPatients says whether resources of a type belong to patients, and so to nobody else where they name none.
+func (ix *Indexer) ofPatients(typ string) bool {
+	switch typ {
+	case "Patient", "Binary":
+		return true
+	case "Schedule", "Device": // with a patient they are the patient's, else everybody's
+		return false
+	}
+	return len(ix.membership(typ)) > 0
+}
+
+// link is a reference that a rule about relationships looks at.
+type link struct {
+	param  string
+	target string // type
+	rk     int64
+}
+
+// treatmentEntry is a row of treatment, actingEntry one of acting.
+type treatmentEntry struct {
+	kind           int16
+	actor, patient int64
+	confirmed      bool // needs no confirmation
+}
+
+type actingEntry struct {
+	practitioner, also int64
+	period             dateEntry
+}
+
+// belonging completes a row with what decides who may see the resource.
+func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
+	typ := n.ResourceType()
+	if typ == "Patient" {
+		row.compartments = []int64{rk}
+	}
+	row.compartments = unique(row.compartments)
+	switch typ {
+	case "Provenance":
+		if len(row.compartments) == 0 {
+			for target := range n.Get("target").Items() {
+				row.inherits(ix, target)
+			}
+		}
+	case "Binary":
+		row.inherits(ix, n.Get("securityContext"))
+	}
+	if len(row.compartments) == 0 && len(row.inherit) == 0 && ix.ofPatients(typ) {
+		row.compartments = unique(row.practitioners)
+	}
+	if row.compartments == nil {
+		row.compartments = []int64{}
+	}
+	if ix.rules == nil {
+		return
+	}
+	for label := range n.At("meta").Get("security").Items() {
+		if bit, ok := ix.rules.labels[label.GetText("system")+"|"+label.GetText("code")]; ok {
+			row.labels |= 1 << bit
+		}
+	}
+	ix.treatments(row, n, rk)
+	switch typ {
+	case "PractitionerRole":
+		ix.acting(row, n, rk)
+	case "Consent":
+		ix.consents(row, n)
+	}
+}
+
+func (row *indexRow) inherits(ix *Indexer, reference *fhir.Node) {
+	ref, ok := ix.parseReference(reference.GetText("reference"))
+	if !ok || ref.Type == "" || ref.Base != "" {
+		return
+	}
+	if rk := ix.hash.Resource(ref.Type, ref.ID); ref.Type == "Patient" {
+		row.compartments = unique(append(row.compartments, rk))
+	} else {
+		row.inherit = append(row.inherit, rk)
+	}
+}
+
+func (row *indexRow) linked(param string, targets ...string) (rks []int64) {
+	for _, l := range row.links {
+		if l.param == param && slices.Contains(targets, l.target) {
+			rks = append(rks, l.rk)
+		}
+	}
+	return unique(rks)
+}
+
+func (ix *Indexer) treatments(row *indexRow, n *fhir.Node, rk int64) {
+	status := n.GetText("status")
+	for _, r := range ix.rules.relationships {
+		if r.typ != n.ResourceType() || r.statuses != nil && !slices.Contains(r.statuses, status) {
+			continue
+		}
+		patients := []int64{rk}
+		if r.patient != "_id" {
+			patients = row.linked(r.patient, "Patient")
+		}
+		for _, actor := range row.linked(r.actor, "Practitioner", "PractitionerRole", "Organization") {
+			for _, p := range patients {
+				row.treatments = append(row.treatments, treatmentEntry{r.kind, actor, p, !r.confirmed})
+			}
+		}
+	}
+}
+
+func (ix *Indexer) acting(row *indexRow, n *fhir.Node, rk int64) {
+	if n.GetText("active") == "false" {
+		return
+	}
+	period := dateEntry{low: beginningOfTime, high: endOfTime}
+	if low, high, ok := periodRange(n.Get("period"), ix.zone); ok {
+		period.low, period.high = low, high
+	}
+	for _, practitioner := range row.linked("practitioner", "Practitioner") {
+		row.acting = append(row.acting, actingEntry{practitioner, rk, period})
+		for _, organization := range row.linked("organization", "Organization") {
+			row.acting = append(row.acting, actingEntry{practitioner, organization, period})
+		}
+	}
+}
+
+// linkedTypes are the types whose references rules may look at; others save the trouble.
+func (ix *Indexer) linksOf(typ, code string) bool {
+	if typ == "PractitionerRole" {
+		return code == "practitioner" || code == "organization"
+	}
+	return ix.rules != nil && slices.ContainsFunc(ix.rules.relationships, func(r relationship) bool {
+		return r.typ == typ && (r.actor == code || r.patient == code)
+	})
+}
+
+const sqlCompartmentsOf = `SELECT rk, compartments FROM public.resource WHERE rk = ANY($1) AND compartments <> '{}'`
+
+// Inherit puts resources that belong to whom their targets belong into the compartments of those: a Provenance, and a
+// Binary with a securityContext. It comes before they are written; targets may be written by the same transaction.
+func (tx *Tx) Inherit(ctx context.Context, list ...*Prepared) error {
+	var wanted []int64
+	for _, p := range list {
+		if p != nil {
+			wanted = append(wanted, p.row.inherit...)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	of := map[int64][]int64{}
+	if err := tx.system(ctx, compartmentsInto(of), sqlCompartmentsOf, unique(wanted)); err != nil {
+		return err
+	}
+	inherit(of, list)
+	return nil
+}
+
+// inheritFor is Inherit without a transaction.
+func (s *Store) inheritFor(ctx context.Context, list []*Prepared) error {
+	var wanted []int64
+	for _, p := range list {
+		wanted = append(wanted, p.row.inherit...)
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	of := map[int64][]int64{}
+	run := &runner{store: s, access: Everything()}
+	if err := run.rows(ctx, compartmentsInto(of), sqlCompartmentsOf, unique(wanted)); err != nil {
+		return err
+	}
+	inherit(of, list)
+	return nil
+}
+
+func compartmentsInto(of map[int64][]int64) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			var rk int64
+			var compartments []int64
+			if err := rows.Scan(&rk, &compartments); err != nil {
+				return err
+			}
+			of[rk] = compartments
+		}
+		return rows.Err()
+	}
+}
+
+func inherit(of map[int64][]int64, list []*Prepared) {
+	for _, p := range list {
+		if p != nil {
+			of[p.rk] = p.row.compartments
+		}
+	}
+	for _, p := range list {
+		if p == nil {
+			continue
+		}
+		for _, target := range p.row.inherit {
+			p.inherited = append(p.inherited, of[target]...)
+		}
+		p.row.compartments = unique(append(p.row.compartments, p.inherited...))
+	}
+}
