@@ -128,6 +128,9 @@ func (s *Store) plan(ctx context.Context, run *runner, q *search.Query) (*search
 		p.nearby, p.number = !p.rare(q), numbers[0]
 	}
 	p.conditions = len(p.c.args)
+	if len(q.Types) == 1 && len(q.Sort) == 0 && p.byText(q, conditions) {
+		return p, nil
+	}
 	return p, p.sort(q)
 }
 
@@ -244,7 +247,7 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 		return walk
 	}
 	if p.code != "" && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
-		p.order.side = &sideOrder{table: "search_code", column: "date_low", which: "s.term = " + p.code, unique: true}
+		p.order.side = &sideOrder{table: "search_code", column: "date_low", which: "s.term = " + p.code, unique: true, look: probeRows}
 		return walk
 	}
 	return probe

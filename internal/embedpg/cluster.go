@@ -139,14 +139,15 @@ func (s *Server) checkSettings(ctx context.Context) error {
 // short transactions and solid state disks.
 func (s *Server) settings() []string {
 	memory := memoryBytes()
-	buffers := "128MB"
-	if memory >= 4<<30 {
-		buffers = "256MB"
+	// What is not touched takes no memory; what is read through the operating system's cache costs a call for each page.
+	buffers := min(max(memory/8>>20, 128), 2048)
+	if s.opts.Disposable {
+		buffers = 128
 	}
 	lines := []string{
 		"cluster_name = 'kiln'",
 		"max_connections = 100",
-		"shared_buffers = " + buffers,
+		fmt.Sprintf("shared_buffers = %dMB", buffers),
 		fmt.Sprintf("effective_cache_size = %dMB", max(memory/2>>20, 256)),
 		"work_mem = 16MB",
 		"maintenance_work_mem = 128MB",
