@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"kiln/fhir"
 	"kiln/resources"
+	"kiln/server"
 	"kiln/storage"
 )
 
@@ -76,5 +80,34 @@ func TestBatch_entry_with_a_fault_of_ours_is_logged(t *testing.T) {
 	}
 	if !strings.Contains(h.log.String(), "secret") {
 		t.Error("the cause is not in the log")
+	}
+}
+
+// Waiting bundles must not be worked on before their turn, and each that ends, however it does, must let another in.
+func TestBundles_take_turns(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(o *server.Options) { o.Limits.BundlesAtOnce = 2 })
+	var now, most atomic.Int32
+	h.fake.give = func(context.Context, resources.Request) (*resources.Response, error) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for before := most.Load(); n > before && !most.CompareAndSwap(before, n); before = most.Load() {
+		}
+		time.Sleep(time.Millisecond)
+		if n == 1 {
+			panic("a fault")
+		}
+		return &resources.Response{Bundle: &resources.Bundle{Type: "batch-response"}}, nil
+	}
+	var wait sync.WaitGroup
+	for range 20 {
+		wait.Go(func() {
+			h.send(t, "POST", "/fhir", `{"resourceType":"Bundle","type":"batch"}`, fhirJSON)
+			h.send(t, "POST", "/fhir", `{"resourceType":"Patient"}`, fhirJSON)
+		})
+	}
+	wait.Wait()
+	if most.Load() > 2 {
+		t.Errorf("%d bundles at once", most.Load())
 	}
 }

@@ -44,6 +44,10 @@ func (x *exchange) readNode(limit int64) (*fhir.Node, error) {
 	if err := x.readBody(buf, limit); err != nil {
 		return nil, err
 	}
+	return x.parseBody(buf)
+}
+
+func (x *exchange) parseBody(buf *bytes.Buffer) (*fhir.Node, error) {
 	if t, _ := parseContentType(x.r.Header.Get("Content-Type")); t == bodyXML {
 		return xml.Decode(buf.Bytes(), x.s.schema)
 	}
@@ -121,12 +125,21 @@ func checkBodyID(n *fhir.Node, id string) error {
 	return nil
 }
 
-// readBundle reads a batch or transaction.
+// readBundle reads a batch or transaction, and takes a turn for it before it becomes larger in memory.
 func (x *exchange) readBundle() (*fhir.Node, resources.Interaction, error) {
 	if _, err := x.contentType(bodyFHIR); err != nil {
 		return nil, "", err
 	}
-	n, err := x.readNode(x.s.limits.MaxBundleBytes)
+	buf := getBuffer()
+	defer putBuffer(buf)
+	err := x.readBody(buf, x.s.limits.MaxBundleBytes)
+	if err == nil {
+		err = x.takeTurn()
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	n, err := x.parseBody(buf)
 	if err != nil {
 		return nil, "", err
 	}

@@ -215,6 +215,22 @@ func (x *exchange) bundle() error {
 	return x.do(req)
 }
 
+// takeTurn waits until there is room for another batch or transaction to be worked on. finish gives the room back.
+//
+// Errors: Transient where there was none in time.
+func (x *exchange) takeTurn() error {
+	ctx, cancel := x.context(x.s.limits.BundleTimeout)
+	defer cancel()
+	select {
+	case x.s.bundles <- struct{}{}:
+		x.turn = true
+		return nil
+	case <-ctx.Done():
+		return fhir.NewError(fhir.Transient, fhir.CodeTransient, "Too many batches and transactions are being worked on; try again").
+			Because(ctx.Err())
+	}
+}
+
 // do has the service perform req within the time limit and writes what comes of it.
 func (x *exchange) do(req resources.Request) error {
 	limit := x.s.limits.RequestTimeout

@@ -28,6 +28,8 @@ type exchange struct {
 	// status is what was answered; zero until then.
 	status  int
 	written int64
+	// turn says that the request holds a place in server.bundles.
+	turn bool
 	// owed says that the body has not been read to its end.
 	owed bool
 
@@ -93,6 +95,9 @@ func (x *exchange) finish() {
 	fault := recover()
 	if fault != nil && fault != http.ErrAbortHandler {
 		fault = x.panicked(fault)
+	}
+	if x.turn {
+		<-x.s.bundles
 	}
 	x.s.metrics.inFlight.Dec()
 	x.s.metrics.observe(x)

@@ -65,6 +65,9 @@ type Limits struct {
 	// MaxBodyBytes bounds one resource, patch or form, MaxBundleBytes a batch or transaction. Both hold for the body as
 	// sent and, when it is compressed, for what it unpacks to.
 	MaxBodyBytes, MaxBundleBytes int64
+	// BundlesAtOnce is how many batches and transactions are worked on at a time. Others wait with their bodies read:
+	// what takes memory is the work, and a few at a time are done as soon as many at once.
+	BundlesAtOnce int
 	// RequestTimeout and BundleTimeout are how long the work may take once the body is here.
 	RequestTimeout, BundleTimeout time.Duration
 	// BodyGrace is how long a client may take to send its body, and again to receive the answer, on top of a second for
@@ -79,6 +82,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.MaxBodyBytes, 16<<20)
 	setDefault(&l.MaxBundleBytes, 100<<20)
 	setDefault(&l.RequestTimeout, 30*time.Second)
+	setDefault(&l.BundlesAtOnce, 8)
 	setDefault(&l.BundleTimeout, 5*time.Minute)
 	setDefault(&l.BodyGrace, 20*time.Second)
 	setDefault(&l.MinRate, 16<<10)
@@ -105,6 +109,7 @@ type server struct {
 	base         string // the FHIR base, absolute, without a trailing slash
 	log          *slog.Logger
 	limits       Limits
+	bundles      chan struct{} // a place for each that is worked on
 	ready        func(context.Context) error
 	capabilities func() ([]byte, string)
 	terminology  func(context.Context) ([]byte, string, error)
@@ -138,6 +143,7 @@ func New(o Options) http.Handler {
 		now:          o.Now,
 		newID:        o.NewID,
 	}
+	s.bundles = make(chan struct{}, s.limits.BundlesAtOnce)
 	for _, name := range o.ResourceTypes {
 		s.types[name] = true
 	}

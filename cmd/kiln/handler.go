@@ -90,6 +90,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			MaxBodyBytes:   int64(c.MaxResourceBytes),
 			MaxBundleBytes: int64(c.MaxBodyBytes),
 			RequestTimeout: c.RequestTimeout,
+			BundlesAtOnce:  c.BundlesAtOnce,
 			BundleTimeout:  c.BundleTimeout,
 			BodyGrace:      c.BodyGrace,
 			MinRate:        int64(c.MinRate),
