@@ -163,7 +163,7 @@ func TestSearch_sorted_walk(t *testing.T) {
 		{"Observation", "code=http://loinc.org|8480-6&date=2015"}, {"Observation", "code=http://loinc.org|8302-2&date=ge2013&date=le2018-06"},
 		{"Observation", "code=http://loinc.org|8302-2&date=sa2016&_sort=-date"}, {"Observation", "date=2015"},
 		{"Patient", "family=smith"}, {"Patient", "family:contains=o"}, {"Patient", "name=other1&gender=male"}, {"Patient", "name:contains=second2&birthdate=gt1980"},
-		{"Patient", "name:text=kim1"}, {"Location", "name=place 1"}, 
+		{"Patient", "name:text=kim1"}, {"Location", "name=place 1"},
 		{"Observation", "date=ge2013-05&date=le2014"}, {"Observation", "date=lt2013"}, {"Observation", "date=2015&date=ge2015-06"},
 		{"Appointment", "date=gt2024-06"}, {"Appointment", "date=ap2025-01"}, {"RiskAssessment", "date=eb2018&date=ne2016"},
 	} {
