@@ -245,6 +245,9 @@ func (s *Server) launcher(w http.ResponseWriter, r *http.Request) error {
 	for _, c := range clients {
 		if c.LaunchURI != "" && c.May(grantCode) {
 			v.Clients = append(v.Clients, c)
+			if action := formActionOf(c.LaunchURI); !strings.Contains(v.formAction, action) {
+				v.formAction += action
+			}
 		}
 	}
 	self := s.self(visitor.account)

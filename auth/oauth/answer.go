@@ -211,17 +211,15 @@ func (s *Server) write(w http.ResponseWriter, status int, v *view) error {
 	return nil
 }
 
-// formActionOf is what a page's policy says so that the browser follows the redirect to an app.
-func formActionOf(redirectURI string) string {
-	u, err := url.Parse(redirectURI)
-	if err != nil {
+// formActionOf is what a page's policy says so that the browser follows the redirect of a form to an app. Browsers hold it
+// against every further redirect too, and an app may well go on to another host: so it names the scheme, not the host.
+func formActionOf(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme == "" {
 		return ""
 	}
-	if u.Scheme == "http" || u.Scheme == "https" {
-		if strings.ContainsAny(u.Host, " ;,'\"") {
-			return ""
-		}
-		return " " + u.Scheme + "://" + u.Host
+	if u.Scheme == "http" {
+		return " http: https:"
 	}
 	return " " + u.Scheme + ":"
 }

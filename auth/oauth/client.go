@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -66,6 +67,9 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 			return nil, fosite.ErrInvalidRequest.WithHint("The client_id is not the one of the Authorization header.")
 		}
 	}
+	if id == "" && ways == 0 && form.Get("grant_type") == grantRefresh {
+		return s.refresher(ctx, form.Get("refresh_token"))
+	}
 	c, err := s.store.Client(ctx, id)
 	if err == identity.ErrNotFound && header != "" && percentDecoded(id) != id {
 		id = percentDecoded(id)
@@ -90,6 +94,22 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 		return nil, fosite.ErrInvalidClient.WithHint("The client secret is missing or wrong.")
 	}
 	return nil, fosite.ErrInvalidClient.WithHint("This client is registered for private_key_jwt.")
+}
+
+// refresher finds the public client of a refresh token that comes without client_id, as the SMART JS client sends it: a
+// public client proves nothing by naming itself. Whatever else the token is, the answer is that of an unknown one.
+func (s *Server) refresher(ctx context.Context, token string) (fosite.Client, error) {
+	_, g, err := s.store.Token(ctx, identity.Refresh, identity.Hash(token))
+	if err == nil {
+		var c *identity.Client
+		if c, err = s.store.Client(ctx, g.Client); err == nil && c.AuthMethod == identity.AuthNone {
+			return &client{c}, nil
+		}
+	}
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return nil, err
+	}
+	return nil, fosite.ErrInvalidClient.WithHint("The client_id is missing, and the refresh token is not that of a public client.")
 }
 
 func sameSecret(hash []byte, secret string) bool {
