@@ -74,7 +74,10 @@ type oauthError struct {
 func tell(err error) (e oauthError, fault bool) {
 	var too *http.MaxBytesError
 	var bearer *bearerError
+	var registration *registrationError
 	switch {
+	case errors.As(err, &registration):
+		return oauthError{registration.code, registration.text, http.StatusBadRequest}, false
 	case errors.As(err, &too):
 		return oauthError{"invalid_request", "The request is too large.", http.StatusRequestEntityTooLarge}, false
 	case errors.As(err, &bearer):
@@ -83,7 +86,7 @@ func tell(err error) (e oauthError, fault bool) {
 		return oauthError{"invalid_grant", "It was used by another request at the same time.", http.StatusBadRequest}, false
 	}
 	var known *fosite.RFC6749Error
-	if !errors.As(err, &known) || known.CodeField >= 500 {
+	if !errors.As(err, &known) || known.CodeField >= 500 && known.CodeField != http.StatusServiceUnavailable {
 		return oauthError{"server_error", "", http.StatusInternalServerError}, true
 	}
 	return oauthError{known.ErrorField, describe(known), known.CodeField}, false

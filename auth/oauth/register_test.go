@@ -1,0 +1,111 @@
+package oauth_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"kiln/auth/oauth"
+)
+
+func (w *world) register(body string, headers ...string) *response {
+	w.Helper()
+	req, err := http.NewRequest(http.MethodPost, w.origin+"/auth/register", strings.NewReader(body))
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return &response{resp, string(content)}
+}
+
+func TestRegistration_142_is_closed_by_default(t *testing.T) {
+	w := newWorld(t)
+	if r := w.register(`{"redirect_uris":["https://a.example.org/cb"]}`); r.StatusCode != http.StatusNotFound {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	if m := w.send(nil, http.MethodGet, "/.well-known/smart-configuration", nil).json(t); m["registration_endpoint"] != nil {
+		t.Error("it is declared all the same")
+	}
+}
+
+func TestRegistration_142_open(t *testing.T) {
+	w := newWorld(t, func(o *oauth.Options) { o.Registration.Mode = oauth.RegistrationOpen })
+	r := w.register(`{"client_name":"New app","redirect_uris":["` + redirectURI + `"],"grant_types":["authorization_code","refresh_token"],
+		"scope":"openid launch/patient offline_access patient/*.rs system/*.rs nonsense","contacts":["a@example.org"],"unknown_member":1}`)
+	m := r.json(t)
+	if r.StatusCode != 201 || m["client_id"] == "" || m["client_secret"] == nil || m["client_secret_expires_at"] != 0.0 || m["client_name"] != "New app" ||
+		m["scope"] != "openid launch/patient offline_access patient/*.rs" || r.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %s", r.StatusCode, r.body)
+	}
+	id, secret := m["client_id"].(string), m["client_secret"].(string)
+	code := w.code("ada", "", w.request(id, "openid launch/patient patient/Patient.rs"))
+	if r := w.token(exchange(code, "client_id", id, "client_secret", secret)); r.StatusCode != 200 {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	for name, c := range map[string]struct{ body, code string }{
+		"fragment":          {`{"redirect_uris":["https://a.example.org/cb#x"]}`, "invalid_redirect_uri"},
+		"javascript":        {`{"redirect_uris":["javascript:alert(1)"]}`, "invalid_redirect_uri"},
+		"data":              {`{"redirect_uris":["data:text/html,x"]}`, "invalid_redirect_uri"},
+		"plain_http":        {`{"redirect_uris":["http://a.example.org/cb"]}`, "invalid_redirect_uri"},
+		"relative":          {`{"redirect_uris":["/cb"]}`, "invalid_redirect_uri"},
+		"user":              {`{"redirect_uris":["https://kiln@evil.example.org/cb"]}`, "invalid_redirect_uri"},
+		"none":              {`{}`, "invalid_redirect_uri"},
+		"not_json":          {`redirect`, "invalid_client_metadata"},
+		"wrong_type":        {`{"redirect_uris":"https://a.example.org/cb"}`, "invalid_client_metadata"},
+		"implicit":          {`{"redirect_uris":["https://a.example.org/cb"],"grant_types":["implicit"]}`, "invalid_client_metadata"},
+		"backend":           {`{"grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://a.example.org/jwks","scope":"system/*.rs"}`, "invalid_client_metadata"},
+		"system_scope_only": {`{"redirect_uris":["https://a.example.org/cb"],"scope":"system/*.rs"}`, "invalid_client_metadata"},
+		"jwks_missing":      {`{"redirect_uris":["https://a.example.org/cb"],"token_endpoint_auth_method":"private_key_jwt"}`, "invalid_client_metadata"},
+		"jwks_uri_http":     {`{"redirect_uris":["https://a.example.org/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"http://169.254.169.254/"}`, "invalid_client_metadata"},
+		"jwks_symmetric":    {`{"redirect_uris":["https://a.example.org/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[{"kty":"oct","k":"AAAA"}]}}`, "invalid_client_metadata"},
+		"logo_script":       {`{"redirect_uris":["https://a.example.org/cb"],"logo_uri":"javascript:alert(1)"}`, "invalid_client_metadata"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if r := w.register(c.body); r.StatusCode != 400 || r.json(t)["error"] != c.code {
+				t.Errorf("%d %s", r.StatusCode, r.body)
+			}
+		})
+	}
+	if r := w.register(`{"redirect_uris":["org.example.app:/cb","http://localhost/cb"],"token_endpoint_auth_method":"none"}`); r.StatusCode != 201 || r.json(t)["client_secret"] != nil {
+		t.Errorf("a native app: %d %s", r.StatusCode, r.body)
+	}
+}
+
+func TestRegistration_142_with_an_initial_access_token(t *testing.T) {
+	w := newWorld(t, func(o *oauth.Options) {
+		o.Registration = oauth.Registration{Mode: oauth.RegistrationToken, Token: "initial-access-token"}
+	})
+	keys, err := json.Marshal(w.keySet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := `{"grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs","jwks":` + string(keys) + `}`
+	for _, headers := range [][]string{nil, {"Authorization: Bearer wrong"}, {"Authorization: Basic initial-access-token"}} {
+		if r := w.register(body, headers...); r.StatusCode != 401 {
+			t.Errorf("%v: %d %s", headers, r.StatusCode, r.body)
+		}
+	}
+	r := w.register(body, "Authorization: Bearer initial-access-token")
+	if r.StatusCode != 201 {
+		t.Fatalf("%d %s", r.StatusCode, r.body)
+	}
+	id := r.json(t)["client_id"].(string)
+	if r := w.token(backend(w.assertion(id, "ES384"), "system/Patient.rs")); r.StatusCode != 200 {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+}
