@@ -132,7 +132,7 @@ func newWorld(t *testing.T, change ...func(*oauth.Options)) *world {
 	}
 	options := oauth.Options{
 		Store: w.identity, Registry: store.Registry, Origin: w.origin, FHIRBase: base, Secret: "a secret for tests only",
-		Directory: server.Directory{Service: everybody{w.service}}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
+		Directory: server.Directory{Service: w.service}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
 	}
 	for _, c := range change {
 		c(&options)
@@ -155,14 +155,6 @@ func newWorld(t *testing.T, change ...func(*oauth.Options)) *world {
 		}
 	})
 	return w
-}
-
-// everybody shows the pages everything, until the policy of roles is there.
-type everybody struct{ *resources.Service }
-
-func (e everybody) Do(ctx context.Context, r resources.Request) (*resources.Response, error) {
-	r.Principal = auth.Operator("test")
-	return e.Service.Do(ctx, r)
 }
 
 // populate makes patients, a doctor, accounts and clients.
