@@ -124,10 +124,10 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
 	if done {
 		return err
 	}
-	return s.showAccount(w, r, visitor, "", nil)
+	return s.showAccount(w, r, visitor, "", nil, nil)
 }
 
-func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, fault string, seed []byte) error {
+func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, fault string, seed []byte, made *ceremony) error {
 	sessions, err := s.store.Sessions(r.Context(), visitor.account.ID)
 	if err != nil {
 		return err
@@ -136,6 +136,13 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *vi
 	v.Title, v.Fault, v.Done = "Your account", fault, r.URL.Query().Has("done")
 	v.Sessions, v.Account = len(sessions), visitor.account
 	v.Staff = !onlyPatient(visitor.account)
+	v.HasPasskeys = s.passkeys != nil
+	if v.Passkeys, err = s.store.Passkeys(r.Context(), visitor.account.ID); err != nil {
+		return err
+	}
+	if v.Ceremony = made; made != nil {
+		v.Script = pathScript
+	}
 	if seed != nil {
 		v.Seed, v.SeedURI = totpText(seed), s.totpURI(visitor.account.Username, seed)
 		v.Halfway = sealedText(s.seal.seal(totpPurpose+"new"+visitor.account.ID, seed))
@@ -160,7 +167,7 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return redirect(w, pathAccount+"?done")
-	case "password", "totp-start", "totp-remove":
+	case "password", "totp-start", "totp-remove", "passkey-start", "passkey-remove":
 		locked, err := s.lockedOut(r, account.Username)
 		if err != nil {
 			return err
@@ -175,26 +182,43 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 			if err := s.loginFailed(r, account.Username); err != nil {
 				return err
 			}
-			return s.showAccount(w, r, visitor, "The current password is wrong.", nil)
+			return s.showAccount(w, r, visitor, "The current password is wrong.", nil, nil)
 		}
 	}
 	switch form.Get("do") {
 	case "password":
 		return s.changePassword(w, r, visitor)
 	case "totp-start":
-		return s.showAccount(w, r, visitor, "", newTOTPSeed())
+		return s.showAccount(w, r, visitor, "", newTOTPSeed(), nil)
 	case "totp-confirm":
 		seed, err := s.seal.open(totpPurpose+"new"+account.ID, unsealedText(form.Get("halfway")))
 		if err != nil {
 			return bad("This page has expired", "Open your account page again.")
 		}
 		if _, ok := s.totpFits(seed, form.Get("code")); !ok {
-			return s.showAccount(w, r, visitor, "The code does not fit. Enter the one that your app shows now.", seed)
+			return s.showAccount(w, r, visitor, "The code does not fit. Enter the one that your app shows now.", seed, nil)
 		}
 		err = s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed))
 		return s.changed(w, r, visitor, "totp", err)
 	case "totp-remove":
 		return s.changed(w, r, visitor, "totp removed", s.store.SetTOTP(ctx, account.ID, nil))
+	}
+	return s.changePasskeys(w, r, visitor)
+}
+
+func (s *Server) changePasskeys(w http.ResponseWriter, r *http.Request, visitor *visitor) error {
+	form, ctx, account := r.PostForm, r.Context(), visitor.account
+	switch form.Get("do") {
+	case "passkey-start":
+		made, err := s.registerCeremony(ctx, account)
+		if err != nil {
+			return err
+		}
+		return s.showAccount(w, r, visitor, "", nil, made)
+	case "passkey-confirm":
+		return s.changed(w, r, visitor, "passkey", s.addPasskey(ctx, account, form))
+	case "passkey-remove":
+		return s.changed(w, r, visitor, "passkey removed", s.store.RemovePasskey(ctx, account.ID, unsealedText(form.Get("passkey"))))
 	}
 	return bad("This page has expired", "Open your account page again.")
 }
@@ -202,11 +226,11 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, visitor *visitor) error {
 	form := r.PostForm
 	if form.Get("new") != form.Get("again") {
-		return s.showAccount(w, r, visitor, "The two new passwords differ.", nil)
+		return s.showAccount(w, r, visitor, "The two new passwords differ.", nil, nil)
 	}
 	hash, err := HashPassword(form.Get("new"))
 	if err != nil {
-		return s.showAccount(w, r, visitor, "Choose another password: "+err.Error()+".", nil)
+		return s.showAccount(w, r, visitor, "Choose another password: "+err.Error()+".", nil, nil)
 	}
 	if err := s.store.SetPassword(r.Context(), visitor.account.ID, hash); err != nil {
 		return err

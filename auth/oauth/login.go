@@ -34,6 +34,13 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, h
 		}
 		v.formAction = formActionOf(form.Get("redirect_uri"))
 	}
+	ceremony, err := s.loginCeremony()
+	if err != nil {
+		return err
+	}
+	if v.Ceremony = ceremony; ceremony != nil {
+		v.Script = pathScript
+	}
 	return s.write(w, status, v)
 }
 

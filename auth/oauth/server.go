@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/compose"
 	"github.com/ory/fosite/token/jwt"
@@ -138,6 +139,7 @@ type Server struct {
 	views    *views
 	urls     urls
 	log      *slog.Logger
+	passkeys *webauthn.WebAuthn // nil where the origin can have none
 }
 
 // urls are the absolute URLs of the endpoints.
@@ -175,6 +177,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Registration.Mode != RegistrationOff {
 		s.urls.register = o.Origin + pathRegister
+	}
+	if s.passkeys, err = newPasskeys(o.Origin); err != nil {
+		return nil, err
 	}
 	s.compose()
 	return s, nil
@@ -247,6 +252,7 @@ const (
 	pathContinue   = "/auth/continue"
 	pathLogin      = "/auth/login"
 	pathOTP        = "/auth/login/code"
+	pathPasskey    = "/auth/login/passkey"
 	pathLogout     = "/auth/logout"
 	pathPatient    = "/auth/patient"
 	pathConsent    = "/auth/consent"
@@ -310,6 +316,8 @@ func (s *Server) Routes() []Route {
 	add(pathAuthorize, false, map[string]http.HandlerFunc{
 		http.MethodGet: s.page(s.authorize), http.MethodPost: s.page(s.authorize)})
 	add(pathStyle, false, map[string]http.HandlerFunc{http.MethodGet: s.page(s.style)})
+	add(pathScript, false, map[string]http.HandlerFunc{http.MethodGet: s.page(s.script)})
+	add(pathPasskey, false, page(nil, s.loginPasskey))
 	add(pathContinue, false, page(s.proceed, nil))
 	add(pathLogin, false, page(s.loginPage, s.login))
 	add(pathOTP, false, page(nil, s.loginCode))

@@ -58,6 +58,10 @@ type view struct {
 	Sessions      int
 	Account       *identity.Account
 	Seed, SeedURI string
+	// Ceremony is for a form that asks the device for a passkey; HasPasskeys says that the page may offer to add one.
+	Ceremony    *ceremony
+	Passkeys    []*identity.Passkey
+	HasPasskeys bool
 
 	// formAction is added to the page's policy.
 	formAction string
@@ -65,7 +69,8 @@ type view struct {
 
 func parseViews() (*views, error) {
 	functions := template.FuncMap{
-		"day": func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+		"text": sealedText,
+		"day":  func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 	}
 	names, err := fs.Glob(pageFiles, "pages/*.html")
 	if err != nil {

@@ -114,7 +114,7 @@ func newWorld(t *testing.T, change ...func(*oauth.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, origin: "http://" + listener.Addr().String(), log: &safeBuffer{}, clock: &clock{}}
+	w := &world{T: t, origin: fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port), log: &safeBuffer{}, clock: &clock{}}
 	w.rsa, w.ec = testKeys()
 	registry, err := conformance.R4()
 	if err != nil {

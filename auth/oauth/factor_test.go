@@ -1,0 +1,155 @@
+package oauth_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/webauthn"
+	"github.com/chromedp/chromedp"
+
+	"context"
+)
+
+// otp is what an authenticator app shows (RFC 6238), written again here so that it checks the server's.
+func otp(t *testing.T, seed string, at time.Time) string {
+	t.Helper()
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha1.New, key)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(at.Unix()/30)))
+	sum := mac.Sum(nil)
+	offset := sum[19] & 15
+	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[offset:])&0x7fffffff)%1e6)
+}
+
+func TestLogin_with_one_time_codes(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	b.signIn(b.open("/auth/login"), "greta")
+	token := form(b.open("/auth/account").body).Get("token")
+	change := func(fields ...string) *response {
+		f := url.Values{"token": {token}}
+		for i := 0; i+1 < len(fields); i += 2 {
+			f.Set(fields[i], fields[i+1])
+		}
+		return b.submit("/auth/account", f)
+	}
+	if r := change("do", "totp-start", "current", "wrong password"); r.StatusCode != 400 {
+		t.Errorf("without the password: %d", r.StatusCode)
+	}
+	page := change("do", "totp-start", "current", password)
+	seed := regexp.MustCompile(`class="seed">([A-Z2-7]+)<`).FindStringSubmatch(page.body)
+	if seed == nil {
+		t.Fatalf("%s", page.body)
+	}
+	halfway := form(page.body).Get("halfway")
+	if r := change("do", "totp-confirm", "halfway", halfway, "code", "000000"); r.StatusCode != 400 {
+		t.Errorf("a wrong code: %d", r.StatusCode)
+	}
+	if r := change("do", "totp-confirm", "halfway", halfway, "code", otp(t, seed[1], w.clock.now())); r.StatusCode != 200 || !strings.Contains(r.body, "On: signing in takes a code") {
+		t.Fatalf("%d %s", r.StatusCode, r.body)
+	}
+
+	w.clock.advance(time.Minute)
+	c := w.browser()
+	page = c.signIn(c.open("/auth/authorize?"+w.request("public", "openid user/Patient.rs").Encode()), "greta")
+	if !strings.Contains(page.body, `name="code"`) || strings.Contains(page.body, "Sign out") {
+		t.Fatalf("no code is asked for: %s", page.body)
+	}
+	enter := func(code string) *response {
+		f := form(page.body)
+		f.Set("code", code)
+		return c.submit("/auth/login/code", f)
+	}
+	if r := enter("123456"); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a wrong code: %d", r.StatusCode)
+	}
+	code := otp(t, seed[1], w.clock.now())
+	q := w.outcome(c.consent(enter(code), "greta", ""))
+	claims := w.verify(w.token(exchange(q.Get("code"), "client_id", "public")).json(t)["id_token"].(string))
+	if fmt.Sprint(claims["amr"]) != "[pwd otp]" {
+		t.Errorf("amr %v", claims["amr"])
+	}
+	c = w.browser()
+	page = c.signIn(c.open("/auth/login"), "greta")
+	if r := enter(code); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the same code again: %d", r.StatusCode)
+	}
+	f := form(page.body)
+	f.Set("halfway", "made-up")
+	f.Set("code", code)
+	if r := c.submit("/auth/login/code", f); r.StatusCode != 400 {
+		t.Errorf("a made-up step: %d", r.StatusCode)
+	}
+}
+
+func TestAccount_password_change(t *testing.T) {
+	w := newWorld(t)
+	token := w.tokens("ada", "", "offline_access patient/Patient.rs")["access_token"].(string)
+	b, other := w.browser(), w.browser()
+	b.signIn(b.open("/auth/login"), "ada")
+	other.signIn(other.open("/auth/login"), "ada")
+	f := form(b.open("/auth/account").body)
+	f.Set("do", "password")
+	f.Set("current", password)
+	f.Set("new", "a new long password")
+	f.Set("again", "another")
+	if r := b.submit("/auth/account", f); r.StatusCode != 400 {
+		t.Errorf("two that differ: %d", r.StatusCode)
+	}
+	f.Set("again", "a new long password")
+	if r := b.submit("/auth/account", f); r.StatusCode != 200 || !strings.Contains(r.body, "Done.") {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	if r := other.open("/auth/account"); !strings.Contains(r.body, "Sign in") {
+		t.Error("another browser stays signed in")
+	}
+	if r := w.get("/Patient/p1", token); r.StatusCode != 401 {
+		t.Errorf("a token from before still works: %d", r.StatusCode)
+	}
+}
+
+func TestBrowser_passkey(t *testing.T) {
+	ctx := chrome(t)
+	w := newWorld(t)
+	const yes = true
+	device := chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		if _, err := cdp.Call(ctx, target, webauthn.Enable, webauthn.EnableParams{}); err != nil {
+			return err
+		}
+		_, err := cdp.Call(ctx, target, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
+			Options: &webauthn.VirtualAuthenticatorOptions{
+				Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
+				HasResidentKey: yes, HasUserVerification: yes, IsUserVerified: yes, AutomaticPresenceSimulation: yes,
+			},
+		})
+		return err
+	})
+	var who string
+	run(t, ctx, device,
+		chromedp.Navigate(w.origin+"/auth/login?to=account"), chromedp.WaitVisible(css("#username")),
+		chromedp.SendKeys(css("#username"), "greta"), chromedp.SendKeys(css("#password"), password), chromedp.Submit(css("#password")),
+		chromedp.WaitVisible(css("#current3")), chromedp.SendKeys(css("#current3"), password),
+		chromedp.Click(css(`button[value="passkey-start"]`)),
+		chromedp.WaitVisible(css("#make-passkey")), picture("passkey-add"), chromedp.Click(css("#make-passkey")),
+		chromedp.WaitVisible(css("#passkey")), picture("passkey-added"),
+		chromedp.Click(css("header button")), // sign out
+		chromedp.WaitVisible(css(`form[data-passkey] button`)), picture("passkey-login"), chromedp.Click(css(`form[data-passkey] button`)),
+		chromedp.WaitVisible(css(".who")), keep(&who, chromedp.Text(css(".who"))),
+	)
+	if who != "greta" {
+		t.Errorf("signed in as %q", who)
+	}
+}
