@@ -15,7 +15,7 @@ func TestToken_28_29_33_answer_to_a_public_app(t *testing.T) {
 	code := w.code("ada", "", w.request("public", "launch/patient openid fhirUser offline_access patient/*.rs"))
 	r := w.token(exchange(code, "client_id", "public"), "Origin: https://app.example.org")
 	m := r.json(t)
-	if r.StatusCode != 200 || m["access_token"] == "" || !strings.EqualFold(m["token_type"].(string), "bearer") || m["expires_in"].(float64) != 3600 ||
+	if r.StatusCode != 200 || m["access_token"] == "" || !strings.EqualFold(m["token_type"].(string), "bearer") || m["expires_in"].(float64) < 3598 ||
 		m["refresh_token"] == nil || m["id_token"] == nil || m["patient"] != "p1" {
 		t.Errorf("%d %s", r.StatusCode, r.body)
 	}
