@@ -3,6 +3,7 @@ package terminology
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"kiln/fhir"
 )
@@ -30,6 +31,7 @@ func (h *hierarchy) place(code string) int32 {
 		return n
 	}
 	n := int32(len(h.codes))
+	code = strings.Clone(code) // it may be a part of a long line
 	h.numbers[code] = n
 	h.codes = append(h.codes, code)
 	h.defined = append(h.defined, false)
