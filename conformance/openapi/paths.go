@@ -119,7 +119,11 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 	if !o.AffectsState {
 		item.Set("get", d.call(name+"_get", "$"+o.Code, o.Description, inURL, nil, d.answer(out, "The answer"), failures...))
 	}
-	item.Set("post", d.call(name, "$"+o.Code, o.Description, nil, &body, d.answer(out, "The answer"), failures...))
+	answers := d.answer(out, "The answer")
+	if o.AffectsState {
+		answers.Set("202", obj(text("description", "It was begun, and goes on after this answer.")))
+	}
+	item.Set("post", d.call(name, "$"+o.Code, o.Description, nil, &body, answers, failures...))
 	paths.Set(path, item)
 }
 

@@ -1,0 +1,127 @@
+// Package browser drives a headless Chromium in tests: pages are tested with what people open them with.
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// Browser is a Chromium with nothing in it.
+type Browser struct {
+	testing.TB
+	Context context.Context
+
+	mu         sync.Mutex
+	complaints []string
+}
+
+// Step is one thing that somebody does in a browser.
+type Step = chromedp.Action[chromedp.Void]
+
+// Open starts a Chromium that ends with the test. Without one the test is skipped.
+func Open(t testing.TB) *Browser {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("needs Chromium (apt-get install chromium)")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1300, 1000))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox)
+	}
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil { // starts it, and must not be under the time limit
+		t.Fatal(err)
+	}
+	b := &Browser{TB: t}
+	if err := chromedp.Listen(ctx, b.listen); err != nil {
+		t.Fatal(err)
+	}
+	b.Context, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	return b
+}
+
+// Do does the steps one after the other. A step that fails tells what the page showed.
+func (b *Browser) Do(steps ...Step) {
+	b.Helper()
+	if err := chromedp.Do(b.Context, steps...); err != nil {
+		where, _ := chromedp.Run(b.Context, chromedp.Location())
+		body, _ := chromedp.Run(b.Context, chromedp.Text(CSS("body")))
+		b.Fatalf("%v\nat %s:\n%.2000s", err, where, body)
+	}
+}
+
+// CSS is a selector.
+func CSS(selector string) chromedp.CSS { return chromedp.CSS(selector) }
+
+// Keep has an action's value for later.
+func Keep[T any](into *T, a chromedp.Action[T]) Step {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) (err error) {
+		*into, err = a(ctx, target)
+		return err
+	})
+}
+
+// Picture keeps a screenshot for a person to look at, in the folder that KILN_SCREENSHOTS names.
+func Picture(name string) Step {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		dir := os.Getenv("KILN_SCREENSHOTS")
+		if dir == "" {
+			return nil
+		}
+		png, err := chromedp.FullScreenshot(100)(ctx, target)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)
+	})
+}
+
+// Complaints are the errors of the console, what the policy of a page refused among them.
+func (b *Browser) Complaints() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.complaints
+}
+
+func (b *Browser) listen(event any) {
+	text := ""
+	switch e := event.(type) {
+	case *cdplog.EventEntryAdded:
+		if e.Entry.Level == cdplog.EntryLevelError {
+			text = e.Entry.Text
+		}
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError {
+			args, _ := json.Marshal(e.Args)
+			text = string(args)
+		}
+	case *runtime.EventExceptionThrown:
+		text = e.ExceptionDetails.Text
+	}
+	if text != "" {
+		b.mu.Lock()
+		b.complaints = append(b.complaints, text)
+		b.mu.Unlock()
+	}
+}
