@@ -368,3 +368,8 @@ func (c *compiler) nearby(x string, n int16) string {
 	return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM treated t) || %s)", x,
 		c.arg(append(slices.Clone(c.access.patients), c.access.self...), "bigint[]"))
 }
+
+// Settings are what the views are told of a caller, by name: for tests of the views themselves.
+func (a *Access) Settings() (names, values []string) {
+	return slices.Clone(a.names), slices.Clone(a.values)
+}
