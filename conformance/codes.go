@@ -96,7 +96,8 @@ func readCodes(table string) codeTables {
 // |version. It is nil when the value set is another one, or when its codes cannot be listed: media types, UCUM units,
 // the LOINC answer list LL379-9.
 //
-// Currencies are those of ISO 4217 as the specification listed them in 2019.
+// Currencies are those of ISO 4217 as the specification listed them in 2019, and what ISO has added since: the binding is
+// to the whole of ISO 4217, so refusing a newer code would refuse a valid resource.
 func (r *Registry) BindingCodes(valueSetURL string) *CodeSet {
 	url, _, _ := strings.Cut(valueSetURL, "|")
 	return loadCodes().sets[url]

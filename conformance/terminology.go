@@ -13,7 +13,8 @@ import (
 	"kiln/fhir"
 )
 
-// currencies is the value set of currencies as HL7 expanded it: the code system, ISO 4217, is not HL7's own.
+// currencies is the value set of currencies as HL7 expanded it in 2019, with the codes that ISO has added by 2025 at its
+// end: the code system, ISO 4217, is not HL7's own.
 //
 //go:embed definitions/currencies.json
 var currencies []byte
@@ -81,7 +82,7 @@ func readEntry(f *zip.File) (*fhir.Node, error) {
 	return fhir.ParseJSON(data)
 }
 
-// currencySystem is ISO 4217 as far as HL7's expansion of 2019 has it: a fragment.
+// currencySystem is ISO 4217 as far as that file has it.
 func currencySystem() (*fhir.Node, error) {
 	set, err := fhir.ParseJSON(currencies)
 	if err != nil {

@@ -60,7 +60,7 @@ func TestBindingCodes(t *testing.T) {
 		types.System("HumanName") != "http://hl7.org/fhir/data-types" {
 		t.Error("all-types lacks the codes of its systems")
 	}
-	if c := r.BindingCodes("http://hl7.org/fhir/ValueSet/currencies"); c.System("NOK") != "urn:iso:std:iso:4217" {
+	if c := r.BindingCodes("http://hl7.org/fhir/ValueSet/currencies"); c.System("NOK") != "urn:iso:std:iso:4217" || !c.HasCode("XCG") {
 		t.Error("no Norwegian krone")
 	}
 	if c := r.BindingCodes("http://hl7.org/fhir/ValueSet/issue-type"); !c.HasCode("too-costly") || !c.HasCode("processing") {
@@ -96,6 +96,9 @@ func TestBindingCodesAreThoseOfTheExpansions(t *testing.T) {
 				}
 				return n.Name != "designation"
 			})
+			if strings.HasSuffix(v.GetText("url"), "/currencies") {
+				count += 4 // what ISO 4217 has added since
+			}
 			if count != len(set.members) {
 				t.Errorf("%s has %d codes, its expansion %d", v.GetText("url"), len(set.members), count)
 			}

@@ -1,8 +1,10 @@
 package resources
 
 import (
+	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"kiln/auth"
 	"kiln/fhir"
@@ -55,6 +57,32 @@ func TestIdempotencyKey(t *testing.T) {
 		})
 		if len(made) != 1 || count(t, s, "Group") != 1 {
 			t.Errorf("made %v", made)
+		}
+	})
+	t.Run("an_answer_is_forgotten_after_its_time", func(t *testing.T) {
+		request := func() Request {
+			return Request{Interaction: Create, Type: "Basic", IdempotencyKey: "old", Body: parse(t, `{"resourceType":"Basic","code":{"text":"x"}}`)}
+		}
+		first := do(t, s, request())
+		for _, c := range []struct {
+			later time.Duration
+			same  bool
+		}{{AnswersKept - time.Hour, true}, {AnswersKept + time.Hour, false}} {
+			late := *s
+			late.options.Now = func() time.Time { return time.Now().Add(c.later) }
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); late.ForgetAnswers(ctx, func(err error) { t.Error(err) }) }()
+			for deadline := time.Now().Add(10 * time.Second); !c.same && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+				if do(t, s, request()).Version.ID != first.Version.ID {
+					break
+				}
+			}
+			if again := do(t, s, request()); (again.Version.ID == first.Version.ID) != c.same {
+				t.Errorf("%v later: %s, first %s", c.later, again.Version.ID, first.Version.ID)
+			}
+			cancel()
+			<-ended
 		}
 	})
 	t.Run("transaction", func(t *testing.T) {

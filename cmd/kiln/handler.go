@@ -101,6 +101,9 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	work.Go(func() {
 		store.Work(working, func(err error) { log.Error("reindex: a batch failed and will be tried again", "error", err) })
 	})
+	work.Go(func() {
+		service.ForgetAnswers(working, func(err error) { log.Error("forget old answers: failed and will be tried again", "error", err) })
+	})
 	if authorization != nil {
 		work.Go(func() { authorization.Sweep(working) })
 	}
