@@ -3,16 +3,21 @@ package resources
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"kiln/auth"
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	s := newService(t)
+	var later atomic.Int64 // how far the service's clock is ahead
+	s := newService(t, func(o *Options, _ *storage.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
 
 	t.Run("create", func(t *testing.T) {
 		request := func(value string) Request {
@@ -68,11 +73,10 @@ func TestIdempotencyKey(t *testing.T) {
 			later time.Duration
 			same  bool
 		}{{AnswersKept - time.Hour, true}, {AnswersKept + time.Hour, false}} {
-			late := *s
-			late.options.Now = func() time.Time { return time.Now().Add(c.later) }
+			later.Store(int64(c.later))
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
-			go func() { defer close(ended); late.ForgetAnswers(ctx, func(err error) { t.Error(err) }) }()
+			go func() { defer close(ended); s.ForgetAnswers(ctx, func(err error) { t.Error(err) }) }()
 			for deadline := time.Now().Add(10 * time.Second); !c.same && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 				if do(t, s, request()).Version.ID != first.Version.ID {
 					break
@@ -84,6 +88,7 @@ func TestIdempotencyKey(t *testing.T) {
 			cancel()
 			<-ended
 		}
+		later.Store(0)
 	})
 	t.Run("transaction", func(t *testing.T) {
 		request := func() Request {
