@@ -36,6 +36,13 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"reindex":        s.startReindex,
 		"reindex-status": s.reindexStatus,
 
+		"Resource-validate":    s.validateResource,
+		"Resource-meta":        s.meta,
+		"Resource-meta-add":    s.metaAdd,
+		"Resource-meta-delete": s.metaDelete,
+		"Patient-everything":   s.everything,
+		"Encounter-everything": s.everything,
+
 		"ValueSet-expand":          s.expand,
 		"ValueSet-validate-code":   s.validateInSet,
 		"CodeSystem-validate-code": s.validateInSystem,
@@ -52,6 +59,9 @@ func (s *Service) loadOperations() error {
 		if err != nil {
 			return err
 		}
+		if instanceOnly[id] {
+			definition.System, definition.Type = false, false
+		}
 		s.operations = append(s.operations, &operation{definition, run})
 	}
 	slices.SortFunc(s.operations, func(a, b *operation) int {
@@ -59,6 +69,10 @@ func (s *Service) loadOperations() error {
 	})
 	return nil
 }
+
+// instanceOnly are the operations that this server runs for one resource only, whatever else their definitions allow:
+// what all patients have, or all tags in use, is no single answer.
+var instanceOnly = map[string]bool{"Resource-meta": true, "Patient-everything": true}
 
 // Operations are the definitions of the operations on offer, by code.
 func (s *Service) Operations() []*conformance.Operation {

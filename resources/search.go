@@ -112,7 +112,7 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 		if o.Types != nil {
 			types = o.Types
 		}
-		o.Types = nil
+		o.Open, o.Types = o.Types == nil, nil
 		for _, t := range types {
 			if params := c.CompartmentParams(r.Compartment, t); len(params) > 0 || t == r.Compartment {
 				members = append(members, &search.Member{Compartment: r.Compartment, ID: r.CompartmentID, Type: t, Params: params})

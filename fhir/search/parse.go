@@ -14,6 +14,8 @@ import (
 type Options struct {
 	// Types are the resource types searched; nil for the whole system, where _type may narrow.
 	Types []string
+	// Open says that _type may narrow Types too: they are those of a whole compartment.
+	Open bool
 	// Lenient ignores unknown parameters and says so in Query.Issues; otherwise they are errors.
 	Lenient bool
 	// Zone is where dates without an offset are read; nil is UTC.
@@ -28,11 +30,14 @@ type Options struct {
 //
 // Errors: Invalid, with an issue for each parameter that is unknown or malformed.
 func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
-	p := &parser{catalog: catalog, options: o, query: &Query{Types: o.Types, Count: -1}}
+	p := &parser{catalog: catalog, options: o, query: &Query{Count: -1}}
 	for _, pair := range pairs { // _type decides which parameters there are
-		if pair.Name == "_type" && o.Types == nil {
+		if pair.Name == "_type" && p.narrows() {
 			p.types(pair.Value)
 		}
+	}
+	if p.query.Types == nil {
+		p.query.Types = o.Types
 	}
 	for _, pair := range pairs {
 		if pair.Value == "" && !strings.HasPrefix(pair.Name, "_") {
@@ -83,10 +88,17 @@ func (p *parser) unknown(name, format string, args ...any) bool {
 	return false
 }
 
+// narrows says whether the search may have a parameter _type.
+func (p *parser) narrows() bool { return p.options.Types == nil || p.options.Open }
+
 func (p *parser) types(list string) {
 	for _, t := range strings.Split(list, ",") {
 		if !p.catalog.IsResource(t) {
 			p.fail("_type", fhir.CodeValue, "%q is no resource type of FHIR R4.", t)
+			continue
+		}
+		if p.options.Open && !slices.Contains(p.options.Types, t) {
+			p.fail("_type", fhir.CodeValue, "%s is not in this compartment.", t)
 			continue
 		}
 		if !slices.Contains(p.query.Types, t) {
@@ -102,7 +114,7 @@ func (p *parser) parameter(pair Pair) bool {
 	case "_format", "_pretty":
 		return false
 	case "_type":
-		if p.options.Types == nil {
+		if p.narrows() {
 			return true
 		}
 	case "_sort", "_count", "_total", "_summary", "_elements", "_contained", "_containedType", "_include", "_revinclude",

@@ -14,11 +14,6 @@ fetch("openapi/index.json").then((answer) => answer.json()).then((index) => {
     defaultModelsExpandDepth: -1,
     validatorUrl: null,
     oauth2RedirectUrl: new URL("oauth2-redirect.html", location.href).href,
-    requestInterceptor: (request) => {
-      // What the page sends is FHIR, whatever the document says about other media types.
-      if (request.headers && !request.headers.Accept) request.headers.Accept = "application/fhir+json";
-      return request;
-    },
   });
   if (index.client) {
     ui.initOAuth({
