@@ -18,7 +18,7 @@ func (w *world) verify(token string) map[string]any {
 	if err != nil {
 		w.Fatal(err)
 	}
-	discovered := w.send(nil, http.MethodGet, "/.well-known/openid-configuration", nil).json(w.T)
+	discovered := w.send(nil, http.MethodGet, "/.well-known/openid-configuration", nil).json(w)
 	var set jose.JSONWebKeySet
 	r := w.send(nil, http.MethodGet, discovered["jwks_uri"].(string), nil)
 	if err := json.Unmarshal([]byte(r.body), &set); err != nil {

@@ -43,7 +43,7 @@ const password = "correct horse battery"
 
 // world is a whole Kiln with its authorization server, on a database of its own.
 type world struct {
-	*testing.T
+	testing.TB
 	origin   string
 	identity *identity.Store
 	service  *resources.Service
@@ -110,11 +110,16 @@ const (
 func newWorld(t *testing.T, change ...func(*oauth.Options)) *world {
 	t.Helper()
 	t.Parallel()
+	return makeWorld(t, change...)
+}
+
+func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, origin: fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port), log: &safeBuffer{}, clock: &clock{}}
+	w := &world{TB: t, origin: fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port), log: &safeBuffer{}, clock: &clock{}}
 	w.rsa, w.ec = testKeys()
 	registry, err := conformance.R4()
 	if err != nil {
@@ -467,7 +472,7 @@ func (w *world) tokens(user, patient, scope string, change ...func(url.Values)) 
 	if r.StatusCode != http.StatusOK {
 		w.Fatalf("token: %d %s", r.StatusCode, r.body)
 	}
-	return r.json(w.T)
+	return r.json(w)
 }
 
 // assert makes a client assertion; change adjusts claims and header.
