@@ -8,6 +8,7 @@ import (
 
 	"kiln/fhir"
 	"kiln/resources"
+	"kiln/storage"
 )
 
 // The actions of the FHIR routes: each fills a resources.Request from the path, the headers and the body, in that
@@ -240,8 +241,11 @@ func (x *exchange) do(req resources.Request) error {
 	ctx, cancel := x.context(limit)
 	defer cancel()
 	req.Principal = x.principal
+	if x.proof != nil {
+		ctx = storage.WithProof(ctx, x.proof)
+	}
 	resp, err := x.s.service.Do(ctx, req)
-	if err != nil {
+	if err = x.proven(err); err != nil {
 		if resp != nil && resp.Version != nil {
 			x.versionHeaders(resp.Version) // a 410 still tells which version the delete made
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kiln/auth"
+	"kiln/storage"
 )
 
 // exchange is one request and its answer on their way through the server. It is the http.ResponseWriter that the
@@ -35,6 +36,9 @@ type exchange struct {
 
 	// principal is who asks; nobody on public routes.
 	principal auth.Principal
+	// token is what a request shows; proof, where the holder is known already, is still to be given by the first read.
+	token string
+	proof *storage.Proof
 
 	// What the client asked for, set by negotiate.
 	format format

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -46,13 +47,37 @@ func (x *exchange) bearer() (auth.Principal, error) {
 	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") {
 		scheme, token = "Bearer", ""
 	}
-	p, err := x.s.oauth.Authenticate(x.r.Context(), strings.TrimSpace(token))
+	x.token = strings.TrimSpace(token)
+	if x.route.proves && (x.r.Method == http.MethodGet || x.r.Method == http.MethodHead) {
+		if p, proof, known := x.s.oauth.Recall(x.token); known {
+			x.proof = proof
+			return p, nil
+		}
+	}
+	return x.lookUpToken()
+}
+
+// lookUpToken asks the database who holds the token. Errors: Unauthenticated.
+func (x *exchange) lookUpToken() (auth.Principal, error) {
+	p, err := x.s.oauth.Authenticate(x.r.Context(), x.token)
 	if challenge, refused := oauth.Challenge(err, x.s.base); refused {
 		x.header.Set("WWW-Authenticate", challenge)
 		return auth.Principal{}, fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin,
 			"The access token is not known, has expired or was revoked").Coded("invalid-token")
 	}
 	return p, err
+}
+
+// proven makes sure of the token of a request that came to its end, with or without an error, and that may not have
+// asked the database for anything. A token that does not hold any more is the whole answer.
+func (x *exchange) proven(err error) error {
+	if x.proof == nil || x.proof.Settled() {
+		return err
+	}
+	if _, refused := x.lookUpToken(); refused != nil {
+		return refused
+	}
+	return err
 }
 
 // security is rest.security of the CapabilityStatement: the endpoints of the authorization server, the same as in

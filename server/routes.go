@@ -31,6 +31,8 @@ type route struct {
 	// oauth marks what the authorization server answers by itself: endpoints and pages that are no FHIR. cross says that
 	// scripts of other origins may use it.
 	oauth, cross bool
+	// proves marks routes whose GET reads through do, which sees to it that the access token is proven on the way.
+	proves bool
 	// page marks what is for browsers and no FHIR: no content negotiation and no token.
 	page bool
 	// public marks what is shown to everybody, so that nobody is asked for a token.
@@ -66,7 +68,7 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 	for _, at := range []string{"", "/{type}", "/{type}/{id}"} {
 		add(FHIRPath+at+`/{operation:\$[^/]+}`, nil).operation = true
 	}
-	add(FHIRPath+"/_history", get((*exchange).historySystem))
+	add(FHIRPath+"/_history", get((*exchange).historySystem)).proves = true
 	add(FHIRPath+"/_search", post((*exchange).searchSystemForm))
 	add(FHIRPath+"/{type}", map[string]action{
 		http.MethodGet:    (*exchange).searchType,
@@ -74,18 +76,18 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 		http.MethodPut:    (*exchange).conditionalUpdate,
 		http.MethodPatch:  (*exchange).conditionalPatch,
 		http.MethodDelete: (*exchange).conditionalDelete,
-	})
-	add(FHIRPath+"/{type}/_history", get((*exchange).historyType))
+	}).proves = true
+	add(FHIRPath+"/{type}/_history", get((*exchange).historyType)).proves = true
 	add(FHIRPath+"/{type}/_search", post((*exchange).searchTypeForm))
 	add(FHIRPath+"/{type}/{id}", map[string]action{
 		http.MethodGet:    (*exchange).read,
 		http.MethodPut:    (*exchange).update,
 		http.MethodPatch:  (*exchange).patch,
 		http.MethodDelete: (*exchange).delete,
-	})
-	add(FHIRPath+"/{type}/{id}/_history", get((*exchange).historyInstance))
-	add(FHIRPath+"/{type}/{id}/_history/{version}", get((*exchange).vread))
-	add(FHIRPath+"/{type}/{id}/{other}", get((*exchange).searchCompartment))
+	}).proves = true
+	add(FHIRPath+"/{type}/{id}/_history", get((*exchange).historyInstance)).proves = true
+	add(FHIRPath+"/{type}/{id}/_history/{version}", get((*exchange).vread)).proves = true
+	add(FHIRPath+"/{type}/{id}/{other}", get((*exchange).searchCompartment)).proves = true
 	add(FHIRPath+"/{type}/{id}/{other}/_search", post((*exchange).searchCompartmentForm))
 	router.NotFoundHandler = s.handle(unmatched)
 	return router

@@ -36,9 +36,13 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 		return r.store.pool.SendBatch(ctx, statements).Close()
 	}
 	batch := &pgx.Batch{}
+	proven := proof(ctx, batch)
 	r.access.declare(batch, false)
 	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
-	return r.store.guarded.SendBatch(ctx, batch).Close()
+	if err := r.store.guarded.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	return proven()
 }
 
 // rows runs one statement.

@@ -6,6 +6,7 @@ import (
 
 	"kiln/auth"
 	"kiln/resources"
+	"kiln/storage"
 )
 
 // BenchmarkRead tells what a read costs by itself, with the rules of access, and with the access token looked up before.
@@ -45,6 +46,17 @@ func BenchmarkRead(b *testing.B) {
 				b.Fatal(err)
 			}
 			read(b, p)
+		}
+	})
+	b.Run("access_and_proof", func(b *testing.B) { // as the server does for a token that it has seen before
+		for b.Loop() {
+			p, proof, known := w.oauth.Recall(token)
+			if !known {
+				b.Fatal("the token is not known")
+			}
+			if _, err := w.service.Do(storage.WithProof(b.Context(), proof), resources.Request{Interaction: resources.Read, Type: "Patient", ID: "p1", Principal: p}); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 	b.Run("http", func(b *testing.B) {

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/ory/fosite"
 
 	"kiln/auth"
+	"kiln/storage"
 	"kiln/storage/identity"
 )
 
@@ -168,7 +170,36 @@ func (s *Server) Authenticate(ctx context.Context, token string) (auth.Principal
 	if err != nil {
 		return auth.Principal{}, err
 	}
-	return principal(t, g)
+	p, err := principal(t, g)
+	if err == nil {
+		s.remember(t, p)
+	}
+	return p, err
+}
+
+// maxHolders bounds how many holders of tokens a node remembers; beyond it, it begins anew.
+const maxHolders = 10_000
+
+// remember keeps who holds a token. What a token stands for never changes: only that it ends, which Recall does not say.
+func (s *Server) remember(t *identity.Token, p auth.Principal) {
+	s.holders.mu.Lock()
+	defer s.holders.mu.Unlock()
+	if s.holders.known == nil || len(s.holders.known) >= maxHolders {
+		s.holders.known = map[[32]byte]auth.Principal{}
+	}
+	s.holders.known[[32]byte(t.Hash)] = p
+}
+
+// Recall says who holds a token that Authenticate has seen before, without asking the database: the proof is still to
+// be given, with the first read of the request (storage.WithProof).
+func (s *Server) Recall(token string) (p auth.Principal, proof *storage.Proof, known bool) {
+	hash, now := sha256.Sum256([]byte(token)), s.now()
+	s.holders.mu.RLock()
+	defer s.holders.mu.RUnlock()
+	if p, known = s.holders.known[hash]; !known || !now.Before(p.Expires) {
+		return auth.Principal{}, nil, false
+	}
+	return p, storage.NewProof(hash[:], now), true
 }
 
 // principal makes the caller that a token stands for.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -140,6 +141,10 @@ type Server struct {
 	urls     urls
 	log      *slog.Logger
 	passkeys *webauthn.WebAuthn // nil where the origin can have none
+	holders  struct {
+		mu    sync.RWMutex
+		known map[[32]byte]auth.Principal
+	}
 }
 
 // urls are the absolute URLs of the endpoints.

@@ -323,3 +323,29 @@ func TestRefresh_79_online_access_ends_with_the_session(t *testing.T) {
 		t.Errorf("unticked, and still: %v", m)
 	}
 }
+
+func TestToken_known_to_a_node_ends_at_once(t *testing.T) {
+	w := newWorld(t)
+	paths := []string{"/Patient/p1", "/Patient?name=oka", "/Patient/p1/_history", "/Patient/p1/Condition", "/Patient/nobody", "/Patient?no=such", "/Condition?_summary=count", "/Practitioner/dr"}
+	for _, end := range []string{"revoked", "expired"} {
+		token := w.tokens("ada", "", "openid fhirUser patient/Patient.rs patient/Condition.rs")["access_token"].(string)
+		for range 2 { // from the second time on the node knows who holds it
+			for _, path := range paths {
+				if r := w.get(path, token); r.StatusCode == 401 || r.StatusCode >= 500 {
+					t.Fatalf("%s: %d %s", path, r.StatusCode, r.body)
+				}
+			}
+		}
+		if end == "revoked" {
+			w.send(nil, http.MethodPost, "/auth/revoke", url.Values{"token": {token}, "client_id": {"public"}})
+		} else {
+			w.clock.advance(61 * time.Minute)
+		}
+		for _, path := range paths {
+			r := w.get(path, token)
+			if r.StatusCode != 401 || !strings.Contains(r.Header.Get("WWW-Authenticate"), "invalid_token") || strings.Contains(r.body, "Okafor") {
+				t.Errorf("%s, %s: %d %s", end, path, r.StatusCode, r.body)
+			}
+		}
+	}
+}
