@@ -39,9 +39,9 @@ CREATE TABLE concept (
   PRIMARY KEY (system, number));
 CREATE UNIQUE INDEX concept_code ON concept (system, code);
 CREATE INDEX concept_folded ON concept (system, lower(code));
-CREATE INDEX concept_parents ON concept USING gin (parents);
-CREATE INDEX concept_ancestors ON concept USING gin (ancestors);
-CREATE INDEX concept_words ON concept USING gin (words);
+CREATE INDEX concept_parents ON concept USING gin (parents) WITH (fastupdate = on, gin_pending_list_limit = 256);
+CREATE INDEX concept_ancestors ON concept USING gin (ancestors) WITH (fastupdate = on, gin_pending_list_limit = 256);
+CREATE INDEX concept_words ON concept USING gin (words) WITH (fastupdate = on, gin_pending_list_limit = 256);
 
 CREATE TABLE concept_property (
   system bigint NOT NULL,

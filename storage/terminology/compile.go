@@ -160,11 +160,13 @@ func (c *compiler) any(ctx context.Context, list []*part, exclude bool) (string,
 	}
 	parts := []string{}
 	for _, p := range list {
+		before := len(c.args)
 		one, err := c.part(ctx, p, exclude)
 		if err != nil {
 			if !c.lenient {
 				return "", err
 			}
+			c.args = c.args[:before] // PostgreSQL refuses parameters that nobody uses
 			if c.fault == nil {
 				c.fault = err
 			}

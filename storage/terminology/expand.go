@@ -86,7 +86,7 @@ func (r *Resolver) Expand(ctx context.Context, s *Set, o ExpandOptions) (*Expans
 	if limit == 0 {
 		limit = MaxExpansion
 	}
-	var arms []string
+	var arms []arm
 	rest, err := c.rest(ctx, s)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (r *Resolver) Expand(ctx context.Context, s *Set, o ExpandOptions) (*Expans
 		if own == "false" {
 			continue
 		}
-		position := "0"
+		position := ""
 		if p.enumerated && p.system != nil && len(p.listed) > 1 {
 			codes := make([]string, len(p.listed))
 			for k, l := range p.listed {
@@ -109,8 +109,10 @@ func (r *Resolver) Expand(ctx context.Context, s *Set, o ExpandOptions) (*Expans
 			}
 			position = "coalesce(array_position(" + c.arg(codes, "text[]") + ", c.code), 0)"
 		}
-		arms = append(arms, fmt.Sprintf("SELECT c.system, c.number, %s AS rank, %d + %s AS place FROM concept c WHERE (%s)%s%s",
-			rank, int64(i)<<placeBits, position, own, rest, also))
+		arms = append(arms, arm{where: "(" + own + ")" + rest + also, rank: rank, place: int64(i) << placeBits, position: position})
+	}
+	if len(arms) == 0 {
+		c.args = nil // PostgreSQL refuses parameters that nobody uses
 	}
 	literals := slices.DeleteFunc(c.literals(s), func(l literal) bool {
 		return o.Filter != "" && !matchesText(o.Filter, l.code, l.display) || (o.ActiveOnly || s.activeOnly) && l.inactive || o.SelectableOnly && l.abstract
@@ -124,6 +126,21 @@ func (r *Resolver) Expand(ctx context.Context, s *Set, o ExpandOptions) (*Expans
 		return nil, tooCostly("The value set has %d codes, more than the %d that one answer holds: use offset and count, or a filter.", x.Total, limit)
 	}
 	return x, nil
+}
+
+// arm is what one include adds: a condition on a row c of concept, and the order of what meets it.
+type arm struct {
+	where, rank string
+	place       int64
+	position    string // "" for the order of the code system
+}
+
+func (a *arm) sql() string {
+	position := a.position
+	if position == "" {
+		position = "0"
+	}
+	return fmt.Sprintf("SELECT c.system, c.number, %s AS rank, %d + %s AS place FROM concept c WHERE %s", a.rank, a.place, position, a.where)
 }
 
 // mentions notes which code systems took part.
@@ -190,39 +207,29 @@ const designationJSON = `(SELECT json_agg(json_build_object('l', d.language, 'u'
   FROM concept_designation d WHERE d.system = c.system AND d.number = c.number)`
 
 // run asks for the page and for how many members there are in all, in one statement.
-func (c *compiler) run(ctx context.Context, x *Expansion, arms []string, literals []literal, o *ExpandOptions, limit int) error {
+func (c *compiler) run(ctx context.Context, x *Expansion, arms []arm, literals []literal, o *ExpandOptions, limit int) error {
 	var sql strings.Builder
-	members := "SELECT NULL::bigint AS system, NULL::integer AS number, 0 AS rank, 0::bigint AS place WHERE false"
-	if len(arms) > 0 {
-		members = strings.Join(arms, " UNION ALL ")
-	}
-	if len(arms) > 1 {
-		members = "SELECT system, number, min(rank) AS rank, min(place) AS place FROM (" + members + ") a GROUP BY system, number"
-	}
-	sql.WriteString("WITH m AS MATERIALIZED (" + members + "),\n")
-	places, systems, codes := make([]int64, len(literals)), make([]*int64, len(literals)), make([]string, len(literals))
-	for i, l := range literals {
-		places[i], codes[i] = l.place, l.code
-		if l.system != nil && l.system.grammar == nil {
-			systems[i] = &l.system.Key
-		}
-	}
-	sql.WriteString("l AS MATERIALIZED (SELECT u.place, u.ordinal FROM unnest(" + c.arg(places, "bigint[]") + ", " + c.arg(systems, "bigint[]") + ", " +
-		c.arg(codes, "text[]") + ") WITH ORDINALITY AS u(place, system, code, ordinal)" +
-		" WHERE u.system IS NULL OR NOT EXISTS (SELECT FROM concept c WHERE c.system = u.system AND c.code = u.code)),\n")
 	count := o.Count
 	if count < 0 || count > limit {
 		count = limit
 	}
-	sql.WriteString("page AS (SELECT * FROM (SELECT system, number, rank, place, NULL::bigint AS ordinal FROM m UNION ALL" +
-		" SELECT NULL, NULL, 3999, place, ordinal FROM l) u ORDER BY rank, place, number, system, ordinal OFFSET " + c.arg(o.Offset, "bigint") +
-		" LIMIT " + c.arg(count, "bigint") + ")\n")
+	window := func() string { return " OFFSET " + c.arg(o.Offset, "bigint") + " LIMIT " + c.arg(count, "bigint") }
+	if len(arms) == 1 && len(literals) == 0 && arms[0].position == "" && arms[0].rank == "0" {
+		// The page is read in the order of an index; only the number of the rest is counted.
+		sql.WriteString("WITH total AS (SELECT count(*) AS total FROM concept c WHERE " + arms[0].where + "),\n" +
+			"page AS (SELECT c.system, c.number, 0 AS rank, 0 AS place, NULL::bigint AS ordinal FROM concept c WHERE " + arms[0].where +
+			" ORDER BY c.number" + window() + ")\n")
+	} else {
+		c.collect(&sql, arms, literals)
+		sql.WriteString("page AS (SELECT * FROM (SELECT system, number, rank, place, NULL::bigint AS ordinal FROM m UNION ALL" +
+			" SELECT NULL, NULL, 3999, place, ordinal FROM l) u ORDER BY rank, place, number, system, ordinal" + window() + ")\n")
+	}
 	designations := "NULL::json"
 	if o.Designations || o.Language != "" {
 		designations = designationJSON
 	}
 	sql.WriteString("SELECT t.total, p.ordinal, p.system, p.number, c.code, c.display, c.abstract, c.inactive, c.parents, " + designations +
-		" FROM (SELECT (SELECT count(*) FROM m) + (SELECT count(*) FROM l) AS total) t LEFT JOIN page p ON true" +
+		" FROM total t LEFT JOIN page p ON true" +
 		" LEFT JOIN concept c ON c.system = p.system AND c.number = p.number ORDER BY p.rank, p.place, p.number, p.system, p.ordinal")
 	return c.r.queryAnew(ctx, sql.String(), c.args, func(rows pgx.Rows) error {
 		var ordinal, system *int64
@@ -254,6 +261,33 @@ func (c *compiler) run(ctx context.Context, x *Expansion, arms []string, literal
 		}
 		return nil
 	})
+}
+
+// collect writes the members as m, the literals without a row as l, and their number as total.
+func (c *compiler) collect(sql *strings.Builder, arms []arm, literals []literal) {
+	members := "SELECT NULL::bigint AS system, NULL::integer AS number, 0 AS rank, 0::bigint AS place WHERE false"
+	var list []string
+	for i := range arms {
+		list = append(list, arms[i].sql())
+	}
+	if len(list) > 0 {
+		members = strings.Join(list, " UNION ALL ")
+	}
+	if len(list) > 1 {
+		members = "SELECT system, number, min(rank) AS rank, min(place) AS place FROM (" + members + ") a GROUP BY system, number"
+	}
+	sql.WriteString("WITH m AS MATERIALIZED (" + members + "),\n")
+	places, systems, codes := make([]int64, len(literals)), make([]*int64, len(literals)), make([]string, len(literals))
+	for i, l := range literals {
+		places[i], codes[i] = l.place, l.code
+		if l.system != nil && l.system.grammar == nil {
+			systems[i] = &l.system.Key
+		}
+	}
+	sql.WriteString("l AS MATERIALIZED (SELECT u.place, u.ordinal FROM unnest(" + c.arg(places, "bigint[]") + ", " + c.arg(systems, "bigint[]") + ", " +
+		c.arg(codes, "text[]") + ") WITH ORDINALITY AS u(place, system, code, ordinal)" +
+		" WHERE u.system IS NULL OR NOT EXISTS (SELECT FROM concept c WHERE c.system = u.system AND c.code = u.code)),\n" +
+		"total AS (SELECT (SELECT count(*) FROM m) + (SELECT count(*) FROM l) AS total),\n")
 }
 
 // dress gives a member the name that the value set or the caller's language asks for.

@@ -65,10 +65,24 @@ func Load(ctx context.Context, conn Conn, source Source, progress func(concepts 
 	if concepts, err = load(ctx, tx, key, source, progress); err != nil {
 		return 0, false, err
 	}
-	if _, err := tx.Exec(ctx, "ANALYZE code_system, concept, concept_property, concept_designation"); err != nil {
+	if err := settle(ctx, tx); err != nil {
 		return 0, false, err
 	}
 	return concepts, false, tx.Commit(ctx)
+}
+
+// settle makes the tables ready for questions after many rows: statistics, and indexes without a list of entries that
+// still wait to be sorted in.
+func settle(ctx context.Context, tx pgx.Tx) error {
+	for _, sql := range []string{
+		"ANALYZE code_system, concept, concept_property, concept_designation, value_set, concept_map_element",
+		"SELECT gin_clean_pending_list('concept_parents'), gin_clean_pending_list('concept_ancestors'), gin_clean_pending_list('concept_words')",
+	} {
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func load(ctx context.Context, tx pgx.Tx, key int64, source Source, progress func(int)) (int, error) {

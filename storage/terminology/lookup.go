@@ -26,10 +26,12 @@ const (
 	sqlDetails = `
 SELECT ` + findingColumns + `, c.number, c.parents, c.definition FROM concept c
 WHERE c.system = $1 AND (c.code = $2 OR lower(c.code) = $3) ORDER BY c.code <> $2 LIMIT 10`
+	// The children are found before they are ordered: the planner would else walk the whole system in its order.
 	sqlRelatives = `
+WITH k AS MATERIALIZED (SELECT c.number, c.code, c.display FROM concept c WHERE c.system = $1 AND c.parents @> ARRAY[$3::integer])
 (SELECT true, c.code, c.display FROM concept c WHERE c.system = $1 AND c.number = ANY($2) ORDER BY c.number)
 UNION ALL
-(SELECT false, c.code, c.display FROM concept c WHERE c.system = $1 AND c.parents @> ARRAY[$3::integer] ORDER BY c.number LIMIT $4)`
+(SELECT false, k.code, k.display FROM k ORDER BY k.number LIMIT $4)`
 	sqlProperties = `
 SELECT p.code, p.type, p.value, p.coding, k.display FROM concept_property p
 LEFT JOIN concept k ON p.type = 'code' AND k.system = p.system AND k.code = p.value

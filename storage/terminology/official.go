@@ -120,6 +120,5 @@ func loadOfficial(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
-	_, err = tx.Exec(ctx, "ANALYZE code_system, concept, concept_property, concept_designation, value_set, concept_map_element")
-	return err
+	return settle(ctx, tx)
 }
