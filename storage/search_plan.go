@@ -247,7 +247,7 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 		return walk
 	}
 	if p.code != "" && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
-		p.order.side = &sideOrder{table: "search_code", column: "date_low", which: "s.term = " + p.code, unique: true, look: probeRows}
+		p.order.side = &sideOrder{table: "search_code", column: "date_low", which: "s.term = " + p.code, unique: true}
 		return walk
 	}
 	return probe

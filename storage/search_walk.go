@@ -11,11 +11,8 @@ import (
 // sideOrder is a table of values in the order that a search asks for.
 type sideOrder struct {
 	table, column string
-	// which are the rows of the table to look at: those of one parameter, or one code. filter is what else must hold of
-	// them, where no index leads to it; "" for nothing.
-	which, filter string
-	// look is how many rows at most are looked at beyond two pages.
-	look int
+	// which are the rows of the table to look at: those of one parameter, or one code.
+	which string
 	// unique says that a resource stands there once.
 	unique bool
 	// highest says that the highest value of a resource counts, and not the lowest.
@@ -24,7 +21,7 @@ type sideOrder struct {
 
 // sideOrderOf tells which table has the values of a parameter in order; nil for none.
 func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
-	o := &sideOrder{which: fmt.Sprintf("s.param = %d", int32(p.def.Key)), highest: descending, look: probeRows}
+	o := &sideOrder{which: fmt.Sprintf("s.param = %d", int32(p.def.Key)), highest: descending}
 	switch p.def.Type {
 	case search.String, search.URI:
 		o.table, o.column = "search_string", "value"
@@ -38,15 +35,12 @@ func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
 	return o
 }
 
-// scanRows is how many values are looked at for a part of a text. They are all in the index.
-const scanRows = 5 * probeRows
-
-// byText orders a search without an order of its own by the text that it asks for the beginning or a part of: the index
-// has that order, and a page ends the search. Of a resource with several such texts the first counts.
+// byText orders a search without an order of its own by the text that it asks for the beginning of: the index has that
+// order, and a page ends the search. Of a resource with several such texts the first counts.
 func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 	for i, e := range q.Where {
 		m, ok := e.(*search.Match)
-		if !ok || m.Param.Kind != search.String || len(m.Values) != 1 || m.Modifier != "" && m.Modifier != "contains" {
+		if !ok || m.Param.Kind != search.String || len(m.Values) != 1 || m.Modifier != "" {
 			continue
 		}
 		inner, ok := strings.CutPrefix(conditions[i], "x.rk IN (SELECT s.rk FROM search_string s WHERE ")
@@ -55,11 +49,7 @@ func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 		}
 		all := strings.TrimSuffix(inner, ")")
 		p.order.keys = []sortKey{{sql: "(SELECT min(s.value) FROM search_string s WHERE s.rk = x.rk AND " + all + `) COLLATE "C"`, typ: "text", notNull: true}}
-		p.order.side = &sideOrder{table: "search_string", column: "value", which: all, look: probeRows}
-		if m.Modifier == "contains" {
-			p.order.side.which, p.order.side.filter, _ = strings.Cut(all, " AND ")
-			p.order.side.look = scanRows
-		}
+		p.order.side = &sideOrder{table: "search_string", column: "value", which: all}
 		return true
 	}
 	return false
@@ -82,9 +72,9 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 	known := *p
 	known.order.keys = slices.Clone(p.order.keys)
 	known.order.keys[0].notNull = true
+	look := probeRows + 2*limit
 	name := func(column string) func(int) string { return func(int) string { return column } }
 	if p.order.side == nil { // the main date
-		look := probeRows + 2*limit
 		window := fmt.Sprintf("SELECT x.*, x.date_low AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
 			p.bounds, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
 		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
@@ -97,20 +87,18 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 	}
 	window := fmt.Sprintf("SELECT s.rk, s.%s AS k0 FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
 		side.column, side.table, which, known.after(c, mark, name("s."+side.column), "s.rk"),
-		known.orderBy(name("s."+side.column), "s.rk"), side.look+2*limit)
+		known.orderBy(name("s."+side.column), "s.rk"), look)
 	if side.unique {
 		return p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s ORDER BY %s LIMIT %d",
 			window, p.where, known.orderBy(name("w.k0"), "w.rk"), limit))
 	}
-	filter, others := "true", side.which
-	if side.filter != "" {
-		filter, others = strings.ReplaceAll(side.filter, "s.value", "w.k0"), side.which+" AND "+side.filter
-	}
+	// Not by the index that begins with param: it would be read again for each resource.
+	others := strings.ReplaceAll(strings.Replace(side.which, "s.param ", "s.param + 0 ", 1), "s.", "o.")
 	before := "<"
 	if side.highest {
 		before = ">"
 	}
-	return p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s AND %s
+	return p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
 AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
-		window, filter, p.where, side.table, strings.ReplaceAll(others, "s.", "o."), side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
+		window, p.where, side.table, others, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
 }

@@ -99,10 +99,10 @@ func (r *report) measureSearches(ctx context.Context, databases []*database) err
 					return fmt.Errorf("%s: %w", sc.name, err)
 				}
 			}
-			contenders = append(contenders, contender{servers[j], list[i].kiln})
+			contenders = append(contenders, contender{servers[j], databases[j], list[i].kiln})
 		}
 		if sc.ceiling != nil {
-			contenders = append(contenders, contender{bare, sc.ceiling})
+			contenders = append(contenders, contender{bare, databases[0], sc.ceiling})
 		}
 		for _, workers := range r.options.Workers {
 			tallies := r.options.measure(ctx, contenders, workers)
@@ -137,9 +137,9 @@ func (r *report) measureCopy(ctx context.Context, d *database, people *populatio
 		time.Sleep(2 * time.Second)
 		r.idle, _ = kiln.rss()
 		for _, sc := range list {
-			contenders := []contender{{kiln, sc.kiln}, {bare, sc.ceiling}}
+			contenders := []contender{{kiln, d, sc.kiln}, {bare, d, sc.ceiling}}
 			if sc.bare != nil {
-				contenders = append(contenders, contender{bare, sc.bare})
+				contenders = append(contenders, contender{bare, d, sc.bare})
 			}
 			for _, workers := range r.options.Workers {
 				tallies := r.options.measure(ctx, contenders, workers)

@@ -35,15 +35,17 @@ type scenario struct {
 
 // contender is a server and what it is asked.
 type contender struct {
-	process *process
-	make    func(random *rand.Rand) request
+	process  *process
+	database *database
+	make     func(random *rand.Rand) request
 }
 
 // tally is what came of many requests.
 type tally struct {
 	times []time.Duration
 	took  time.Duration
-	cpu   time.Duration
+	cpu   time.Duration // of the server
+	work  time.Duration // of PostgreSQL for it
 	wrong error
 }
 
@@ -57,11 +59,8 @@ func (t *tally) percentile(p float64) time.Duration {
 	return t.times[min(len(t.times)-1, int(p*float64(len(t.times))))]
 }
 
-func (t *tally) cpuEach() time.Duration {
-	if len(t.times) == 0 {
-		return 0
-	}
-	return t.cpu / time.Duration(len(t.times))
+func (t *tally) each(total time.Duration) time.Duration {
+	return total / time.Duration(max(len(t.times), 1))
 }
 
 // measure gives the contenders their turns, one after the other and again, so that what else the machine does hits all
@@ -85,6 +84,7 @@ var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, Di
 func (c *contender) measure(ctx context.Context, workers int, during time.Duration, seed uint64, t *tally) {
 	var mu sync.Mutex
 	var wait sync.WaitGroup
+	work := c.database.backends(ctx)
 	before, began := c.process.cpu(), time.Now()
 	for w := range workers {
 		wait.Go(func() {
@@ -114,6 +114,9 @@ func (c *contender) measure(ctx context.Context, workers int, during time.Durati
 	wait.Wait()
 	t.took += time.Since(began)
 	t.cpu += c.process.cpu() - before
+	for pid, used := range c.database.backends(ctx) {
+		t.work += used - work[pid]
+	}
 }
 
 func send(ctx context.Context, base string, r request) ([]byte, error) {

@@ -51,29 +51,36 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseco
 
 // speed are the cells of requests a second, percentiles and processor time of the server.
 func speed(t *tally) []string {
-	return []string{fmt.Sprintf("%.0f", t.rate()), ms(t.percentile(0.5)), ms(t.percentile(0.95)), ms(t.percentile(0.99)), ms(t.cpuEach())}
+	return []string{fmt.Sprintf("%.0f", t.rate()), ms(t.percentile(0.5)), ms(t.percentile(0.95)), ms(t.percentile(0.99)),
+		ms(t.each(t.cpu)), ms(t.each(t.work))}
 }
 
-var speedHeader = []string{"requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms"}
+var speedHeader = []string{"requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "PostgreSQL's"}
 
-func (r *report) check(name string, tallies ...tally) {
+// check says whether all answers were right; a wrong one makes the whole measurement fail.
+func (r *report) check(name string, tallies ...tally) bool {
+	right := true
 	for i := range tallies {
 		if err := tallies[i].wrong; err != nil {
-			r.wrong = append(r.wrong, fmt.Errorf("%s: wrong answer: %w", name, err))
+			right, r.wrong = false, append(r.wrong, fmt.Errorf("%s: wrong answer: %w", name, err))
 		}
 	}
+	return right
 }
 
 // wrote adds the line of a scenario: Kiln, the ceiling, and where there is one the ceiling without index rows.
 func (r *report) wrote(sc scenario, workers int, t []tally) {
-	r.check(sc.name, t...)
+	if !r.check(sc.name, t...) {
+		r.writes = append(r.writes, []string{sc.name, fmt.Sprint(workers), "WRONG ANSWER"})
+		return
+	}
 	row := append([]string{sc.name, fmt.Sprint(workers)}, speed(&t[0])...)
 	for i := 1; i < 3; i++ {
 		if i >= len(t) {
-			row = append(row, "", "", "")
+			row = append(row, "", "", "", "")
 			continue
 		}
-		row = append(row, fmt.Sprintf("%.0f", t[i].rate()), ms(t[i].cpuEach()), fmt.Sprintf("%.2f", t[0].rate()/t[i].rate()))
+		row = append(row, fmt.Sprintf("%.0f", t[i].rate()), ms(t[i].each(t[i].cpu)), ms(t[i].each(t[i].work)), fmt.Sprintf("%.2f", t[0].rate()/t[i].rate()))
 	}
 	row = append(row, fmt.Sprintf("%.2f", sc.ratio), verdict(t[0].rate()/t[1].rate() < sc.ratio, "ratio"))
 	r.writes = append(r.writes, row)
@@ -87,7 +94,10 @@ const (
 
 // searched adds the line of a search: Kiln at each scale, and the ceiling at the first where there is one.
 func (r *report) searched(sc scenario, workers int, t, ceiling []tally) {
-	r.check(sc.name, append(t, ceiling...)...)
+	if !r.check(sc.name, append(t, ceiling...)...) {
+		r.searches = append(r.searches, []string{sc.name, fmt.Sprint(workers), "WRONG ANSWER"})
+		return
+	}
 	row := []string{sc.name, fmt.Sprint(workers)}
 	for i := range t {
 		row = append(row, speed(&t[i])...)
@@ -100,9 +110,10 @@ func (r *report) searched(sc scenario, workers int, t, ceiling []tally) {
 		}
 	}
 	growth, aim, ratio := "", "", ""
+	used := func(t *tally) float64 { return t.each(t.cpu + t.work).Seconds() }
 	if len(t) > 1 {
 		by := last.percentile(0.5).Seconds() / max(t[0].percentile(0.5).Seconds(), 1e-9)
-		growth = fmt.Sprintf("%.2f", by)
+		growth = fmt.Sprintf("%.2f, CPU %.2f", by, used(last)/max(used(&t[0]), 1e-9))
 		if sc.growth > 0 {
 			aim = fmt.Sprintf("≤ %.2f", sc.growth)
 			miss(by > sc.growth, "growth")
@@ -131,7 +142,7 @@ func (r *report) write(out io.Writer) error {
 	fmt.Fprintf(out, "%s, %s\n\n    %s\n", time.Now().UTC().Format(time.DateOnly), r.machine, r.options.Command)
 	if len(r.writes) > 0 {
 		head := append([]string{"what", "clients"}, speedHeader...)
-		table(out, append(head, "ceiling/s", "its CPU ms", "ratio", "bare rows/s", "its CPU ms", "ratio to it", "aim of ratio", ""), r.writes)
+		table(out, append(head, "ceiling/s", "its CPU ms", "PostgreSQL's", "ratio", "bare rows/s", "its CPU ms", "PostgreSQL's", "ratio to it", "aim of ratio", ""), r.writes)
 		fmt.Fprintf(out, "\nMemory of the server (RSS): %.0f MiB idle, %.0f MiB at most under load.\n", r.idle, r.most)
 	}
 	if len(r.searches) > 0 {
@@ -141,7 +152,7 @@ func (r *report) write(out io.Writer) error {
 				head = append(head, fmt.Sprintf("%s at %s", h, short(scale)))
 			}
 		}
-		table(out, append(head, "growth of p50", "aim", "ratio to ceiling", ""), r.searches)
+		table(out, append(head, "growth of p50 and of all CPU", "aim of p50", "ratio to ceiling", ""), r.searches)
 	}
 	for _, note := range r.notes {
 		fmt.Fprintf(out, "\n%s\n", note)
