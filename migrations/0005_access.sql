@@ -200,50 +200,85 @@ SELECT $r$ARRAY(SELECT unnest(nullif(current_setting('kiln.actors', true), '')::
     AND a.low <= now() AND a.high > now())$r$
 $f$;
 
--- The rule, written once. {x} is the row, {t} its type's number, {narrow} what granular scopes ask of it.
+-- What is asked seldom, and so is kept out of the rule, which every statement has to set up.
+-- The most specific provision that applies to a resource; none: what holds without a Consent.
 -- +goose StatementBegin
-CREATE FUNCTION visible.rule(x text, t text, narrow text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
-SELECT replace(replace(replace(replace($r$(
-  ({t} = ANY(coalesce((SELECT nullif(current_setting('kiln.any', true), '')::smallint[]), '{}'))
-   OR {t} = ANY(coalesce((SELECT nullif(current_setting('kiln.shared', true), '')::smallint[]), '{}')) AND {x}.compartments = '{}'
-   OR {t} = ANY(coalesce((SELECT nullif(current_setting('kiln.own', true), '')::smallint[]), '{}'))
-     AND {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
-   OR {t} = ANY(coalesce((SELECT nullif(current_setting('kiln.treated', true), '')::smallint[]), '{}'))
-     AND (NOT coalesce({t} = ANY(coalesce((SELECT nullif(current_setting('kiln.context', true), '')::smallint[]), '{}')), false)
-       OR {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[]))
-     AND (EXISTS (SELECT FROM public.treatment k WHERE k.actor = ANY({actors}) AND k.patient = ANY({x}.compartments)
-         AND k.confirmed AND k.low <= now() AND k.high > now())
-       OR {x}.compartments && (SELECT nullif(current_setting('kiln.self', true), '')::bigint[])))
-  AND (({x}.labels & ~(SELECT nullif(current_setting('kiln.clearance', true), '')::integer)) = 0
-     AND ((SELECT current_setting('kiln.consent', true)) = 'off' OR {x}.compartments IS NOT NULL AND NOT EXISTS (
-       SELECT FROM unnest({x}.compartments) AS p(rk) WHERE coalesce((
-         SELECT c.deny FROM public.consent_rule c WHERE c.patient = p.rk AND c.low <= now() AND c.high > now()
-           AND (c.actors IS NULL OR c.actors && {actors})
-           AND (c.types IS NULL OR {t} = ANY(c.types)) AND (c.labels IS NULL OR c.labels & {x}.labels <> 0)
-           AND (c.purposes IS NULL OR (SELECT current_setting('kiln.purpose', true)) = ANY(c.purposes))
-         ORDER BY c.specificity DESC, c.deny DESC LIMIT 1), (SELECT current_setting('kiln.consent', true)) = 'deny')))
-   OR {x}.compartments && (SELECT nullif(current_setting('kiln.record', true), '')::bigint[])
-   OR EXISTS (SELECT FROM public.treatment k WHERE k.actor = ANY({actors}) AND k.patient = ANY({x}.compartments)
-       AND k.kind = 0 AND k.low <= now() AND k.high > now()))
-  AND (NOT coalesce({t} = ANY(coalesce((SELECT nullif(current_setting('kiln.narrow', true), '')::smallint[]), '{}')), false) OR {narrow}))$r$,
-  '{narrow}', narrow), '{x}', x), '{t}', t), '{actors}', visible.actors())
+CREATE FUNCTION visible.consented(t smallint, compartments bigint[], labels integer) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public AS $f$
+DECLARE
+  mode text := current_setting('kiln.consent', true);
+  purpose text := current_setting('kiln.purpose', true);
+  who bigint[];
+BEGIN
+  IF mode = 'off' THEN RETURN true; END IF;
+  who := ARRAY(SELECT unnest(nullif(current_setting('kiln.actors', true), '')::bigint[])
+    UNION ALL SELECT a.also FROM acting a WHERE a.practitioner = ANY(nullif(current_setting('kiln.actors', true), '')::bigint[])
+      AND a.low <= now() AND a.high > now());
+  RETURN compartments IS NOT NULL AND NOT EXISTS (
+    SELECT FROM unnest(compartments) AS p(rk) WHERE coalesce((
+      SELECT c.deny FROM consent_rule c WHERE c.patient = p.rk AND c.low <= now() AND c.high > now()
+        AND (c.actors IS NULL OR c.actors && who) AND (c.types IS NULL OR t = ANY(c.types))
+        AND (c.labels IS NULL OR c.labels & consented.labels <> 0) AND (c.purposes IS NULL OR purpose = ANY(c.purposes))
+      ORDER BY c.specificity DESC, c.deny DESC LIMIT 1), mode IS DISTINCT FROM 'permit'));
+END $f$;
+
+-- Whether the caller broke the glass for one of these patients.
+CREATE FUNCTION visible.broken(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $f$
+  SELECT EXISTS (SELECT FROM treatment k WHERE k.actor = ANY(nullif(current_setting('kiln.actors', true), '')::bigint[])
+    AND k.patient = ANY(compartments) AND k.kind = 0 AND k.low <= now() AND k.high > now())
+$f$;
+
+-- Whether a resource, as it is now, has one of the terms that granular scopes ask for.
+CREATE FUNCTION visible.narrowed(rk bigint) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $f$
+  SELECT EXISTS (SELECT FROM search_index i WHERE i.rk = narrowed.rk
+    AND (i.tokens && nullif(current_setting('kiln.terms', true), '')::bigint[] OR i.refs && nullif(current_setting('kiln.terms', true), '')::bigint[]))
 $f$;
 -- +goose StatementEnd
 
+-- The rule, written once. {x} is the row, {t} its type's number. The settings kiln.plain, kiln.care and kiln.narrow have a
+-- letter for each type, at the place of its number: plain a(ny), s(hared), o(wn) or p (shared or own); care t(reated) or
+-- c (treated, and in context); narrow n. CASE around it all keeps the planner from guessing that nearly nothing passes,
+-- and so from sorting everything instead of reading an index in its order.
 -- +goose StatementBegin
+CREATE FUNCTION visible.rule(x text, t text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+SELECT replace(replace(replace($r$CASE WHEN (
+  CASE substr(current_setting('kiln.plain', true), {t}, 1)
+    WHEN 'a' THEN true
+    WHEN 's' THEN {x}.compartments = '{}'
+    WHEN 'o' THEN {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
+    WHEN 'p' THEN {x}.compartments = '{}' OR {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
+    ELSE false END
+  OR CASE substr(current_setting('kiln.care', true), {t}, 1)
+    WHEN 't' THEN true
+    WHEN 'c' THEN {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
+    ELSE false END
+  AND (EXISTS (SELECT FROM public.treatment k WHERE k.actor = ANY({actors}) AND k.patient = ANY({x}.compartments)
+      AND k.confirmed AND k.low <= now() AND k.high > now())
+    OR {x}.compartments && (SELECT nullif(current_setting('kiln.self', true), '')::bigint[])))
+  AND ({x}.compartments && (SELECT nullif(current_setting('kiln.record', true), '')::bigint[])
+    OR ({x}.labels = 0 OR {x}.labels & ~nullif(current_setting('kiln.clearance', true), '')::integer = 0)
+      AND CASE current_setting('kiln.consent', true)
+        WHEN 'off' THEN true
+        WHEN 'permit' THEN {x}.compartments = '{}' OR {x}.compartments IS NOT NULL
+          AND NOT EXISTS (SELECT FROM public.consent_rule c WHERE c.patient = ANY({x}.compartments))
+          OR visible.consented({t}, {x}.compartments, {x}.labels)
+        ELSE visible.consented({t}, {x}.compartments, {x}.labels) END
+    OR visible.broken({x}.compartments))
+  AND (substr(current_setting('kiln.narrow', true), {t}, 1) IS DISTINCT FROM 'n' OR visible.narrowed({x}.rk))
+THEN true ELSE false END$r$,
+  '{x}', x), '{t}', t), '{actors}', visible.actors())
+$f$;
+
 DO $$
 DECLARE
-  terms text := '(SELECT nullif(current_setting(''kiln.terms'', true), '''')::bigint[])';
-  by_index text := '(x.tokens && ' || terms || ' OR x.refs && ' || terms || ')';
-  by_row text := 'EXISTS (SELECT FROM public.search_index i WHERE i.rk = x.rk AND (i.tokens && ' || terms || ' OR i.refs && ' || terms || '))';
   name text;
 BEGIN
-  EXECUTE 'CREATE VIEW visible.search_index AS SELECT x.* FROM public.search_index x WHERE ' || visible.rule('x', 'x.type', by_index);
-  EXECUTE 'CREATE VIEW visible.resource AS SELECT x.* FROM public.resource x WHERE ' || visible.rule('x', 'x.type_number', by_row);
+  EXECUTE 'CREATE VIEW visible.search_index AS SELECT x.* FROM public.search_index x WHERE ' || visible.rule('x', 'x.type');
+  EXECUTE 'CREATE VIEW visible.resource AS SELECT x.* FROM public.resource x WHERE ' || visible.rule('x', 'x.type_number');
   -- An old version is visible to whom the version itself and the resource as it is now are.
-  EXECUTE 'CREATE VIEW visible.resource_history AS SELECT x.* FROM public.resource_history x WHERE ' || visible.rule('x', 'x.type_number', by_row)
+  EXECUTE 'CREATE VIEW visible.resource_history AS SELECT x.* FROM public.resource_history x WHERE ' || visible.rule('x', 'x.type_number')
     || ' AND EXISTS (SELECT FROM visible.resource r WHERE r.rk = x.rk)';
-  EXECUTE 'CREATE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x WHERE ' || visible.rule('x', 'x.type', by_row)
+  EXECUTE 'CREATE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x WHERE ' || visible.rule('x', 'x.type')
     || ' AND EXISTS (SELECT FROM visible.resource r WHERE r.rk = x.rk)';
   -- The tables of values name no resource but by its key, which leads on through search_index alone. They open as a whole
   -- once somebody is asking.
@@ -263,7 +298,8 @@ END $$;
 -- +goose StatementEnd
 
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO kiln_access;
-REVOKE ALL ON FUNCTION visible.rule(text, text, text), visible.actors() FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA visible FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION visible.consented(smallint, bigint[], integer), visible.broken(bigint[]), visible.narrowed(bigint) TO kiln_access;
 
 -- +goose Down
 DROP SCHEMA visible CASCADE;

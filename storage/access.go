@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -129,33 +130,22 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	return a, a.settings(ix, r, clearance, consent)
 }
 
-// settings writes what the views read.
+// settings writes what the views read: see visible.rule in migrations/0005_access.sql.
 func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, consent string) error {
-	var anything, shared, own, treated, context, narrow []int16
-	var terms []int64
-	numbers := make([]int16, 0, len(a.reach))
+	size := 0
 	for n := range a.reach {
-		numbers = append(numbers, n)
+		size = max(size, int(n))
 	}
-	slices.Sort(numbers)
-	for _, n := range numbers {
-		granular, plain, wide := 0, 0, false
-		for _, g := range a.reach[n] {
-			switch g.reach {
-			case search.ReachAny:
-				anything = append(anything, n)
-			case search.ReachShared, search.ReachSelf: // what of it is the caller's own, Tx.Permits knows
-				shared = append(shared, n)
-			case search.ReachOwn:
-				own = append(own, n)
-			case search.ReachTreated:
-				treated = append(treated, n)
-				wide = wide || !g.context
-			default:
-				continue
-			}
+	plain, care, narrow := letters(size), letters(size), letters(size)
+	var terms []int64
+	for n, list := range a.reach {
+		way := map[search.Reach]bool{}
+		granular, wide := 0, false
+		for _, g := range list {
+			way[g.reach] = true
+			wide = wide || g.reach == search.ReachTreated && !g.context
+			a.inexact = a.inexact || g.reach != list[0].reach || g.context != list[0].context
 			if len(g.where) == 0 {
-				plain++
 				continue
 			}
 			granular++
@@ -168,17 +158,25 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 				terms = append(terms, found...)
 			}
 		}
-		if len(treated) > 0 && treated[len(treated)-1] == n && !wide {
-			context = append(context, n)
+		shared, own := way[search.ReachShared] || way[search.ReachSelf], way[search.ReachOwn]
+		switch {
+		case way[search.ReachAny]:
+			plain[n-1] = 'a'
+		case shared && own:
+			plain[n-1] = 'p'
+		case shared: // what of it is the caller's own, Tx.Permits knows
+			plain[n-1] = 's'
+		case own:
+			plain[n-1] = 'o'
 		}
-		if granular > 0 && plain == 0 {
-			narrow = append(narrow, n)
+		switch {
+		case wide:
+			care[n-1] = 't'
+		case way[search.ReachTreated]:
+			care[n-1] = 'c'
 		}
-		if granular > 0 {
-			for _, g := range a.reach[n][1:] {
-				a.inexact = a.inexact || g.reach != a.reach[n][0].reach || g.context != a.reach[n][0].context
-			}
-			a.inexact = a.inexact || plain > 0
+		if granular > 0 && granular == len(list) {
+			narrow[n-1] = 'n'
 		}
 	}
 	set := func(name, value string) {
@@ -186,11 +184,13 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 			a.names, a.values = append(a.names, "kiln."+name), append(a.values, value)
 		}
 	}
-	set("any", arrayText(slices.Compact(anything)))
-	set("shared", arrayText(slices.Compact(shared)))
-	set("own", arrayText(slices.Compact(own)))
-	set("treated", arrayText(slices.Compact(treated)))
-	set("context", arrayText(context))
+	set("plain", string(plain))
+	if strings.Trim(string(care), "-") != "" {
+		set("care", string(care))
+	}
+	if strings.Trim(string(narrow), "-") != "" {
+		set("narrow", string(narrow))
+	}
 	set("patients", arrayText(a.patients))
 	set("record", arrayText(a.record))
 	set("self", arrayText(a.self))
@@ -198,11 +198,13 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	set("clearance", strconv.Itoa(int(clearance)))
 	set("consent", consent)
 	set("purpose", r.Purpose)
-	set("narrow", arrayText(narrow))
 	set("terms", arrayText(unique(terms)))
 	set("caller", r.Caller)
 	return nil
 }
+
+// letters is a setting with a letter for each type.
+func letters(n int) []byte { return bytes.Repeat([]byte{'-'}, n) }
 
 // arrayText is an array as PostgreSQL reads it.
 func arrayText[T int16 | int64](list []T) string {
@@ -218,10 +220,10 @@ func arrayText[T int16 | int64](list []T) string {
 
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
-var allSettings = []string{"kiln.any", "kiln.shared", "kiln.own", "kiln.treated", "kiln.context", "kiln.patients", "kiln.record",
-	"kiln.self", "kiln.actors", "kiln.clearance", "kiln.consent", "kiln.purpose", "kiln.narrow", "kiln.terms", "kiln.caller"}
+var allSettings = []string{"kiln.plain", "kiln.care", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.self", "kiln.actors",
+	"kiln.clearance", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller"}
 
-const sqlSettings = `SELECT set_config(n, v, true) FROM unnest($1::text[], $2::text[]) AS u(n, v)`
+const sqlSettings = `SELECT count(set_config(n, v, true)) FROM unnest($1::text[], $2::text[]) AS u(n, v)`
 
 // declare queues the settings. whole clears those of an earlier access.
 func (a *Access) declare(batch *pgx.Batch, whole bool) {

@@ -96,6 +96,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	config = config.Copy()
 	config.ConnConfig.RuntimeParams["role"] = "kiln_access"
 	config.ConnConfig.RuntimeParams["search_path"] = "visible, public"
+	// The rule looks at small tables for each row; before those are analyzed, the planner would read them whole each time.
+	config.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
 	guarded, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		pool.Close()
