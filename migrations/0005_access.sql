@@ -222,6 +222,25 @@ BEGIN
       ORDER BY c.specificity DESC, c.deny DESC LIMIT 1), mode IS DISTINCT FROM 'permit'));
 END $f$;
 
+-- Whether the caller treats one of these patients; whether one of them has a Consent.
+CREATE FUNCTION visible.treats(compartments bigint[]) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public AS $f$
+DECLARE
+  self bigint[] := nullif(current_setting('kiln.actors', true), '')::bigint[];
+BEGIN
+  IF self IS NULL THEN RETURN false; END IF;
+  RETURN EXISTS (SELECT FROM treatment k WHERE k.actor = ANY(self) AND k.patient = ANY(compartments) AND k.confirmed AND k.low <= now() AND k.high > now())
+    OR EXISTS (SELECT FROM acting a JOIN treatment k ON k.actor = a.also WHERE a.practitioner = ANY(self) AND a.low <= now() AND a.high > now()
+      AND k.patient = ANY(compartments) AND k.confirmed AND k.low <= now() AND k.high > now());
+END $f$;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE FUNCTION visible.has_consents(compartments bigint[]) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public AS $f$
+BEGIN
+  RETURN EXISTS (SELECT FROM consent_rule c WHERE c.patient = ANY(compartments));
+END $f$;
+-- +goose StatementEnd
+-- +goose StatementBegin
+
 -- Whether the caller broke the glass for one of these patients.
 CREATE FUNCTION visible.broken(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $f$
   SELECT EXISTS (SELECT FROM treatment k WHERE k.actor = ANY(nullif(current_setting('kiln.actors', true), '')::bigint[])
@@ -240,45 +259,48 @@ $f$;
 -- c (treated, and in context); narrow n. CASE around it all keeps the planner from guessing that nearly nothing passes,
 -- and so from sorting everything instead of reading an index in its order.
 -- +goose StatementBegin
-CREATE FUNCTION visible.rule(x text, t text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
-SELECT replace(replace(replace($r$CASE WHEN (
+CREATE FUNCTION visible.rule(x text, t text, treated text, patients text, consents text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+SELECT replace(replace(replace(replace(replace($r$CASE WHEN (
   CASE substr(current_setting('kiln.plain', true), {t}, 1)
     WHEN 'a' THEN true
     WHEN 's' THEN {x}.compartments = '{}'
-    WHEN 'o' THEN {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
-    WHEN 'p' THEN {x}.compartments = '{}' OR {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
+    WHEN 'o' THEN {x}.compartments && {patients}
+    WHEN 'p' THEN {x}.compartments = '{}' OR {x}.compartments && {patients}
     ELSE false END
   OR CASE substr(current_setting('kiln.care', true), {t}, 1)
     WHEN 't' THEN true
-    WHEN 'c' THEN {x}.compartments && (SELECT nullif(current_setting('kiln.patients', true), '')::bigint[])
+    WHEN 'c' THEN {x}.compartments && {patients}
     ELSE false END
-  AND (EXISTS (SELECT FROM public.treatment k WHERE k.actor = ANY({actors}) AND k.patient = ANY({x}.compartments)
-      AND k.confirmed AND k.low <= now() AND k.high > now())
-    OR {x}.compartments && (SELECT nullif(current_setting('kiln.self', true), '')::bigint[])))
-  AND ({x}.compartments && (SELECT nullif(current_setting('kiln.record', true), '')::bigint[])
+  AND ({treated} OR {x}.compartments && nullif(current_setting('kiln.self', true), '')::bigint[]))
+  AND ({x}.compartments && nullif(current_setting('kiln.record', true), '')::bigint[]
     OR ({x}.labels = 0 OR {x}.labels & ~nullif(current_setting('kiln.clearance', true), '')::integer = 0)
       AND CASE current_setting('kiln.consent', true)
         WHEN 'off' THEN true
-        WHEN 'permit' THEN {x}.compartments = '{}' OR {x}.compartments IS NOT NULL
-          AND NOT EXISTS (SELECT FROM public.consent_rule c WHERE c.patient = ANY({x}.compartments))
-          OR visible.consented({t}, {x}.compartments, {x}.labels)
+        WHEN 'permit' THEN {x}.compartments = '{}' OR {x}.compartments IS NOT NULL AND NOT {consents} OR visible.consented({t}, {x}.compartments, {x}.labels)
         ELSE visible.consented({t}, {x}.compartments, {x}.labels) END
     OR visible.broken({x}.compartments))
   AND (substr(current_setting('kiln.narrow', true), {t}, 1) IS DISTINCT FROM 'n' OR visible.narrowed({x}.rk))
 THEN true ELSE false END$r$,
-  '{x}', x), '{t}', t), '{actors}', visible.actors())
+  '{treated}', treated), '{patients}', patients), '{consents}', consents), '{x}', x), '{t}', t)
 $f$;
 
 DO $$
 DECLARE
   name text;
+  -- Looked up within the statement, where it goes through many rows; by functions, where it goes through few and
+  -- setting up the statement would take longer than all else.
+  many text[] := ARRAY['EXISTS (SELECT FROM public.treatment k WHERE k.actor = ANY(' || visible.actors() || ') AND k.patient = ANY({x}.compartments)
+      AND k.confirmed AND k.low <= now() AND k.high > now())',
+    '(SELECT nullif(current_setting(''kiln.patients'', true), '''')::bigint[])',
+    'EXISTS (SELECT FROM public.consent_rule c WHERE c.patient = ANY({x}.compartments))'];
+  few text[] := ARRAY['visible.treats({x}.compartments)', 'nullif(current_setting(''kiln.patients'', true), '''')::bigint[]', 'visible.has_consents({x}.compartments)'];
 BEGIN
-  EXECUTE 'CREATE VIEW visible.search_index AS SELECT x.* FROM public.search_index x WHERE ' || visible.rule('x', 'x.type');
-  EXECUTE 'CREATE VIEW visible.resource AS SELECT x.* FROM public.resource x WHERE ' || visible.rule('x', 'x.type_number');
+  EXECUTE 'CREATE VIEW visible.search_index AS SELECT x.* FROM public.search_index x WHERE ' || visible.rule('x', 'x.type', many[1], many[2], many[3]);
+  EXECUTE 'CREATE VIEW visible.resource AS SELECT x.* FROM public.resource x WHERE ' || visible.rule('x', 'x.type_number', few[1], few[2], few[3]);
   -- An old version is visible to whom the version itself and the resource as it is now are.
-  EXECUTE 'CREATE VIEW visible.resource_history AS SELECT x.* FROM public.resource_history x WHERE ' || visible.rule('x', 'x.type_number')
+  EXECUTE 'CREATE VIEW visible.resource_history AS SELECT x.* FROM public.resource_history x WHERE ' || visible.rule('x', 'x.type_number', few[1], few[2], few[3])
     || ' AND EXISTS (SELECT FROM visible.resource r WHERE r.rk = x.rk)';
-  EXECUTE 'CREATE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x WHERE ' || visible.rule('x', 'x.type')
+  EXECUTE 'CREATE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x WHERE ' || visible.rule('x', 'x.type', many[1], many[2], many[3])
     || ' AND EXISTS (SELECT FROM visible.resource r WHERE r.rk = x.rk)';
   -- The tables of values name no resource but by its key, which leads on through search_index alone. They open as a whole
   -- once somebody is asking.
@@ -299,7 +321,8 @@ END $$;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO kiln_access;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA visible FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION visible.consented(smallint, bigint[], integer), visible.broken(bigint[]), visible.narrowed(bigint) TO kiln_access;
+GRANT EXECUTE ON FUNCTION visible.consented(smallint, bigint[], integer), visible.broken(bigint[]), visible.narrowed(bigint),
+  visible.treats(bigint[]), visible.has_consents(bigint[]) TO kiln_access;
 
 -- +goose Down
 DROP SCHEMA visible CASCADE;
