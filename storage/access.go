@@ -239,9 +239,6 @@ func (a *Access) declare(batch *pgx.Batch, whole bool) {
 	batch.Queue(sqlSettings, names, values)
 }
 
-// granted says whether there may be anything of a type.
-func (a *Access) granted(n int16) bool { return a.everything || len(a.reach[n]) > 0 }
-
 // bounded says whether only some compartments count of a type, so that reading a whole index would find little.
 func (a *Access) bounded(n int16) bool {
 	if a.everything {

@@ -184,24 +184,6 @@ func (tx *Tx) Inherit(ctx context.Context, list ...*Prepared) error {
 	return nil
 }
 
-// inheritFor is Inherit without a transaction.
-func (s *Store) inheritFor(ctx context.Context, list []*Prepared) error {
-	var wanted []int64
-	for _, p := range list {
-		wanted = append(wanted, p.row.inherit...)
-	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	of := map[int64][]int64{}
-	run := &runner{store: s, access: Everything()}
-	if err := run.rows(ctx, compartmentsInto(of), sqlCompartmentsOf, unique(wanted)); err != nil {
-		return err
-	}
-	inherit(of, list)
-	return nil
-}
-
 func compartmentsInto(of map[int64][]int64) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		for rows.Next() {

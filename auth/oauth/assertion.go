@@ -52,7 +52,7 @@ func (s *Server) authenticateAssertion(ctx context.Context, form url.Values) (fo
 	refuse := func(hint string) (fosite.Client, error) {
 		return nil, fosite.ErrInvalidClient.WithHint(hint)
 	}
-	signed, err := jose.ParseSigned(form.Get("client_assertion"), assertionAlgorithms)
+	signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), assertionAlgorithms)
 	if err != nil || len(signed.Signatures) != 1 {
 		return refuse("The client_assertion is not a JWT signed with RS384 or ES384.")
 	}

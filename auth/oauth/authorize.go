@@ -163,7 +163,7 @@ func CheckRedirectURI(text string) error {
 	case u.User != nil:
 		return errors.New("a redirect URI has no user")
 	case !secureRedirect(u):
-		return errors.New("a redirect URI begins with https://, with http://localhost, or with a scheme of the app's own such as org.example.app:")
+		return errors.New("a redirect URI begins with https://, with http://localhost, or with a scheme of the app's own, such as org.example.app:/callback")
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func newSession(now func() time.Time) *session {
 
 // SetExpiresAt takes a time that fosite counted from time.Now, and counts it from the server's clock.
 func (s *session) SetExpiresAt(key fosite.TokenType, at time.Time) {
-	s.expires[key] = at.Add(s.now().Sub(time.Now())).Round(time.Second)
+	s.expires[key] = s.now().Add(time.Until(at)).Round(time.Second)
 }
 
 func (s *session) GetExpiresAt(key fosite.TokenType) time.Time { return s.expires[key] }

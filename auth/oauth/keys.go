@@ -61,14 +61,6 @@ func (k *keyring) jwks(ctx context.Context) (map[string]any, error) {
 	return map[string]any{"keys": k.public}, nil
 }
 
-// Rotate makes a new signing key at once.
-func (k *keyring) rotate(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.read = time.Time{}
-	return k.add(ctx, k.now())
-}
-
 func (k *keyring) refresh(ctx context.Context) error {
 	now := k.now()
 	if !k.read.IsZero() && now.Sub(k.read) < keyCache {

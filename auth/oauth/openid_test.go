@@ -14,7 +14,7 @@ import (
 // verify checks an id_token against the published keys and returns its claims.
 func (w *world) verify(token string) map[string]any {
 	w.Helper()
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		w.Fatal(err)
 	}

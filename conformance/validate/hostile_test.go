@@ -12,7 +12,7 @@ import (
 // hostile are inputs that cost much where a validator is careless: repeat many times, nest deep, be long.
 func hostile() map[string]string {
 	list := func(item string, n int) string { return strings.TrimSuffix(strings.Repeat(item+",", n), ",") }
-	names := make([]string, 100_000)
+	names := make([]string, 900) // an object has at most fhir.MaxMembers
 	ids := make([]string, 20_000)
 	uses := make([]string, len(ids))
 	for i := range names {

@@ -1,7 +1,6 @@
 package terminology_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -71,19 +70,4 @@ func TestExpand_official(t *testing.T) {
 	if expanded < 1200 {
 		t.Errorf("only %d of %d value sets expand", expanded, len(sets))
 	}
-}
-
-func codes(x *terminology.Expansion) string {
-	var list []string
-	for _, m := range x.Members {
-		list = append(list, m.Code)
-	}
-	return strings.Join(list, " ")
-}
-
-func short(err error) string {
-	if err == nil {
-		return "nil"
-	}
-	return fmt.Sprintf("%v: %v", kind(err), err)
 }

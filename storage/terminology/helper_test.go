@@ -26,16 +26,6 @@ func pool(t testing.TB, url string) *pgxpool.Pool {
 	return p
 }
 
-// parse reads a resource from JSON.
-func parse(t testing.TB, text string) *fhir.Node {
-	t.Helper()
-	n, err := fhir.ParseJSON([]byte(text))
-	if err != nil {
-		t.Fatalf("%v in %s", err, text)
-	}
-	return n
-}
-
 // store puts CodeSystems and ConceptMaps into the tables as a write would. ValueSets need their resource, which has
 // none here; they are handed over whole.
 func store(t testing.TB, p *pgxpool.Pool, list ...*fhir.Node) {

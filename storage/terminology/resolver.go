@@ -92,9 +92,6 @@ func (s *System) Name() string {
 // Complete says whether a code that is not here is none.
 func (s *System) Complete() bool { return s.Content == ContentComplete }
 
-// canonical is the URL with the version, where there is one.
-func (s *System) canonical() string { return canonical(s.URL, s.Version) }
-
 func canonical(url, version string) string {
 	if version == "" {
 		return url
