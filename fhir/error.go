@@ -81,6 +81,8 @@ type Issue struct {
 	Text string
 	// Expression points at the elements concerned, in FHIRPath.
 	Expression []string
+	// Alternatives are resources that the caller could ask for instead, each with an id: they become contained.
+	Alternatives []Node `json:"-"`
 }
 
 // Error is how everything fails in Kiln: a kind, and the issues that the caller is told.
@@ -142,6 +144,7 @@ func OperationOutcome(issues ...Issue) Node {
 		issues = []Issue{{Severity: SeverityInformation, Code: CodeInformational, Text: "All OK"}}
 	}
 	list := make([]Node, len(issues))
+	var contained []Node
 	for i, issue := range issues {
 		n := Obj(Str(issue.Severity).As("severity"), Str(issue.Code).As("code"))
 		details := Obj()
@@ -164,14 +167,30 @@ func OperationOutcome(issues ...Issue) Node {
 			}
 			n.Set("expression", Arr(exprs...))
 		}
+		if len(issue.Alternatives) > 0 {
+			refs := make([]Node, len(issue.Alternatives))
+			for j, a := range issue.Alternatives {
+				refs[j] = Obj(Str(AlternativeExtension).As("url"), Obj(Str("#"+a.ID()).As("reference")).As("valueReference"))
+			}
+			n.SetFirst("extension", Arr(refs...))
+			contained = append(contained, issue.Alternatives...)
+		}
 		list[i] = n
 	}
-	return Obj(Str("OperationOutcome").As("resourceType"), Arr(list...).As("issue"))
+	outcome := Obj(Str("OperationOutcome").As("resourceType"))
+	if len(contained) > 0 {
+		outcome.Set("contained", Arr(contained...))
+	}
+	outcome.Set("issue", Arr(list...))
+	return outcome
 }
 
 // CanonicalBase begins the URL of every definition that is Kiln's own. The name is reserved until the project owns a
 // domain.
 const CanonicalBase = "https://kiln.example/fhir/"
+
+// AlternativeExtension refers from an issue to a contained resource that could be asked for instead.
+const AlternativeExtension = CanonicalBase + "StructureDefinition/alternative"
 
 // IssueCodeSystem is the code system of Issue.Detail.
 const IssueCodeSystem = CanonicalBase + "CodeSystem/issue"

@@ -22,8 +22,10 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 	var resp *Response
 	err := s.store.Write(ctx, func(tx *storage.Tx) (err error) {
 		if r.IdempotencyKey == "" {
-			resp, err = work(tx)
-			return err
+			if resp, err = work(tx); err != nil {
+				return err
+			}
+			return s.settle(ctx, tx)
 		}
 		key := idempotencyKey(r)
 		known, err := tx.Recall(ctx, key)
@@ -37,6 +39,9 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 		if resp, err = work(tx); err != nil {
 			return err
 		}
+		if err = s.settle(ctx, tx); err != nil {
+			return err
+		}
 		content, err := json.Marshal(remember(resp))
 		if err != nil {
 			return err
@@ -45,7 +50,7 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.withAlternatives(ctx, err)
 	}
 	return resp, nil
 }

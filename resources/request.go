@@ -55,6 +55,8 @@ type Request struct {
 	Lenient bool
 	// IdempotencyKey makes a create or transaction safe to repeat; "" for none.
 	IdempotencyKey string
+	// intent is what an operation is about to do with an appointment; nil where a client writes it.
+	intent *intent
 }
 
 // Response is what an interaction gives back; errors come beside it. The server alone turns it into an answer.

@@ -90,7 +90,12 @@ func New(o Options) (*Service, error) {
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
 	s.rules = map[string]rule{
-		searchParameterType: {follow: s.defineParameters},
+		searchParameterType:   {follow: s.defineParameters},
+		"Appointment":         {allow: s.allowAppointment},
+		"AppointmentResponse": {allow: s.allowResponse, follow: s.followResponse},
+		"HealthcareService":   {allow: s.allowService, follow: s.followService},
+		"Schedule":            {allow: s.allowSchedule},
+		"Slot":                {allow: s.allowSlot},
 	}
 	if err := s.loadOperations(); err != nil {
 		return nil, err

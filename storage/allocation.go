@@ -86,6 +86,9 @@ SELECT p.n, t.actor IS NOT NULL FROM pick p LEFT JOIN taken t USING (actor, lane
 // caller has to end.
 func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims ...Claim) (lost, expired []string, err error) {
 	claims = slices.Clone(claims)
+	for _, c := range claims {
+		tx.touched = append(tx.touched, Span{c.Actor, c.Start, c.End})
+	}
 	slices.SortFunc(claims, func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Actor, b.Actor), a.Start.Compare(b.Start)) })
 	actors, lows, highs := make([]string, len(claims)), make([]time.Time, len(claims)), make([]time.Time, len(claims))
 	for i, c := range claims {
@@ -143,11 +146,6 @@ func (tx *Tx) take(ctx context.Context, owner string, expires time.Time, claims 
 	}
 	return raced, lost, err
 }
-
-const sqlRelease = `DELETE FROM allocation WHERE owner = $1`
-
-// Release gives back the time that owner has taken.
-func (tx *Tx) Release(owner string) { tx.exec(sqlRelease, owner) }
 
 const sqlConfirm = `
 UPDATE allocation SET kind = CASE kind WHEN 'hold' THEN 'busy' ELSE kind END, expires = NULL

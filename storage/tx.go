@@ -31,6 +31,10 @@ type Tx struct {
 	declared          *Access
 	// unconfirmed says that what this transaction writes confirms no relationship.
 	unconfirmed bool
+	// touched is whose time, and when, was taken or given back: see Touched.
+	touched []Span
+	// releasing says that Release was queued.
+	releasing bool
 }
 
 const (

@@ -12,7 +12,6 @@ const (
 	ExtensionBookingPolicy = fhir.CanonicalBase + "StructureDefinition/booking-policy"
 	ExtensionAvailability  = fhir.CanonicalBase + "StructureDefinition/availability"
 	ExtensionHeldUntil     = fhir.CanonicalBase + "StructureDefinition/held-until"
-	ExtensionAlternative   = fhir.CanonicalBase + "StructureDefinition/alternative"
 	// ExtensionTimezone is HL7's.
 	ExtensionTimezone = "http://hl7.org/fhir/StructureDefinition/timezone"
 )
@@ -119,4 +118,29 @@ func extension(n *fhir.Node, url string) *fhir.Node {
 		}
 	}
 	return nil
+}
+
+// StatedDuration is the duration that a HealthcareService or Schedule itself says a visit takes.
+func StatedDuration(resource *fhir.Node) (time.Duration, bool) {
+	for part := range extension(resource, ExtensionBookingPolicy).Get("extension").Items() {
+		if part.GetText("url") == "duration" {
+			return duration(part)
+		}
+	}
+	return 0, false
+}
+
+// Stricter is the policy that keeps to both of two.
+func Stricter(a, b Policy) Policy {
+	rank := map[CoverageMode]int{CoverageOff: 0, CoverageWarn: 1, CoveragePend: 2, CoverageStrict: 3}
+	if rank[b.Coverage] > rank[a.Coverage] {
+		a.Coverage = b.Coverage
+	}
+	a.Approval = a.Approval || b.Approval
+	a.Duration = max(a.Duration, b.Duration)
+	a.BufferBefore, a.BufferAfter = max(a.BufferBefore, b.BufferBefore), max(a.BufferAfter, b.BufferAfter)
+	a.Alignment = max(a.Alignment, b.Alignment)
+	a.MinNotice, a.MaxHorizon = max(a.MinNotice, b.MinNotice), min(a.MaxHorizon, b.MaxHorizon)
+	a.Capacity = min(a.Capacity, b.Capacity)
+	return a
 }

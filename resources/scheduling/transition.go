@@ -148,7 +148,7 @@ func Table() []Transition {
 	const (
 		P, D, A, S = Patient, Practitioner, Admin, Server
 	)
-	live := []State{Hold, Awaiting, Booked, Arrived, CheckedIn, NoShow, Waitlist}
+	live := []State{Proposed, Hold, Awaiting, Booked, Arrived, CheckedIn, NoShow, Waitlist}
 	return []Transition{
 		{1, []State{None}, Proposed, []Trigger{ByFind}, P | D | A, []Condition{WindowOpen}, "nothing is stored"},
 		{2, []State{None, Proposed}, Hold, []Trigger{ByHold}, P | D | A, []Condition{WindowOpen, TimeFree, HoldLimit},
@@ -174,6 +174,8 @@ func Table() []Transition {
 		{17, []State{None}, Waitlist, []Trigger{ByPost}, P | A, []Condition{PeriodWanted}, ""},
 		{17, []State{Waitlist}, Hold, []Trigger{ByOffer}, S, []Condition{TimeFree}, "the freed time is held for half an hour; the patient is told"},
 		{17, []State{Waitlist}, Cancelled, []Trigger{ByCancel, ByStatus, ByExpiry}, P | A | S, nil, ""},
+		{19, []State{None}, Proposed, []Trigger{ByPost}, P | D | A, nil, "a request: nothing is taken until it is booked"},
+		{19, []State{Proposed}, Cancelled, []Trigger{ByCancel, ByStatus}, P | D | A, nil, ""},
 		{18, live, EnteredInError, []Trigger{ByStatus}, D | A, []Condition{CorrectionCause}, "the time is released; the history keeps it"},
 		{18, []State{Fulfilled}, EnteredInError, []Trigger{ByStatus}, D | A, []Condition{CorrectionCause, VisitRetracted}, "the time is released; the history keeps it"},
 	}

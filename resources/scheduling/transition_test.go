@@ -66,6 +66,10 @@ checked-in   status      DA  entered-in-error
 noshow       status      DA  entered-in-error
 waitlist     status      DA  entered-in-error
 fulfilled    status      DA  entered-in-error
+-            create      PDA proposed
+proposed     $cancel     PDA cancelled
+proposed     status      PDA cancelled
+proposed     status      DA  entered-in-error
 `
 
 // TestFind_every_state_trigger_and_role tries all combinations: exactly those of the list are legal.

@@ -1,0 +1,349 @@
+package resources
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"kiln/fhir"
+	"kiln/resources/scheduling"
+	"kiln/storage"
+)
+
+// intent is what an operation, a response or the server itself is about to do with an appointment: more than a client
+// could say by writing it.
+type intent struct {
+	trigger scheduling.Trigger
+	to      scheduling.State
+	// who acts, where that is not found out from the appointment.
+	who scheduling.Roles
+	// due is when a hold ends; zero for the usual time.
+	due time.Time
+	// override takes time beyond the capacity and outside of the rules for booking.
+	override bool
+	// answer is what a participant said where the state stays.
+	answer bool
+}
+
+// How long things wait.
+const (
+	holdTime    = 10 * time.Minute // a hold of a patient who is still typing
+	offerTime   = 30 * time.Minute // time that became free, for one who waits
+	answerTime  = 24 * time.Hour   // an answer of the practitioner, and
+	answerAhead = 2 * time.Hour    // so long before the visit, but
+	answerLeast = 15 * time.Minute // never sooner than this
+)
+
+// move is one step of one appointment: what the rules look at.
+type move struct {
+	*change
+	before *fhir.Node
+	// was is where the appointment stood, nil for a new one; now is where it is going to stand.
+	was, now *storage.Booking
+	visit    *visit
+	from, to scheduling.State
+	trigger  scheduling.Trigger
+	who      scheduling.Roles
+	row      scheduling.Transition
+	intent   intent
+	// reference is "Appointment/id".
+	reference string
+}
+
+// allowAppointment is the rule of every write of an Appointment, whichever way it comes: the state moves along the table
+// (scheduling.Table) only, and time is taken and given back with it.
+func (s *Service) allowAppointment(ctx context.Context, c *change) error {
+	m := &move{change: c, reference: c.key.Type + "/" + c.key.ID}
+	var err error
+	if m.before, err = c.current(); err != nil {
+		return err
+	}
+	if m.was, err = c.tx.Booking(ctx, m.reference); err != nil {
+		return err
+	}
+	if c.after == nil {
+		c.tx.Release(m.reference)
+		c.tx.DropBooking(m.reference)
+		return nil
+	}
+	if m.visit, err = s.readVisit(ctx, c.tx, c.after); err != nil {
+		return err
+	}
+	if c.request.intent != nil {
+		m.intent = *c.request.intent
+	}
+	if m.who = m.intent.who; m.who == 0 {
+		m.who = s.roleIn(&c.request.Principal, m.visit)
+	}
+	if m.before != nil && m.was != nil {
+		m.from = scheduling.State(m.was.State)
+	} else if m.before != nil {
+		m.from = scheduling.StateOf(m.before.GetText("status"), false)
+	}
+	if s.isRecord(m) {
+		return s.record(ctx, m)
+	}
+	if m.intent.answer {
+		m.to = m.from
+		return nil
+	}
+	if done, err := s.aim(m); done || err != nil {
+		return err
+	}
+	var allowed []scheduling.State
+	var known, ok bool
+	if m.row, allowed, known, ok = scheduling.Find(m.from, m.to, m.trigger, m.who); !ok {
+		return illegal(m, allowed, known)
+	}
+	if err := s.fillTime(ctx, m); err != nil {
+		return err
+	}
+	for _, condition := range m.row.Conditions {
+		if err := s.meets(ctx, m, condition); err != nil {
+			return err
+		}
+	}
+	return s.apply(ctx, m)
+}
+
+// isRecord says whether a write records what has been, or what others have decided: then nothing has to be free, and
+// any state will do. That is for administrators and imports.
+func (s *Service) isRecord(m *move) bool {
+	if m.from != scheduling.None || m.intent.trigger != "" || m.who&scheduling.Admin == 0 {
+		return false
+	}
+	switch scheduling.State(m.after.GetText("status")) {
+	case scheduling.Cancelled, scheduling.EnteredInError:
+		return true
+	case scheduling.Proposed, scheduling.Waitlist:
+		return false
+	}
+	return !m.visit.end.IsZero() && !m.visit.end.After(s.now())
+}
+
+// record takes the time of a past visit beside whatever else there was: history is not corrected.
+func (s *Service) record(ctx context.Context, m *move) error {
+	m.to = scheduling.StateOf(m.after.GetText("status"), false)
+	if !m.to.TakesTime() || m.visit.start.IsZero() || !m.visit.start.Before(m.visit.end) {
+		if m.to.TakesTime() {
+			m.to = scheduling.Proposed // a plan without a time, whatever it calls itself
+		}
+		m.save(nil, time.Time{})
+		return nil
+	}
+	if err := s.takeTime(ctx, m, storage.AllocationBusy, time.Time{}, true); err != nil {
+		return err
+	}
+	m.save(m.visit.actors, time.Time{})
+	return nil
+}
+
+// aim finds out where a write leads. done says that the state stays and nothing is left to do.
+func (s *Service) aim(m *move) (done bool, err error) {
+	status := m.after.GetText("status")
+	if m.intent.trigger != "" {
+		if m.trigger, m.to = m.intent.trigger, m.intent.to; m.to == scheduling.None {
+			m.to = s.wanted(m, "booked")
+		}
+		return false, nil
+	}
+	if m.from == scheduling.None {
+		m.trigger = scheduling.ByPost
+		m.to = s.wanted(m, status)
+		return false, nil
+	}
+	moved := m.moves()
+	if status != m.from.Status() {
+		m.trigger, m.to = scheduling.ByStatus, scheduling.StateOf(status, false)
+		switch {
+		case m.from == scheduling.Proposed && status != "cancelled" && status != "entered-in-error":
+			m.trigger, m.to = scheduling.ByPost, s.wanted(m, status)
+			return false, nil
+		case len(moved) > 0:
+			return false, useOperation(moved)
+		}
+		return false, needsMatch(m)
+	}
+	if len(moved) > 0 {
+		if !m.request.Principal.IsOperator() {
+			if m.from == scheduling.Proposed || m.from == scheduling.Waitlist {
+				return s.keep(m)
+			}
+			return false, useOperation(moved)
+		}
+		if !m.from.TakesTime() {
+			return s.keep(m)
+		}
+		// An import that comes again moves what it brought.
+		m.trigger, m.to = scheduling.ByReschedule, m.from
+		if m.from != scheduling.Booked {
+			m.trigger, m.from, m.to = scheduling.ByPost, scheduling.None, scheduling.Booked
+		}
+		return false, nil
+	}
+	if err := needsMatch(m); err != nil {
+		return false, err
+	}
+	return s.keep(m)
+}
+
+// keep leaves the state as it is.
+func (s *Service) keep(m *move) (bool, error) {
+	if m.was == nil {
+		m.to = m.from
+		m.save(nil, time.Time{})
+	}
+	return true, nil
+}
+
+// wanted is the state that a client asks for by the status of a new appointment.
+func (s *Service) wanted(m *move, status string) scheduling.State {
+	switch scheduling.State(status) {
+	case scheduling.Proposed, scheduling.Waitlist:
+		return scheduling.State(status)
+	case scheduling.Booked, "pending":
+		if status == "pending" || m.visit.policy.Approval && onlyPatient(m.who) {
+			return scheduling.Awaiting
+		}
+		return scheduling.Booked
+	}
+	return scheduling.State(status)
+}
+
+// timeElements are those that change through operations and responses alone.
+var timeElements = []string{"start", "end", "slot", "participant"}
+
+// moves lists which of timeElements differ.
+func (m *move) moves() (list []string) {
+	for _, name := range timeElements {
+		a, b := m.before.Get(name), m.after.Get(name)
+		if (a == nil) != (b == nil) || a != nil && !a.Equal(b) {
+			list = append(list, "Appointment."+name)
+		}
+	}
+	return list
+}
+
+// statusElements are what a write along the table may change without If-Match.
+var statusElements = []string{"status", "cancelationReason", "comment", "meta", "text", "extension"}
+
+// needsMatch asks for If-Match where more than the status changes, so that nobody overwrites what they have not seen.
+func needsMatch(m *move) error {
+	if m.request.IfMatch != "" || m.request.Principal.IsOperator() {
+		return nil
+	}
+	a, b := *m.before, *m.after
+	for _, n := range []*fhir.Node{&a, &b} {
+		n.Kids = slices.DeleteFunc(slices.Clone(n.Kids), func(k fhir.Node) bool { return slices.Contains(statusElements, k.Name) })
+	}
+	if a.Equal(&b) {
+		return nil
+	}
+	return fhir.NewError(fhir.Invalid, fhir.CodeRequired,
+		"Send If-Match with the version that you have read: another change may have come between").Coded("stale-version")
+}
+
+func useOperation(elements []string) error {
+	return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
+		"The time and the participants of an appointment change through $reschedule, $cancel or an AppointmentResponse").
+		Coded("use-operation").At(elements...)
+}
+
+// illegal says that the table has no such step, and which it has.
+func illegal(m *move, allowed []scheduling.State, known bool) error {
+	from, to := string(m.from), string(m.to)
+	if m.from == scheduling.None {
+		from = "new"
+	}
+	if known {
+		text := fmt.Sprintf("An appointment goes from %s to %s, but not by this caller", from, to)
+		if m.who == 0 {
+			text = "Only those who take part in an appointment, and administrators, may change it"
+		}
+		return fhir.NewError(fhir.Forbidden, fhir.CodeForbidden, text).Coded("not-your-step")
+	}
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		names[i] = string(a)
+	}
+	text := fmt.Sprintf("An appointment that is %s cannot become %s by %s", from, to, m.trigger)
+	if len(names) > 0 {
+		text += "; it can become " + strings.Join(names, ", ")
+	} else {
+		text += "; for this caller nothing leads on from here this way"
+	}
+	return fhir.NewError(fhir.Conflict, fhir.CodeConflict, text).Coded("illegal-transition").At("Appointment.status")
+}
+
+// apply takes the step: time first, since that can fail, then what the appointment says, then where it stands.
+func (s *Service) apply(ctx context.Context, m *move) error {
+	now := s.now()
+	due := time.Time{}
+	switch m.to {
+	case scheduling.Hold:
+		if due = m.intent.due; due.IsZero() {
+			due = now.Add(holdTime)
+		}
+	case scheduling.Awaiting:
+		due = now.Add(answerTime)
+		if early := m.visit.start.Add(-answerAhead); early.Before(due) {
+			due = early
+		}
+		if least := now.Add(answerLeast); due.Before(least) {
+			due = least
+		}
+	}
+	actors := m.visit.actors
+	switch {
+	case !m.to.TakesTime():
+		m.tx.Release(m.reference)
+		actors = nil
+	case slices.Contains(m.row.Conditions, scheduling.TimeFree):
+		kind := storage.AllocationBusy
+		if m.to == scheduling.Hold {
+			kind = storage.AllocationHold
+		}
+		if err := s.takeTime(ctx, m, kind, due, m.intent.override); err != nil {
+			return err
+		}
+	case m.was != nil:
+		actors = m.was.Actors
+	}
+	m.rewrite(due)
+	m.save(actors, due)
+	return nil
+}
+
+// takeTime takes the time of the visit, in exchange for what the appointment has taken before. The Slots that it is booked
+// by are locked first: whoever wants the same Slot waits there, and not in the middle of taking time.
+func (s *Service) takeTime(ctx context.Context, m *move, kind storage.AllocationKind, due time.Time, over bool) error {
+	if keys := m.visit.slotKeys(); len(keys) > 0 {
+		if _, err := m.tx.LockAll(ctx, keys...); err != nil {
+			return err
+		}
+	}
+	m.tx.Release(m.reference)
+	lost, _, err := m.tx.Take(ctx, m.reference, due, m.visit.claims(kind, over)...)
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	return taken(m, lost)
+}
+
+// timeTaken is why an appointment could not have its time; the caller is offered others.
+type timeTaken struct{ visit *visit }
+
+func (*timeTaken) Error() string { return "the time is taken" }
+
+func taken(m *move, lost []string) error {
+	detail, text := "slot-taken", "This time has just been taken, or was never free; choose another"
+	switch {
+	case slices.Contains(lost, m.visit.patient):
+		detail, text = "patient-busy", "The patient has another appointment at this time"
+	case m.from == scheduling.Hold && m.was != nil && !m.was.Due.After(m.tx.Now()):
+		detail, text = "hold-expired", "The hold on this time has ended and somebody else has taken it; choose another"
+	}
+	return fhir.NewError(fhir.Conflict, fhir.CodeConflict, text).Coded(detail).Because(&timeTaken{m.visit})
+}

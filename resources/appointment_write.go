@@ -1,0 +1,199 @@
+package resources
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"kiln/fhir"
+	"kiln/resources/scheduling"
+	"kiln/storage"
+)
+
+// fillTime makes sure that what takes time has one: that of its Slots where the appointment does not say, and finds the
+// Slots where it does not name them.
+func (s *Service) fillTime(ctx context.Context, m *move) error {
+	v := m.visit
+	if !m.to.TakesTime() {
+		return nil
+	}
+	if v.start.IsZero() && len(v.slots) > 0 {
+		v.start, v.end = v.slots[0].Start, v.slots[0].End
+		for _, t := range v.slots {
+			if t.End.After(v.end) {
+				v.end = t.End
+			}
+		}
+		m.after.Set("start", fhir.Str(fhir.FormatInstant(v.start)))
+		m.after.Set("end", fhir.Str(fhir.FormatInstant(v.end)))
+		m.changed = true
+	}
+	switch {
+	case v.start.IsZero() || v.end.IsZero():
+		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "An appointment that takes time has a start and an end, or a Slot that is known here").
+			Coded("time-required").At("Appointment.start", "Appointment.end")
+	case !v.start.Before(v.end):
+		return fhir.NewError(fhir.Unprocessable, fhir.CodeInvariant, "An appointment ends after it starts").Coded("start-before-end").At("Appointment.end")
+	case v.end.Sub(v.start) > maxVisit:
+		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "An appointment takes 31 days at most").Coded("too-long").At("Appointment.end")
+	}
+	if len(v.slots) == 0 && len(v.schedules) > 0 && m.after.Get("slot") == nil {
+		return s.findSlots(ctx, m)
+	}
+	return nil
+}
+
+// maxVisit is how long an appointment can take.
+const maxVisit = 31 * 24 * time.Hour
+
+// findSlots chooses the Slots that a visit is booked by: those within it, or where there are none, one that holds it.
+func (s *Service) findSlots(ctx context.Context, m *move) error {
+	v := m.visit
+	list, err := m.tx.SlotsOf(ctx, v.schedules, v.start, v.end)
+	if err != nil {
+		return err
+	}
+	span := scheduling.Interval{Start: v.start, End: v.end}
+	for _, schedule := range v.schedules {
+		var within, around []storage.SlotTime
+		for _, t := range list {
+			i := scheduling.Interval{Start: t.Start, End: t.End}
+			switch {
+			case t.Schedule != schedule || t.Kept != "":
+			case span.Holds(i):
+				within = append(within, t)
+			case i.Holds(span):
+				around = append(around, t)
+			}
+		}
+		if len(within) == 0 && len(around) > 0 {
+			within = around[:1]
+		}
+		v.slots = append(v.slots, within...)
+	}
+	if len(v.slots) > 0 {
+		refs := make([]fhir.Node, len(v.slots))
+		for i, t := range v.slots {
+			refs[i] = reference(t.Slot)
+		}
+		m.after.Set("slot", fhir.Arr(refs...))
+		m.changed = true
+	}
+	return nil
+}
+
+func reference(to string) fhir.Node { return fhir.Obj(fhir.Str(to).As("reference")) }
+
+func (v *visit) slotKeys() []storage.Key {
+	keys := make([]storage.Key, len(v.slots))
+	for i, t := range v.slots {
+		keys[i] = keyOf(t.Slot)
+	}
+	return keys
+}
+
+// rewrite makes the appointment say what it has become.
+func (m *move) rewrite(due time.Time) {
+	if status := m.to.Status(); m.after.GetText("status") != status {
+		m.after.Set("status", fhir.Str(status))
+		m.changed = true
+	}
+	until := time.Time{}
+	if m.to == scheduling.Hold {
+		until = due
+	}
+	if setInstantExtension(m.after, scheduling.ExtensionHeldUntil, until) {
+		m.changed = true
+	}
+	if m.to.TakesTime() {
+		m.participants()
+	}
+}
+
+// participants names everybody whose time is taken, and what they have said to it.
+func (m *move) participants() {
+	list := m.after.Get("participant")
+	if list == nil || list.Kind != fhir.Array {
+		return
+	}
+	if m.row.Row == 5 || m.row.Row == 7 || m.from.TakesTime() && m.from != scheduling.Hold && m.trigger != scheduling.ByReschedule {
+		return // the answers have been given
+	}
+	fresh := list.Clone()
+	for _, actor := range m.visit.actors {
+		if !slices.ContainsFunc(m.visit.participants, func(p participant) bool { return p.person == actor || p.actor == actor }) {
+			fresh.Kids = append(fresh.Kids, fhir.Obj(reference(actor).As("actor"), fhir.Str("required").As("required"), fhir.Str("needs-action").As("status")))
+			m.visit.participants = append(m.visit.participants, participant{actor: actor, person: actor, required: true, index: len(fresh.Kids) - 1})
+		}
+	}
+	for _, p := range m.visit.participants {
+		if !p.required {
+			continue
+		}
+		status := "accepted"
+		switch m.to {
+		case scheduling.Hold:
+			status = "needs-action"
+		case scheduling.Awaiting:
+			if typ := typeOf(p.person); typ == "Practitioner" || typ == "PractitionerRole" {
+				status = "needs-action"
+			}
+		}
+		fresh.Kids[p.index].Set("status", fhir.Str(status))
+	}
+	if fresh.Name = list.Name; !fresh.Equal(list) {
+		m.after.Set("participant", fresh)
+		m.changed = true
+	}
+}
+
+// setInstantExtension sets or, for the zero time, removes an extension; it says whether something changed.
+func setInstantExtension(n *fhir.Node, url string, at time.Time) bool {
+	var kept []fhir.Node
+	had := ""
+	for e := range n.Get("extension").Items() {
+		if e.GetText("url") == url {
+			had = e.GetText("valueInstant")
+			continue
+		}
+		kept = append(kept, *e)
+	}
+	text := ""
+	if !at.IsZero() {
+		text = fhir.FormatInstant(at)
+		kept = append(kept, fhir.Obj(fhir.Str(url).As("url"), fhir.Str(text).As("valueInstant")))
+	}
+	if had == text {
+		return false
+	}
+	if len(kept) == 0 {
+		n.Remove("extension")
+	} else {
+		n.Set("extension", fhir.Arr(kept...))
+	}
+	return true
+}
+
+// save queues where the appointment stands now.
+func (m *move) save(actors []string, due time.Time) {
+	v := m.visit
+	b := &storage.Booking{Appointment: m.reference, State: string(m.to), Due: due, Patient: v.patient, Actors: actors}
+	if !v.start.IsZero() && v.start.Before(v.end) {
+		b.Start, b.End = v.start, v.end
+		if v.zone != nil {
+			b.Zone, b.LocalStart = v.zone.String(), v.start.In(v.zone).Format("2006-01-02T15:04:05")
+		}
+	}
+	if b.Slots = v.named; len(b.Slots) == 0 {
+		for _, t := range v.slots {
+			b.Slots = append(b.Slots, t.Slot)
+		}
+	}
+	if m.was != nil {
+		b.Moves = m.was.Moves
+		if m.trigger == scheduling.ByReschedule && onlyPatient(m.who) {
+			b.Moves++
+		}
+	}
+	m.tx.SaveBooking(b)
+}

@@ -1,0 +1,135 @@
+package resources
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"kiln/fhir"
+	"kiln/resources/scheduling"
+	"kiln/storage"
+)
+
+// allowSchedule is the rule of Schedules: what they say about availability and booking can be understood, and whose time
+// they offer is known.
+func (s *Service) allowSchedule(ctx context.Context, c *change) error {
+	name := c.key.Type + "/" + c.key.ID
+	if c.after == nil {
+		c.tx.SaveSchedule(name, nil)
+		return nil
+	}
+	_, problem := scheduling.DefaultPolicy().Read(c.after)
+	if problem == "" {
+		_, problem = scheduling.ReadRules(c.after)
+	}
+	if problem != "" {
+		return badExtension(problem, "Schedule.extension")
+	}
+	return s.saveSchedule(ctx, c.tx, name, c.after)
+}
+
+func badExtension(problem, at string) error {
+	return fhir.NewError(fhir.Unprocessable, fhir.CodeExtension, problem).Coded("bad-extension").At(at)
+}
+
+// saveSchedule notes whose time a Schedule offers. A service is no one who has time, unless the Schedule names nobody
+// else; nor is a whole building.
+func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string, n *fhir.Node) error {
+	var named []string
+	for a := range n.Get("actor").Items() {
+		if actor := s.local(a); actor != "" {
+			named = append(named, actor)
+		}
+	}
+	found, err := s.readAll(ctx, tx, named...)
+	if err != nil {
+		return err
+	}
+	policy := scheduling.DefaultPolicy()
+	var people, services []string
+	for _, a := range named {
+		switch typeOf(a) {
+		case "HealthcareService":
+			policy, _ = policy.Read(found[a])
+			services = append(services, a)
+		case "PractitionerRole":
+			if person := s.local(found[a].Get("practitioner")); person != "" {
+				a = person
+			}
+			people = append(people, a)
+		case "Location":
+			if !isWide(found[a]) {
+				people = append(people, a)
+			}
+		default:
+			people = append(people, a)
+		}
+	}
+	policy, _ = policy.Read(n)
+	if len(people) == 0 {
+		people = services
+	}
+	slices.Sort(people)
+	var actors []storage.ScheduleActor
+	for _, a := range slices.Compact(people) {
+		actors = append(actors, storage.ScheduleActor{Actor: a, Capacity: policy.Capacity})
+	}
+	before, err := tx.ActorsOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	if slices.Equal(before[name], actors) {
+		return nil
+	}
+	tx.SaveSchedule(name, actors)
+	for _, a := range actors {
+		tx.Touch(storage.Span{Actor: a.Actor, Start: s.now(), End: s.now().Add(maxAhead)})
+	}
+	return nil
+}
+
+// maxAhead is how far ahead Slots are looked at when a Schedule changes: no $generate reaches further.
+const maxAhead = 401 * 24 * time.Hour
+
+// allowService is the rule of HealthcareServices: their booking-policy can be understood.
+func (s *Service) allowService(_ context.Context, c *change) error {
+	if c.after == nil {
+		return nil
+	}
+	if _, problem := scheduling.DefaultPolicy().Read(c.after); problem != "" {
+		return badExtension(problem, "HealthcareService.extension")
+	}
+	return nil
+}
+
+// maxServiceSchedules is how many Schedules follow a service when its capacity changes.
+const maxServiceSchedules = 1000
+
+// followService takes a changed capacity to the Schedules of the service.
+func (s *Service) followService(ctx context.Context, c *change) error {
+	before, err := c.current()
+	if err != nil || c.after == nil || before == nil {
+		return err
+	}
+	old, _ := scheduling.DefaultPolicy().Read(before)
+	if policy, _ := scheduling.DefaultPolicy().Read(c.after); policy.Capacity == old.Capacity {
+		return nil
+	}
+	keys, err := s.match(everything(ctx), c.tx, "Schedule", "actor=HealthcareService/"+c.key.ID, maxServiceSchedules)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		name := k.Type + "/" + k.ID
+		found, err := s.readAll(ctx, c.tx, name)
+		if err != nil {
+			return err
+		}
+		if n := found[name]; n != nil {
+			if err := s.saveSchedule(ctx, c.tx, name, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package resources
+
+import (
+	"context"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// allowSlot is the rule of Slots: the status follows from what is taken. Who writes busy, busy-tentative or
+// busy-unavailable over free time closes it for everybody; who writes free opens it again; anything that disagrees with
+// the visits there are is refused.
+func (s *Service) allowSlot(ctx context.Context, c *change) error {
+	name := c.key.Type + "/" + c.key.ID
+	found, err := c.tx.Slots(ctx, name)
+	if err != nil {
+		return err
+	}
+	var old storage.SlotTime
+	if len(found) > 0 {
+		old = found[0]
+	}
+	used := old.Kept == "" && (old.Due == "busy" || old.Due == "busy-tentative")
+	if c.after == nil || c.after.GetText("status") == "entered-in-error" {
+		if used {
+			return slotInUse()
+		}
+		c.tx.Open(name)
+		c.tx.DropSlot(name)
+		return nil
+	}
+	t := storage.SlotTime{Slot: name, Schedule: s.local(c.after.Get("schedule")), Start: instant(c.after.Get("start")), End: instant(c.after.Get("end")),
+		Status: c.after.GetText("status")}
+	if !t.Start.Before(t.End) {
+		return fhir.NewError(fhir.Unprocessable, fhir.CodeInvariant, "A Slot ends after it starts").Coded("start-before-end").At("Slot.end")
+	}
+	if used && (!t.Start.Equal(old.Start) || !t.End.Equal(old.End) || t.Schedule != old.Schedule) {
+		return slotInUse()
+	}
+	if err := c.tx.LockNames(ctx, slotsOf(t.Schedule)); err != nil {
+		return err
+	}
+	if !t.End.After(s.now()) { // what has been, nobody books
+		if t.Status != "free" {
+			t.Kept = t.Status
+		}
+		c.tx.SaveSlot(t)
+		return nil
+	}
+	if old.Kept != "" {
+		c.tx.Open(name)
+	}
+	return s.stateSlot(ctx, c, t, old)
+}
+
+// stateSlot compares what a client says of a Slot with what is.
+func (s *Service) stateSlot(ctx context.Context, c *change, t, old storage.SlotTime) error {
+	c.tx.SaveSlot(t)
+	now, err := c.tx.Slots(ctx, t.Slot)
+	if err != nil || len(now) == 0 {
+		return err
+	}
+	due := now[0].Due
+	switch {
+	case due == t.Status:
+		return nil
+	case t.Status == "free" || due != "free":
+		if c.request.Principal.IsOperator() && (t.Status == "free" || old.Kept == "") { // an import brings the Slot, what is taken has the last word
+			c.after.Set("status", fhir.Str(due))
+			c.changed = true
+			t.Status = due
+			c.tx.SaveSlot(t)
+			return nil
+		}
+		return fhir.NewError(fhir.Conflict, fhir.CodeConflict,
+			"The status of a Slot follows from what is booked; this one is "+due+" now").Coded("slot-taken").At("Slot.status")
+	}
+	t.Kept = t.Status
+	c.tx.SaveSlot(t)
+	actors, err := c.tx.ActorsOf(ctx, t.Schedule)
+	if err != nil {
+		return err
+	}
+	for _, a := range actors[t.Schedule] {
+		c.tx.Close(t.Slot, storage.Span{Actor: a.Actor, Start: t.Start, End: t.End}, a.Capacity)
+	}
+	return nil
+}
+
+func slotInUse() error {
+	return fhir.NewError(fhir.Conflict, fhir.CodeConflict, "An appointment is booked by this Slot; cancel or move it first").Coded("slot-taken")
+}

@@ -1,0 +1,100 @@
+package resources
+
+import (
+	"context"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// settle brings the Slots over whatever time a transaction took or gave back in step with it. It comes last, when all
+// else is done, so that every transaction locks in one order: resources, then time by actor, then Slots; and the derived
+// states are computed when nobody can change them any more.
+func (s *Service) settle(ctx context.Context, tx *storage.Tx) error {
+	if !tx.HasTouched() {
+		return nil
+	}
+	if err := tx.Heal(ctx); err != nil {
+		return err
+	}
+	spans, err := tx.Touched(ctx)
+	if err != nil || len(spans) == 0 {
+		return err
+	}
+	locked, names, err := s.lockSlots(ctx, tx, spans)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	slots, err := tx.Slots(ctx, names...)
+	if err != nil {
+		return err
+	}
+	for _, t := range slots {
+		old := locked[keyOf(t.Slot)]
+		if t.Status == t.Due || old == nil || old.Deleted {
+			continue
+		}
+		if err := s.restate(tx, t, old); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restate writes the status that follows from what is taken into a Slot.
+func (s *Service) restate(tx *storage.Tx, t storage.SlotTime, old *storage.Version) error {
+	n, err := fhir.ParseJSON(old.Content)
+	if err != nil {
+		return fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+	}
+	n.Set("status", fhir.Str(t.Due))
+	p, err := s.store.Prepare(n)
+	if err != nil {
+		return err
+	}
+	tx.Replace(p, old, storage.MethodUpdate)
+	t.Status = t.Due
+	tx.SaveSlot(t)
+	return nil
+}
+
+// lockSlots locks the Slots over some time of their actors, and keeps others from making new ones there. Those that came
+// while it waited are locked too.
+func (s *Service) lockSlots(ctx context.Context, tx *storage.Tx, spans []storage.Span) (map[storage.Key]*storage.Version, []string, error) {
+	actors := make([]string, len(spans))
+	for i, t := range spans {
+		actors[i] = t.Actor
+	}
+	schedules, err := tx.SchedulesOf(ctx, actors...)
+	if err != nil || len(schedules) == 0 {
+		return nil, nil, err
+	}
+	fenced := false
+	known := -1
+	for {
+		names, err := tx.SlotsTouched(ctx, spans)
+		if err != nil {
+			return nil, nil, err
+		}
+		keys := make([]storage.Key, len(names))
+		for i, n := range names {
+			keys[i] = keyOf(n)
+		}
+		locked, err := tx.LockAll(ctx, keys...)
+		if err != nil || fenced && len(names) == known {
+			return locked, names, err
+		}
+		if known = len(names); !fenced {
+			for i, n := range schedules {
+				schedules[i] = slotsOf(n)
+			}
+			if err := tx.LockNames(ctx, schedules...); err != nil {
+				return nil, nil, err
+			}
+			fenced = true
+		}
+	}
+}
+
+// slotsOf is what stands for the Slots of a schedule that are being made.
+func slotsOf(schedule string) string { return "slots of " + schedule }

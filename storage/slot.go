@@ -1,0 +1,229 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Span is some time of one actor.
+type Span struct {
+	Actor      string
+	Start, End time.Time
+}
+
+// SlotTime is what is known of a Slot beside its content.
+type SlotTime struct {
+	// Slot and Schedule are relative references.
+	Slot, Schedule string
+	Start, End     time.Time
+	// Status is what is written in it, Kept the status that a client keeps it in: "" where it follows from allocations.
+	Status, Kept string
+	// Due is the status that follows from what is taken now.
+	Due string
+}
+
+const sqlRelease = `DELETE FROM allocation WHERE owner = $1 RETURNING actor, lower(during), upper(during)`
+
+// sqlHeal closes what was given back where a closing lies over it.
+const sqlHeal = `
+INSERT INTO allocation (actor, lane, during, kind, owner)
+SELECT c.actor, l.lane, c.during * tstzrange($2, $3), 'block', c.owner
+FROM closing c CROSS JOIN LATERAL generate_series(0, c.lanes - 1) AS l(lane)
+WHERE c.actor = $1 AND c.during && tstzrange($2, $3)
+ORDER BY c.actor, l.lane ON CONFLICT DO NOTHING`
+
+// Release gives back the time that owner has taken; what lies in closed time stays closed.
+func (tx *Tx) Release(owner string) {
+	tx.elevate()
+	tx.releasing = true
+	tx.queue.Queue(sqlRelease, owner).Query(func(rows pgx.Rows) error {
+		var s Span
+		_, err := pgx.ForEachRow(rows, []any{&s.Actor, &s.Start, &s.End}, func() error {
+			tx.touched = append(tx.touched, s)
+			return nil
+		})
+		return err
+	})
+}
+
+// Heal closes again what Release has given back within closed time.
+func (tx *Tx) Heal(ctx context.Context) error {
+	if err := tx.Flush(ctx); err != nil {
+		return err
+	}
+	for _, s := range tx.touched {
+		tx.exec(sqlHeal, s.Actor, s.Start, s.End)
+	}
+	return nil
+}
+
+// Touched says whose time was taken or given back since it was asked last.
+func (tx *Tx) Touched(ctx context.Context) ([]Span, error) {
+	if err := tx.Flush(ctx); err != nil {
+		return nil, err
+	}
+	list := tx.touched
+	tx.touched, tx.releasing = nil, false
+	return list, nil
+}
+
+// Touch notes that Slots of an actor are to be looked at, as if its time had been taken.
+func (tx *Tx) Touch(s Span) { tx.touched = append(tx.touched, s) }
+
+const (
+	sqlClose = `
+INSERT INTO closing (owner, actor, during, lanes) VALUES ($1, $2, tstzrange($3, $4), $5)
+ON CONFLICT (owner, actor) DO UPDATE SET during = EXCLUDED.during, lanes = EXCLUDED.lanes`
+	// sqlCloseRest takes what is left of the time in each lane.
+	sqlCloseRest = `
+INSERT INTO allocation (actor, lane, during, kind, owner)
+SELECT $2, l.lane, r, 'block', $1
+FROM generate_series(0, $5::integer - 1) AS l(lane)
+CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange($3, $4)) - coalesce(
+  (SELECT range_agg(a.during) FROM allocation a WHERE a.actor = $2 AND a.lane = l.lane AND a.during && tstzrange($3, $4)), '{}')) AS r
+ORDER BY l.lane, r ON CONFLICT DO NOTHING`
+	sqlOpen = `DELETE FROM closing WHERE owner = $1`
+)
+
+// Close closes time of an actor for everybody, in all its lanes; visits that are there stay.
+func (tx *Tx) Close(owner string, s Span, lanes int) {
+	tx.exec(sqlClose, owner, s.Actor, s.Start, s.End, lanes)
+	tx.exec(sqlCloseRest, owner, s.Actor, s.Start, s.End, lanes)
+	tx.Touch(s)
+}
+
+// Open ends what Close has begun for owner.
+func (tx *Tx) Open(owner string) {
+	tx.exec(sqlOpen, owner)
+	tx.Release(owner)
+}
+
+// ScheduleActor is one actor of a Schedule, and how many visits it serves at a time.
+type ScheduleActor struct {
+	Actor    string
+	Capacity int
+}
+
+const (
+	sqlDropActors = `DELETE FROM schedule_actor WHERE schedule = $1`
+	sqlSaveActors = `
+INSERT INTO schedule_actor (schedule, actor, capacity)
+SELECT DISTINCT ON (a) $1, a, c FROM unnest($2::text[], $3::smallint[]) AS u(a, c)`
+)
+
+// SaveSchedule queues whose time a Schedule offers.
+func (tx *Tx) SaveSchedule(schedule string, actors []ScheduleActor) {
+	names, capacities := make([]string, len(actors)), make([]int16, len(actors))
+	for i, a := range actors {
+		names[i], capacities[i] = a.Actor, int16(a.Capacity)
+	}
+	tx.exec(sqlDropActors, schedule)
+	tx.exec(sqlSaveActors, schedule, names, capacities)
+}
+
+const sqlActorsOf = `SELECT schedule, actor, capacity FROM schedule_actor WHERE schedule = ANY($1) ORDER BY schedule, actor`
+
+// ActorsOf are the actors of Schedules whose time is taken.
+func (tx *Tx) ActorsOf(ctx context.Context, schedules ...string) (map[string][]ScheduleActor, error) {
+	found := map[string][]ScheduleActor{}
+	err := tx.system(ctx, func(rows pgx.Rows) error {
+		var schedule string
+		var a ScheduleActor
+		_, err := pgx.ForEachRow(rows, []any{&schedule, &a.Actor, &a.Capacity}, func() error {
+			found[schedule] = append(found[schedule], a)
+			return nil
+		})
+		return err
+	}, sqlActorsOf, schedules)
+	return found, err
+}
+
+const sqlSchedulesOf = `SELECT DISTINCT schedule FROM schedule_actor WHERE actor = ANY($1) ORDER BY schedule`
+
+// SchedulesOf are the Schedules that offer time of actors.
+func (tx *Tx) SchedulesOf(ctx context.Context, actors ...string) ([]string, error) {
+	return tx.owners(ctx, sqlSchedulesOf, actors)
+}
+
+const (
+	sqlSaveSlot = `
+INSERT INTO slot_time (slot, schedule, during, status, kept) VALUES ($1, $2, tstzrange($3, $4), $5, nullif($6, ''))
+ON CONFLICT (slot) DO UPDATE SET schedule = EXCLUDED.schedule, during = EXCLUDED.during, status = EXCLUDED.status, kept = EXCLUDED.kept`
+	sqlDropSlot = `DELETE FROM slot_time WHERE slot = $1`
+)
+
+// SaveSlot queues what is known of a Slot.
+func (tx *Tx) SaveSlot(t SlotTime) {
+	tx.exec(sqlSaveSlot, t.Slot, t.Schedule, t.Start, t.End, t.Status, t.Kept)
+}
+
+// DropSlot queues that a Slot counts no more.
+func (tx *Tx) DropSlot(slot string) { tx.exec(sqlDropSlot, slot) }
+
+// sqlDerive says what the status of Slots follows to. A Slot is taken where an actor of its Schedule is closed, or serves
+// as many as it can at some moment of it. It is busy, or busy-tentative, where that is by a visit booked by the Slot
+// itself, and busy-unavailable where by another.
+const sqlDerive = `
+SELECT t.slot, t.schedule, lower(t.during), upper(t.during), t.status, coalesce(t.kept, ''),
+  coalesce(t.kept, CASE
+    WHEN own.state IN ('hold', 'awaiting') AND full_.is THEN 'busy-tentative'
+    WHEN own.state IS NOT NULL AND full_.is THEN 'busy'
+    WHEN full_.is THEN 'busy-unavailable'
+    ELSE 'free' END)
+FROM slot_time t
+CROSS JOIN LATERAL (SELECT EXISTS (
+  SELECT FROM schedule_actor s
+  WHERE s.schedule = t.schedule AND (
+    SELECT count(DISTINCT a.lane) >= s.capacity OR coalesce(bool_or(a.kind = 'block'), false)
+    FROM allocation a WHERE a.actor = s.actor AND a.during && t.during AND (a.expires IS NULL OR a.expires > $2)) IS TRUE) AS is) AS full_
+LEFT JOIN LATERAL (
+  SELECT min(b.state) AS state FROM booking b
+  WHERE b.slots @> ARRAY[t.slot] AND b.during && t.during
+    AND (b.state IN ('awaiting', 'booked', 'arrived', 'checked-in', 'fulfilled', 'noshow') OR b.state = 'hold' AND b.due > $2)) AS own ON true
+WHERE `
+
+const sqlSlots = sqlDerive + `t.slot = ANY($1) ORDER BY t.slot`
+
+// Slots tells of Slots, and what their status follows to.
+func (tx *Tx) Slots(ctx context.Context, slots ...string) ([]SlotTime, error) {
+	return tx.slotTimes(ctx, sqlSlots, slots)
+}
+
+const sqlSlotsOf = sqlDerive + `t.schedule = ANY($1) AND t.during && tstzrange($3, $4) ORDER BY lower(t.during), t.slot`
+
+// SlotsOf tells of the Slots of Schedules within a time.
+func (tx *Tx) SlotsOf(ctx context.Context, schedules []string, start, end time.Time) ([]SlotTime, error) {
+	return tx.slotTimes(ctx, sqlSlotsOf, schedules, start, end)
+}
+
+func (tx *Tx) slotTimes(ctx context.Context, sql string, names []string, more ...any) (list []SlotTime, err error) {
+	args := append([]any{names, tx.store.options.Now().UTC()}, more...)
+	err = tx.system(ctx, func(rows pgx.Rows) (err error) {
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t SlotTime, err error) {
+			err = row.Scan(&t.Slot, &t.Schedule, &t.Start, &t.End, &t.Status, &t.Kept, &t.Due)
+			t.Start, t.End = t.Start.UTC(), t.End.UTC()
+			return t, err
+		})
+		return err
+	}, sql, args...)
+	return list, err
+}
+
+const sqlSlotsTouched = `
+SELECT DISTINCT t.slot FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS c(actor, low, high)
+JOIN schedule_actor s ON s.actor = c.actor
+JOIN slot_time t ON t.schedule = s.schedule AND t.during && tstzrange(c.low, c.high)`
+
+// SlotsTouched are the Slots that lie over some time of their actors.
+func (tx *Tx) SlotsTouched(ctx context.Context, spans []Span) ([]string, error) {
+	actors, lows, highs := make([]string, len(spans)), make([]time.Time, len(spans)), make([]time.Time, len(spans))
+	for i, s := range spans {
+		actors[i], lows[i], highs[i] = s.Actor, s.Start, s.End
+	}
+	return tx.owners(ctx, sqlSlotsTouched, actors, lows, highs)
+}
+
+// HasTouched says whether there may be something for Touched to tell.
+func (tx *Tx) HasTouched() bool { return len(tx.touched) > 0 || tx.releasing }
