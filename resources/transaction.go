@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -119,6 +120,10 @@ const (
 	bulkSize = 500
 )
 
+// writeRank puts last what has rules that look at others: an Appointment takes the time of those whom a Schedule of the
+// same transaction may name, and a Slot that comes with it says what the Appointment has made of it.
+var writeRank = map[string]int{"Schedule": 1, "Appointment": 2, "Slot": 3, "AppointmentResponse": 4}
+
 // run performs the transaction once.
 func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error) {
 	if err := t.identify(ctx, tx); err != nil {
@@ -141,7 +146,9 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 			reads = append(reads, e)
 		}
 	}
-	slices.SortFunc(writes, func(a, b *txEntry) int { return compareKeys(a.key, b.key) })
+	slices.SortFunc(writes, func(a, b *txEntry) int {
+		return cmp.Or(writeRank[a.key.Type]-writeRank[b.key.Type], compareKeys(a.key, b.key))
+	})
 	if err := t.insertAll(ctx, tx, writes); err != nil {
 		return nil, err
 	}
