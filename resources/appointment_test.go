@@ -34,7 +34,9 @@ func booking(patient, slot string) string {
 	return fmt.Sprintf(`{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/%s"}],"participant":[{"actor":{"reference":"Patient/%s"},"status":"accepted"}]}`, slot, patient)
 }
 
-func status(t testing.TB, s *Service, typ, id string) string { return read(t, s, typ, id).GetText("status") }
+func status(t testing.TB, s *Service, typ, id string) string {
+	return read(t, s, typ, id).GetText("status")
+}
 
 func create(s *Service, t testing.TB, body string) (*Response, error) {
 	n := parse(t, body)
