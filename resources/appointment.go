@@ -40,8 +40,8 @@ const (
 type move struct {
 	*change
 	before *fhir.Node
-	// was is where the appointment stood, nil for a new one; now is where it is going to stand.
-	was, now *storage.Booking
+	// was is where the appointment stood, nil for a new one.
+	was      *storage.Booking
 	visit    *visit
 	from, to scheduling.State
 	trigger  scheduling.Trigger
@@ -310,6 +310,9 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 		}
 	case m.was != nil:
 		actors = m.was.Actors
+		for _, a := range actors { // a Slot tells busy-tentative from busy
+			m.tx.Touch(storage.Span{Actor: a, Start: m.visit.start, End: m.visit.end})
+		}
 	}
 	m.rewrite(due)
 	m.save(actors, due)

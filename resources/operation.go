@@ -43,6 +43,14 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Patient-everything":   s.everything,
 		"Encounter-everything": s.everything,
 
+		"Appointment-find":       s.findAppointments,
+		"Appointment-hold":       s.holdAppointment,
+		"Appointment-book":       s.bookAppointment,
+		"Appointment-reschedule": s.rescheduleAppointment,
+		"Appointment-cancel":     s.cancelAppointment,
+		"Schedule-generate":      s.generateSlots,
+		"Schedule-block":         s.blockTime,
+
 		"ValueSet-expand":          s.expand,
 		"ValueSet-validate-code":   s.validateInSet,
 		"CodeSystem-validate-code": s.validateInSystem,

@@ -76,6 +76,8 @@ type Response struct {
 	Deleted int
 	// Issues are warnings and information for the caller.
 	Issues []fhir.Issue
+	// Expires is when what the answer tells ends to hold; zero for never.
+	Expires time.Time
 }
 
 // Bundle is the answer of a search, history, batch or transaction, with its resources still as stored bytes.

@@ -22,6 +22,9 @@ func (x *exchange) respond(req *resources.Request, resp *resources.Response) err
 	if resp == nil {
 		resp = &resources.Response{}
 	}
+	if !resp.Expires.IsZero() {
+		x.header["Expires"] = []string{httpDate(resp.Expires)}
+	}
 	if resp.Bundle != nil {
 		return x.writeBundle(resp.Bundle)
 	}
