@@ -167,7 +167,7 @@ func occurrences(timing *fhir.Node, first time.Time, zone *time.Location) ([]tim
 	clock := scheduling.LocalTime(local.Hour()*60 + local.Minute())
 	var starts []time.Time
 	for i := 0; count == 0 || i < count; i++ {
-		at := day
+		var at scheduling.Date
 		switch repeat.GetText("periodUnit") {
 		case "d":
 			at = day.Next(i * period)
