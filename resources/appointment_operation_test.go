@@ -203,3 +203,47 @@ func TestResponse_approves_declines_and_proposes_another_time(t *testing.T) {
 		t.Fatal(describe(err), string(read(t, s, "Appointment", id).JSON()))
 	}
 }
+
+// agrees says that nothing in the database disagrees about who is busy when.
+func agrees(t testing.TB, s *Service) {
+	t.Helper()
+	list, err := s.store.VerifySchedule(t.Context(), 20)
+	if err != nil || len(list) > 0 {
+		t.Fatalf("%v %v", list, err)
+	}
+}
+
+func TestTidy_ends_holds_and_offers_their_time(t *testing.T) {
+	t.Parallel()
+	s, clock := clinic(t)
+	put(t, s, `{"resourceType":"Slot","id":"s10","schedule":{"reference":"Schedule/cal"},"status":"busy-unavailable","start":"2026-01-16T10:00:00Z","end":"2026-01-16T10:30:00Z"}`)
+	put(t, s, `{"resourceType":"Slot","id":"s11","schedule":{"reference":"Schedule/cal"},"status":"busy-unavailable","start":"2026-01-16T11:00:00Z","end":"2026-01-16T11:30:00Z"}`)
+	held := mustCall(t, s, "Appointment", "", "hold", argRef("appointment-reference", "Appointment/"+find(t, s)[0].Version.ID), argRef("patient", "Patient/ada")).Bundle.Entries[0].Version.ID
+	wait := mustCreate(t, s, `{"resourceType":"Appointment","status":"waitlist","requestedPeriod":[{"start":"2026-01-16","end":"2026-01-20"}],"participant":[{"actor":{"reference":"Patient/ben"},"status":"accepted"},{"actor":{"reference":"Practitioner/doc"},"status":"needs-action"}]}`).ID
+	tidy := func() {
+		t.Helper()
+		if err := s.Tidy(t.Context()); err != nil {
+			t.Fatal(describe(err))
+		}
+		agrees(t, s)
+	}
+	if tidy(); status(t, s, "Appointment", wait) != "waitlist" {
+		t.Fatal("what is held was offered")
+	}
+	clock.Advance(11 * time.Minute)
+	tidy()
+	if got := status(t, s, "Appointment", held); got != "cancelled" {
+		t.Fatalf("the hold is %s", got)
+	}
+	if got := status(t, s, "Appointment", wait); got != "pending" || status(t, s, "Slot", "s9") != "busy-tentative" {
+		t.Fatalf("who waits is %s", got)
+	}
+	if _, err := create(s, t, booking("ada", "s9")); codeOf(err) != "slot-taken" {
+		t.Fatalf("an offer does not protect: %s", describe(err))
+	}
+	mustCall(t, s, "Appointment", "", "book", argRef("appointment-reference", "Appointment/"+wait))
+	if got := status(t, s, "Appointment", wait); got != "booked" {
+		t.Fatal(got)
+	}
+	agrees(t, s)
+}

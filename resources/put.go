@@ -73,7 +73,7 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 	resp := &Response{}
 	if same, err := c.changesNothing(); err != nil {
 		return nil, err
-	} else if same {
+	} else if same && r.intent == nil {
 		resp.Version, resp.Unchanged = old, true
 		return resp, nil
 	}

@@ -165,7 +165,13 @@ func (tx *Tx) DropSlot(slot string) { tx.exec(sqlDropSlot, slot) }
 // sqlDerive says what the status of Slots follows to. A Slot is taken where an actor of its Schedule is closed, or serves
 // as many as it can at some moment of it. It is busy, or busy-tentative, where that is by a visit booked by the Slot
 // itself, and busy-unavailable where by another.
-const sqlDerive = `
+const sqlDerive = sqlDeriveSlot + `$2` + sqlDeriveTaken + `$2` + sqlDeriveOwn
+
+// sqlDeriveFrom is sqlDerive with the time as the first parameter.
+const sqlDeriveFrom = sqlDeriveSlot + `$1` + sqlDeriveTaken + `$1` + sqlDeriveOwn
+
+const (
+	sqlDeriveSlot = `
 SELECT t.slot, t.schedule, lower(t.during), upper(t.during), t.status, coalesce(t.kept, ''),
   coalesce(t.kept, CASE
     WHEN own.state IN ('hold', 'awaiting') AND full_.is THEN 'busy-tentative'
@@ -177,12 +183,15 @@ CROSS JOIN LATERAL (SELECT EXISTS (
   SELECT FROM schedule_actor s
   WHERE s.schedule = t.schedule AND (
     SELECT count(DISTINCT a.lane) >= s.capacity OR coalesce(bool_or(a.kind = 'block'), false)
-    FROM allocation a WHERE a.actor = s.actor AND a.during && t.during AND (a.expires IS NULL OR a.expires > $2)) IS TRUE) AS is) AS full_
+    FROM allocation a WHERE a.actor = s.actor AND a.during && t.during AND (a.expires IS NULL OR a.expires > `
+	sqlDeriveTaken = `)) IS TRUE) AS is) AS full_
 LEFT JOIN LATERAL (
   SELECT min(b.state) AS state FROM booking b
   WHERE b.slots @> ARRAY[t.slot] AND b.during && t.during
-    AND (b.state IN ('awaiting', 'booked', 'arrived', 'checked-in', 'fulfilled', 'noshow') OR b.state = 'hold' AND b.due > $2)) AS own ON true
+    AND (b.state IN ('awaiting', 'booked', 'arrived', 'checked-in', 'fulfilled', 'noshow') OR b.state = 'hold' AND b.due > `
+	sqlDeriveOwn = `)) AS own ON true
 WHERE `
+)
 
 const sqlSlots = sqlDerive + `t.slot = ANY($1) ORDER BY t.slot`
 

@@ -104,6 +104,11 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	work.Go(func() {
 		service.ForgetAnswers(working, func(err error) { log.Error("forget old answers: failed and will be tried again", "error", err) })
 	})
+	work.Go(func() {
+		service.TidyBookings(working, func(err error) {
+			log.Error("end holds and offer free time: failed and will be tried again", "error", err)
+		})
+	})
 	if authorization != nil {
 		work.Go(func() { authorization.Sweep(working) })
 	}

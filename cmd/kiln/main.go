@@ -17,18 +17,19 @@ import (
 
 // cli is the command line. A command is a struct with a Run method; it embeds the sections of the settings it uses.
 type cli struct {
-	Serve       serveCmd       `cmd:"" help:"Serve FHIR R4 over HTTP."`
-	Migrate     migrateCmd     `cmd:"" help:"Look after the database schema."`
-	Import      importCmd      `cmd:"" help:"Import bundles, NDJSON and single resources from files; safe to repeat."`
-	Export      exportCmd      `cmd:"" help:"Export the current resources as NDJSON."`
-	Seed        seedCmd        `cmd:"" help:"Load demo data: a small clinic with three patients."`
-	Client      clientCmd      `cmd:"" help:"Look after the apps and backend systems that may ask for access."`
-	User        userCmd        `cmd:"" help:"Look after the people who may sign in."`
-	Launch      launchCmd      `cmd:"" help:"Make a launch value, to launch an app from a script."`
-	Token       tokenCmd       `cmd:"" help:"Print an access token for an operator."`
-	Terminology terminologyCmd `cmd:"" help:"Load code systems of others: LOINC, SNOMED CT, RxNorm, ICD-10-CM."`
-	Bench       benchCmd       `cmd:"" help:"Measure this machine: Kiln beside a bare handler on the same PostgreSQL."`
-	Version     versionCmd     `cmd:"" help:"Print the version."`
+	Serve          serveCmd          `cmd:"" help:"Serve FHIR R4 over HTTP."`
+	Migrate        migrateCmd        `cmd:"" help:"Look after the database schema."`
+	Import         importCmd         `cmd:"" help:"Import bundles, NDJSON and single resources from files; safe to repeat."`
+	Export         exportCmd         `cmd:"" help:"Export the current resources as NDJSON."`
+	Seed           seedCmd           `cmd:"" help:"Load demo data: a small clinic with three patients."`
+	VerifySchedule verifyScheduleCmd `cmd:"" help:"Recompute who is busy when, and say what is written otherwise."`
+	Client         clientCmd         `cmd:"" help:"Look after the apps and backend systems that may ask for access."`
+	User           userCmd           `cmd:"" help:"Look after the people who may sign in."`
+	Launch         launchCmd         `cmd:"" help:"Make a launch value, to launch an app from a script."`
+	Token          tokenCmd          `cmd:"" help:"Print an access token for an operator."`
+	Terminology    terminologyCmd    `cmd:"" help:"Load code systems of others: LOINC, SNOMED CT, RxNorm, ICD-10-CM."`
+	Bench          benchCmd          `cmd:"" help:"Measure this machine: Kiln beside a bare handler on the same PostgreSQL."`
+	Version        versionCmd        `cmd:"" help:"Print the version."`
 }
 
 func main() {

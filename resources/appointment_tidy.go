@@ -1,0 +1,184 @@
+package resources
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"kiln/auth"
+	"kiln/fhir"
+	"kiln/resources/scheduling"
+	"kiln/storage"
+)
+
+const (
+	tidyEvery  = 20 * time.Second
+	tidyAtOnce = 200
+	// maxWaiting is how many of the waitlist are looked at in one round.
+	maxWaiting = 200
+)
+
+// TidyBookings ends holds and unanswered requests whose time is over, and offers time that became free to those who wait
+// for it, until ctx ends. A hold that has ended is free for others without it: this only writes down what is so already.
+func (s *Service) TidyBookings(ctx context.Context, report func(error)) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil {
+			report(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Tidy is one round of TidyBookings.
+func (s *Service) Tidy(ctx context.Context) error {
+	ctx = everything(ctx)
+	due, err := s.store.DueBookings(ctx, tidyAtOnce)
+	if err != nil {
+		return err
+	}
+	for _, b := range due {
+		if err := s.expire(ctx, b); err != nil {
+			return err
+		}
+	}
+	waiting, err := s.store.Waiting(ctx, maxWaiting)
+	if err != nil {
+		return err
+	}
+	return s.offerWaiting(ctx, waiting)
+}
+
+// step is one step of a stored appointment that the server takes by itself. prepare says ok where it still is to be taken.
+func (s *Service) step(ctx context.Context, appointment string, prepare func(*storage.Tx, *storage.Booking, *fhir.Node) (do intent, ok bool, err error)) error {
+	r := &Request{Interaction: Update, Type: "Appointment", Principal: auth.System()}
+	_, err := s.write(ctx, r, nil, func(tx *storage.Tx) (*Response, error) {
+		key := keyOf(appointment)
+		locked, err := tx.LockAll(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		b, err := tx.Booking(ctx, appointment)
+		if err != nil || b == nil || locked[key] == nil || locked[key].Deleted {
+			return nil, err
+		}
+		n, err := fhir.ParseJSON(locked[key].Content)
+		if err != nil {
+			return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+		}
+		do, ok, err := prepare(tx, b, n)
+		if err != nil || !ok {
+			return nil, err
+		}
+		do.who = scheduling.Server
+		return s.putMoved(ctx, tx, r, locked[key], n, do)
+	})
+	if k := fhir.KindOf(err); err != nil && (k == fhir.Conflict || k == fhir.BusinessRule) {
+		return nil // somebody else was faster
+	}
+	return err
+}
+
+func (s *Service) expire(ctx context.Context, b *storage.Booking) error {
+	return s.step(ctx, b.Appointment, func(_ *storage.Tx, b *storage.Booking, _ *fhir.Node) (intent, bool, error) {
+		over := !b.Due.IsZero() && !b.Due.After(s.now())
+		return intent{trigger: scheduling.ByExpiry, to: scheduling.Cancelled}, over, nil
+	})
+}
+
+// waiter is an appointment on the waitlist, with what it waits for.
+type waiter struct {
+	appointment string
+	priority    int
+	wish        wish
+}
+
+// offerWaiting holds free time for those who wait for it: the most urgent first, then who has waited longest.
+func (s *Service) offerWaiting(ctx context.Context, waiting []*storage.Booking) error {
+	var list []waiter
+	for _, b := range waiting {
+		v, err := s.store.Read(ctx, "Appointment", keyOf(b.Appointment).ID)
+		if err != nil {
+			return err
+		}
+		if v == nil || v.Deleted {
+			continue
+		}
+		n, err := fhir.ParseJSON(v.Content)
+		if err != nil {
+			return fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+		}
+		w, err := s.waits(ctx, b.Appointment, n)
+		if err != nil {
+			return err
+		}
+		if len(w.wish.schedules) > 0 {
+			list = append(list, w)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b waiter) int { return cmp.Compare(a.priority, b.priority) })
+	for _, w := range list {
+		if err := s.offerTo(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waits reads what somebody waits for: whose time, and when.
+func (s *Service) waits(ctx context.Context, appointment string, n *fhir.Node) (w waiter, err error) {
+	w = waiter{appointment: appointment, priority: 10}
+	if p, err := strconv.Atoi(cmp.Or(literal(n.Get("priority")), "0")); err == nil && p > 0 {
+		w.priority = p // 1 is the most urgent, as in iCalendar; 0 is not said
+	}
+	err = s.store.Write(ctx, func(tx *storage.Tx) error {
+		v, err := s.readVisit(ctx, tx, n)
+		if err != nil {
+			return err
+		}
+		w.wish = wish{schedules: v.schedules, patient: v.patient, limit: 1, strict: true}
+		return nil
+	})
+	if minutes, ok := strconv.Atoi(literal(n.Get("minutesDuration"))); ok == nil && minutes > 0 {
+		w.wish.length = time.Duration(minutes) * time.Minute
+	}
+	for p := range n.Get("requestedPeriod").Items() {
+		w.wish.start, w.wish.end = s.now(), s.now().Add(maxFindWindow)
+		if d, ok := fhir.ParseDateTime(p.GetText("start"), time.UTC); ok && d.Time.After(w.wish.start) {
+			w.wish.start = d.Time.UTC()
+		}
+		if d, ok := fhir.ParseDateTime(p.GetText("end"), time.UTC); ok {
+			w.wish.end = d.End().UTC()
+		}
+		break
+	}
+	return w, err
+}
+
+func literal(n *fhir.Node) string {
+	if n == nil {
+		return ""
+	}
+	return n.Text
+}
+
+// offerTo holds the first free time for somebody who waits.
+func (s *Service) offerTo(ctx context.Context, w waiter) error {
+	return s.step(ctx, w.appointment, func(tx *storage.Tx, b *storage.Booking, n *fhir.Node) (intent, bool, error) {
+		found, _, err := s.offers(ctx, tx, w.wish)
+		if err != nil || len(found) == 0 || b.State != string(scheduling.Waitlist) {
+			return intent{}, false, err
+		}
+		o := found[0]
+		n.Set("start", fhir.Str(fhir.FormatInstant(o.visit.start)))
+		n.Set("end", fhir.Str(fhir.FormatInstant(o.visit.end)))
+		return intent{trigger: scheduling.ByOffer, to: scheduling.Hold, due: s.now().Add(offerTime)}, true, nil
+	})
+}
