@@ -136,7 +136,7 @@ func (p *argumentReader) isResource(name string) bool {
 	return t != nil && t.Kind == fhir.Resource
 }
 
-// query reads the arguments of a URL. Only primitive values can stand there.
+// query reads the arguments of a URL: primitive values, and references by their text.
 func (p *argumentReader) query(query string, lenient bool) arguments {
 	var args arguments
 	for pair := range strings.SplitSeq(query, "&") {
@@ -155,6 +155,9 @@ func (p *argumentReader) query(query string, lenient bool) arguments {
 		case declared == nil && lenient:
 		case declared == nil:
 			p.unknown(name, p.operation.In, "http."+name)
+		case declared.Type == "Reference" && len(declared.Parts) == 0: // as in a search
+			v := reference(value).As("valueReference")
+			args = append(args, argument{name: name, value: &v, at: "http." + name})
 		case len(declared.Parts) > 0 || declared.Type == "" || !p.isPrimitive(declared.Type):
 			p.fault(fhir.CodeInvalid, "http."+name, "The argument "+name+" cannot stand in the URL; send it in the body, in a Parameters resource")
 		default:

@@ -21,7 +21,7 @@ type cli struct {
 	Migrate        migrateCmd        `cmd:"" help:"Look after the database schema."`
 	Import         importCmd         `cmd:"" help:"Import bundles, NDJSON and single resources from files; safe to repeat."`
 	Export         exportCmd         `cmd:"" help:"Export the current resources as NDJSON."`
-	Seed           seedCmd           `cmd:"" help:"Load demo data: a small clinic with three patients."`
+	Seed           seedCmd           `cmd:"" help:"Load demo data: three patients with their stories, and a clinic at work."`
 	VerifySchedule verifyScheduleCmd `cmd:"" help:"Recompute who is busy when, and say what is written otherwise."`
 	Client         clientCmd         `cmd:"" help:"Look after the apps and backend systems that may ask for access."`
 	User           userCmd           `cmd:"" help:"Look after the people who may sign in."`

@@ -332,3 +332,22 @@ func TestCopy_stores_what_a_transaction_stores(t *testing.T) {
 		t.Error("a second copy of the same resources is no error")
 	}
 }
+
+func TestClinic_is_lively_and_agrees(t *testing.T) {
+	t.Parallel()
+	store, service := open(t, true)
+	o := load.ClinicOptions{Patients: 40, Seed: 7, Now: time.Now()}
+	if _, err := load.Clinic(t.Context(), service, o); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := load.Clinic(t.Context(), service, o); err != nil || again != nil {
+		t.Errorf("a second time: %v %v", again, err)
+	}
+	got := stored(t, store)
+	if got["Patient"] != 40 || got["Slot"] < 3000 || got["Appointment"] < 240 || got["Coverage"] != 40 {
+		t.Errorf("%v", got)
+	}
+	if list, err := store.VerifySchedule(t.Context(), 10); err != nil || len(list) > 0 {
+		t.Errorf("%v %v", list, err)
+	}
+}
