@@ -192,5 +192,8 @@ const CanonicalBase = "https://kiln.example/fhir/"
 // AlternativeExtension refers from an issue to a contained resource that could be asked for instead.
 const AlternativeExtension = CanonicalBase + "StructureDefinition/alternative"
 
+// HeldUntilExtension says on an Appointment that its time is only held, and until when.
+const HeldUntilExtension = CanonicalBase + "StructureDefinition/held-until"
+
 // IssueCodeSystem is the code system of Issue.Detail.
 const IssueCodeSystem = CanonicalBase + "CodeSystem/issue"

@@ -237,7 +237,7 @@ func (s *Service) takeStored(ctx context.Context, tx *storage.Tx, c *call, o *or
 	s.addPatient(n, o.patient)
 	addComment(c, n)
 	n.Set("status", fhir.Str("pending"))
-	setInstantExtension(n, scheduling.ExtensionHeldUntil, time.Time{})
+	setInstantExtension(n, fhir.HeldUntilExtension, time.Time{})
 	return s.putMoved(ctx, tx, &o.request, old, n, o.do)
 }
 
@@ -291,7 +291,7 @@ func (s *Service) booked(resp *Response) (*Response, error) {
 	if n.GetText("status") == "pending" {
 		if text = "The practitioner has to accept the appointment"; true {
 			for e := range n.Get("extension").Items() {
-				if e.GetText("url") == scheduling.ExtensionHeldUntil {
+				if e.GetText("url") == fhir.HeldUntilExtension {
 					answer.Expires = instant(e.Get("valueInstant"))
 					text = "The time is held until " + e.GetText("valueInstant") + "; book it before"
 				}

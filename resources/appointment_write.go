@@ -102,7 +102,7 @@ func (m *move) rewrite(due time.Time) {
 	if m.to == scheduling.Hold {
 		until = due
 	}
-	if setInstantExtension(m.after, scheduling.ExtensionHeldUntil, until) {
+	if setInstantExtension(m.after, fhir.HeldUntilExtension, until) {
 		m.changed = true
 	}
 	if m.to.TakesTime() {

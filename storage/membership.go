@@ -120,6 +120,11 @@ func (row *indexRow) linked(param string, targets ...string) (rks []int64) {
 
 func (ix *Indexer) treatments(row *indexRow, n *fhir.Node, rk int64) {
 	status := n.GetText("status")
+	for e := range n.Get("extension").Items() {
+		if e.GetText("url") == fhir.HeldUntilExtension {
+			return // who looks for a time is in nobody's care yet
+		}
+	}
 	for _, r := range ix.rules.relationships {
 		if r.typ != n.ResourceType() || r.statuses != nil && !slices.Contains(r.statuses, status) {
 			continue

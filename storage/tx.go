@@ -28,6 +28,8 @@ type Tx struct {
 	// guarded says that the connection is one of those on which callers read: it begins in the role that may read the views
 	// alone (elevated: it has left that role, to write). declared is whose settings hold.
 	guarded, elevated bool
+	// unveiled says that plain names are those of the tables, not of the views.
+	unveiled bool
 	declared          *Access
 	// unconfirmed says that what this transaction writes confirms no relationship.
 	unconfirmed bool
@@ -191,6 +193,8 @@ func (tx *Tx) begin() {
 const (
 	sqlRole   = `SELECT set_config('role', 'kiln_access', true)`
 	sqlNoRole = `SELECT set_config('role', 'none', true)`
+	sqlTables = `SELECT set_config('search_path', 'public', true)`
+	sqlViews  = `SELECT set_config('search_path', 'visible, public', true)`
 )
 
 // as makes what is queued next see what a lets it see.
@@ -204,7 +208,15 @@ func (tx *Tx) as(a *Access) error {
 	}
 	if a.everything {
 		tx.elevate()
+		if !tx.unveiled {
+			tx.queue.Queue(sqlTables)
+			tx.unveiled = true
+		}
 		return nil
+	}
+	if tx.unveiled {
+		tx.queue.Queue(sqlViews)
+		tx.unveiled = false
 	}
 	if tx.elevated {
 		tx.queue.Queue(sqlRole)

@@ -11,7 +11,6 @@ import (
 const (
 	ExtensionBookingPolicy = fhir.CanonicalBase + "StructureDefinition/booking-policy"
 	ExtensionAvailability  = fhir.CanonicalBase + "StructureDefinition/availability"
-	ExtensionHeldUntil     = fhir.CanonicalBase + "StructureDefinition/held-until"
 	// ExtensionTimezone is HL7's.
 	ExtensionTimezone = "http://hl7.org/fhir/StructureDefinition/timezone"
 )
