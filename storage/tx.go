@@ -30,7 +30,7 @@ type Tx struct {
 	guarded, elevated bool
 	// unveiled says that plain names are those of the tables, not of the views.
 	unveiled bool
-	declared          *Access
+	declared *Access
 	// unconfirmed says that what this transaction writes confirms no relationship.
 	unconfirmed bool
 	// touched is whose time, and when, was taken or given back: see Touched.
