@@ -167,9 +167,6 @@ func (tx *Tx) DropSlot(slot string) { tx.exec(sqlDropSlot, slot) }
 // itself, and busy-unavailable where by another.
 const sqlDerive = sqlDeriveSlot + `$2` + sqlDeriveTaken + `$2` + sqlDeriveOwn
 
-// sqlDeriveFrom is sqlDerive with the time as the first parameter.
-const sqlDeriveFrom = sqlDeriveSlot + `$1` + sqlDeriveTaken + `$1` + sqlDeriveOwn
-
 const (
 	sqlDeriveSlot = `
 SELECT t.slot, t.schedule, lower(t.during), upper(t.during), t.status, coalesce(t.kept, ''),

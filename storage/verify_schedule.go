@@ -60,13 +60,16 @@ FROM closing c CROSS JOIN LATERAL generate_series(0, c.lanes - 1) AS l(lane)
 WHERE upper(c.during) > $1 AND NOT isempty(c.during) AND tstzmultirange(c.during) - coalesce(
   (SELECT range_agg(a.during) FROM allocation a WHERE a.actor = c.actor AND a.lane = l.lane AND a.during && c.during), '{}') <> '{}'
 UNION ALL
-SELECT 'the status of a Slot is ' || t.status || ' and should be ' || t.due, t.slot FROM (
-  SELECT slot, status, during, due FROM (` + sqlDeriveAll + `) AS x(slot, schedule, low, high, status, kept, due)
-  JOIN slot_time USING (slot, status)) AS t
-WHERE t.status <> t.due AND lower(t.during) > $1`
+SELECT 'the status of a Slot is ' || t.status || ' and should be ' || t.due, t.slot
+FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due)
+JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due) USING (slot)
+WHERE t.status NOT IN (t.due, h.due) AND t.low > $1`
 
-// A hold that has ended keeps its Slot until the next tidying, which follows within a minute.
-const sqlDeriveAll = sqlDeriveFrom + `true`
+// A hold that has ended keeps its Slot busy until the next tidying, which follows within seconds.
+const (
+	sqlDeriveNow  = sqlDeriveSlot + `$1` + sqlDeriveTaken + `$1` + sqlDeriveOwn
+	sqlDeriveHeld = sqlDeriveSlot + `'-infinity'` + sqlDeriveTaken + `'-infinity'` + sqlDeriveOwn
+)
 
 // VerifySchedule compares everything that is written about bookings with everything else, and lists what disagrees, up
 // to a number. On a healthy database it finds nothing.
