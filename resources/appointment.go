@@ -66,6 +66,9 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 	if c.after == nil {
 		c.tx.Release(m.reference)
 		c.tx.DropBooking(m.reference)
+		if m.was != nil {
+			c.tx.TouchSlots(m.was.Slots...)
+		}
 		return nil
 	}
 	if m.visit, err = s.readVisit(ctx, c.tx, c.after); err != nil {

@@ -195,5 +195,9 @@ func (m *move) save(actors []string, due time.Time) {
 			b.Moves++
 		}
 	}
+	m.tx.TouchSlots(b.Slots...)
+	if m.was != nil {
+		m.tx.TouchSlots(m.was.Slots...)
+	}
 	m.tx.SaveBooking(b)
 }

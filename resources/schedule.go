@@ -15,6 +15,11 @@ import (
 func (s *Service) allowSchedule(ctx context.Context, c *change) error {
 	name := c.key.Type + "/" + c.key.ID
 	if c.after == nil {
+		if list, err := c.tx.SlotsOf(ctx, []string{name}, s.now(), s.now().Add(maxAhead)); err != nil {
+			return err
+		} else if len(list) > 0 {
+			return fhir.NewError(fhir.Conflict, fhir.CodeConflict, "This Schedule has Slots that are still to come; delete those first").Coded("schedule-in-use")
+		}
 		c.tx.SaveSchedule(name, nil)
 		return nil
 	}
@@ -82,10 +87,11 @@ func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string,
 		return nil
 	}
 	tx.SaveSchedule(name, actors)
-	for _, a := range actors {
-		tx.Touch(storage.Span{Actor: a.Actor, Start: s.now(), End: s.now().Add(maxAhead)})
+	list, err := tx.SlotsOf(ctx, []string{name}, s.now(), s.now().Add(maxAhead))
+	for _, t := range list {
+		tx.TouchSlots(t.Slot)
 	}
-	return nil
+	return err
 }
 
 // maxAhead is how far ahead Slots are looked at when a Schedule changes: no $generate reaches further.

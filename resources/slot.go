@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"time"
 
 	"kiln/fhir"
 	"kiln/storage"
@@ -33,6 +34,9 @@ func (s *Service) allowSlot(ctx context.Context, c *change) error {
 		Status: c.after.GetText("status")}
 	if !t.Start.Before(t.End) {
 		return fhir.NewError(fhir.Unprocessable, fhir.CodeInvariant, "A Slot ends after it starts").Coded("start-before-end").At("Slot.end")
+	}
+	if t.End.Sub(t.Start) > maxHorizonDays*24*time.Hour && t.End.After(s.now()) {
+		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "A Slot takes 400 days at most").Coded("too-long").At("Slot.end")
 	}
 	if used && (!t.Start.Equal(old.Start) || !t.End.Equal(old.End) || t.Schedule != old.Schedule) {
 		return slotInUse()

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"slices"
 
 	"kiln/fhir"
 	"kiln/storage"
@@ -17,11 +18,11 @@ func (s *Service) settle(ctx context.Context, tx *storage.Tx) error {
 	if err := tx.Heal(ctx); err != nil {
 		return err
 	}
-	spans, err := tx.Touched(ctx)
-	if err != nil || len(spans) == 0 {
+	spans, also, err := tx.Touched(ctx)
+	if err != nil || len(spans)+len(also) == 0 {
 		return err
 	}
-	locked, names, err := s.lockSlots(ctx, tx, spans)
+	locked, names, err := s.lockSlots(ctx, tx, spans, also)
 	if err != nil || len(names) == 0 {
 		return err
 	}
@@ -58,15 +59,15 @@ func (s *Service) restate(tx *storage.Tx, t storage.SlotTime, old *storage.Versi
 	return nil
 }
 
-// lockSlots locks the Slots over some time of their actors, and keeps others from making new ones there. Those that came
+// lockSlots locks the Slots over some time of their actors, and those named also, and keeps others from making new ones there. Those that came
 // while it waited are locked too.
-func (s *Service) lockSlots(ctx context.Context, tx *storage.Tx, spans []storage.Span) (map[storage.Key]*storage.Version, []string, error) {
+func (s *Service) lockSlots(ctx context.Context, tx *storage.Tx, spans []storage.Span, also []string) (map[storage.Key]*storage.Version, []string, error) {
 	actors := make([]string, len(spans))
 	for i, t := range spans {
 		actors[i] = t.Actor
 	}
 	schedules, err := tx.SchedulesOf(ctx, actors...)
-	if err != nil || len(schedules) == 0 {
+	if err != nil || len(schedules)+len(also) == 0 {
 		return nil, nil, err
 	}
 	fenced := false
@@ -76,6 +77,9 @@ func (s *Service) lockSlots(ctx context.Context, tx *storage.Tx, spans []storage
 		if err != nil {
 			return nil, nil, err
 		}
+		names = append(names, also...)
+		slices.Sort(names)
+		names = slices.Compact(names)
 		keys := make([]storage.Key, len(names))
 		for i, n := range names {
 			keys[i] = keyOf(n)

@@ -59,18 +59,21 @@ func (tx *Tx) Heal(ctx context.Context) error {
 	return nil
 }
 
-// Touched says whose time was taken or given back since it was asked last.
-func (tx *Tx) Touched(ctx context.Context) ([]Span, error) {
+// Touched says whose time was taken or given back since it was asked last, and which Slots are to be looked at besides.
+func (tx *Tx) Touched(ctx context.Context) (spans []Span, slots []string, err error) {
 	if err := tx.Flush(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	list := tx.touched
-	tx.touched, tx.releasing = nil, false
-	return list, nil
+	spans, slots = tx.touched, tx.touchedSlots
+	tx.touched, tx.touchedSlots, tx.releasing = nil, nil, false
+	return spans, slots, nil
 }
 
 // Touch notes that Slots of an actor are to be looked at, as if its time had been taken.
 func (tx *Tx) Touch(s Span) { tx.touched = append(tx.touched, s) }
+
+// TouchSlots notes Slots to be looked at.
+func (tx *Tx) TouchSlots(slots ...string) { tx.touchedSlots = append(tx.touchedSlots, slots...) }
 
 const (
 	sqlClose = `
@@ -232,4 +235,6 @@ func (tx *Tx) SlotsTouched(ctx context.Context, spans []Span) ([]string, error) 
 }
 
 // HasTouched says whether there may be something for Touched to tell.
-func (tx *Tx) HasTouched() bool { return len(tx.touched) > 0 || tx.releasing }
+func (tx *Tx) HasTouched() bool {
+	return len(tx.touched) > 0 || len(tx.touchedSlots) > 0 || tx.releasing
+}
