@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"kiln/conformance/validate"
 	"kiln/fhir"
 	"kiln/fhir/path"
 )
@@ -15,8 +16,8 @@ import (
 type Options struct {
 	// Profiles are to be kept to beside those that the resource claims (meta.profile).
 	Profiles []string
-	// Codes answers for value sets that are not embedded; nil knows none.
-	Codes Codes
+	// Terminology answers for value sets that are not embedded; nil knows none.
+	Terminology validate.Terminology
 	// MustSupport tells, as information, which elements of Profiles that must be supported are absent.
 	MustSupport bool
 	// MaxIssues bounds the issues; 0 means 100.
@@ -27,23 +28,47 @@ type Options struct {
 // structure: the profiles that it and the resources in it claim, those of the options, and the definitions of
 // extensions. A claimed profile that is not known is a warning, one of the options an error.
 //
-// Errors: those of the Source and of Codes.
+// Which codes to ask the terminology about shows only on the way, and which slice a value is in may depend on the answer:
+// the walk is done, all that it asked is asked at once, and it is done again with the answers, until it asks no more.
+//
+// Errors: those of the Source and of Terminology.
 func (s *Set) Check(ctx context.Context, n *fhir.Node, o Options) ([]fhir.Issue, error) {
 	if len(o.Profiles) == 0 && !concerns(n) {
 		return nil, nil
 	}
 	if o.MaxIssues == 0 {
-		o.MaxIssues = 100
+		o.MaxIssues = validate.DefaultMaxIssues
 	}
-	r := &run{ctx: ctx, set: s, schema: s.registry.Schema(), options: o, root: n.ResourceType(), document: n, told: map[string]bool{}}
-	t := r.schema.Type(r.root)
+	t := s.registry.Schema().Type(n.ResourceType())
 	if t == nil {
 		return nil, nil
 	}
-	for _, canonical := range o.Profiles {
-		r.conform(n, t, canonical, true)
+	answers := map[validate.CodeQuestion]validate.CodeAnswer{}
+	for round := 1; ; round++ {
+		r := &run{ctx: ctx, set: s, schema: s.registry.Schema(), options: o, root: t.Name, document: n, told: map[string]bool{},
+			checked: map[pair]bool{}, answers: answers}
+		for _, canonical := range o.Profiles {
+			r.conform(n, t, canonical, true)
+		}
+		r.walk(n, t, &host{})
+		if r.err != nil || o.Terminology == nil || len(r.questions) == 0 || round == maxRounds {
+			return r.result()
+		}
+		list, err := o.Terminology.ValidateCodes(ctx, r.questions)
+		if err != nil {
+			return nil, err
+		}
+		for i, q := range r.questions {
+			answers[q] = list[i]
+		}
 	}
-	r.walk(n, t, &host{})
+}
+
+// maxRounds bounds how often a resource is walked. The first asks, the second has the answers; a slice that was told by
+// them may bring new questions.
+const maxRounds = 4
+
+func (r *run) result() ([]fhir.Issue, error) {
 	if r.more > 0 {
 		r.issues = append(r.issues, fhir.Issue{Severity: fhir.SeverityError, Code: fhir.CodeTooLong, Detail: "more-issues",
 			Text: fmt.Sprintf("There are %d more issues that are not listed", r.more)})
@@ -75,12 +100,22 @@ type run struct {
 	more     int
 	err      error
 	told     map[string]bool // what is said once only
+	checked  map[pair]bool
 	env      *path.Env
 	profiles []*Profile // being checked, the innermost last
 	asked    bool       // the profile being checked was asked for by the options
-	silent   int        // above zero, faults are only noted in hit
+	silent   int        // above zero, faults are only noted in hit, and what cannot be told in doubt
 	hit      bool
-	steps    int
+	doubt    bool
+	answers  map[validate.CodeQuestion]validate.CodeAnswer
+	// questions are those without an answer so far.
+	questions []validate.CodeQuestion
+	steps     int
+}
+
+type pair struct {
+	value   *fhir.Node
+	profile *Profile
 }
 
 type segment struct {
@@ -148,16 +183,31 @@ func (r *run) once(key, severity, code, detail, format string, args ...any) {
 	}
 }
 
+// verdict is whether a value is what a definition describes.
+type verdict uint8
+
+const (
+	no    verdict = iota
+	maybe         // as far as can be told here
+	yes
+)
+
 // fits says whether a check finds no error. Nothing is told.
-func (r *run) fits(check func()) bool {
-	hit := r.hit
-	r.hit = false
+func (r *run) fits(check func()) verdict {
+	hit, doubt := r.hit, r.doubt
+	r.hit, r.doubt = false, false
 	r.silent++
 	check()
 	r.silent--
-	ok := !r.hit && r.err == nil
-	r.hit = hit
-	return ok
+	v := yes
+	switch {
+	case r.hit || r.err != nil:
+		v = no
+	case r.doubt:
+		v = maybe
+	}
+	r.hit, r.doubt = hit, doubt
+	return v
 }
 
 // by names the profile being checked.
@@ -220,16 +270,23 @@ func (r *run) profiled(it *item, p *Profile) {
 		r.fail(fhir.CodeStructure, "profile-type", "The profile %s is about %s, not %s", p.URL, p.typ, it.typ.Name)
 		return
 	}
+	if r.silent == 0 && it.value != nil { // an extension is asked for by its slice and by its url
+		if r.checked[pair{it.value, p}] {
+			return
+		}
+		r.checked[pair{it.value, p}] = true
+	}
 	r.profiles = append(r.profiles, p)
 	r.value(it, p.root)
 	r.profiles = r.profiles[:len(r.profiles)-1]
 }
 
-// object checks the members of an object by the children of an element.
-func (r *run) object(n *fhir.Node, t *fhir.Type, e *element) {
+// object checks the members of a value by the children of an element.
+func (r *run) object(it *item, e *element) {
+	n, t := it.host(), it.typ
 	var room [8]item
 	for _, c := range e.children {
-		list := r.items(n, t, c.name, room[:0])
+		list := r.members(it, c.name, room[:0])
 		name := c.name
 		if t != nil {
 			if p, ok := t.Properties[name]; ok {
@@ -316,7 +373,7 @@ func (r *run) value(it *item, e *element) {
 			}
 		}
 		if e.binding != "" {
-			r.codes(v, e.binding)
+			r.codes(v, it.typ, e.binding)
 		}
 	}
 	if len(e.invariants) > 0 {
@@ -324,9 +381,9 @@ func (r *run) value(it *item, e *element) {
 	}
 	if len(e.children) > 0 {
 		if it.typ != nil && it.typ.Kind == fhir.Resource && it.value != nil && it.value != r.resource {
-			r.inResource(it.value, func() { r.object(it.value, it.typ, e) })
+			r.inResource(it.value, func() { r.object(it, e) })
 		} else {
-			r.object(it.host(), it.typ, e)
+			r.object(it, e)
 		}
 	}
 }
@@ -382,64 +439,12 @@ func (r *run) oneProfile(it *item, profiles []string) {
 		return
 	}
 	for _, p := range known {
-		if r.fits(func() { r.profiled(it, p) }) {
+		if v := r.fits(func() { r.profiled(it, p) }); v != no {
+			r.doubt = r.doubt || v == maybe
 			return
 		}
 	}
 	r.fail(fhir.CodeStructure, "profile", "The value fits none of the profiles that %s allows here: %s", r.by(), strings.Join(profiles, ", "))
-}
-
-// codes checks a coded value by a required binding.
-func (r *run) codes(v *fhir.Node, valueSet string) {
-	has := func(system, code string) (bool, bool) {
-		if set := r.set.registry.BindingCodes(valueSet); set != nil {
-			if system == "" {
-				return set.HasCode(code), true
-			}
-			return set.Has(system, code), true
-		}
-		if r.options.Codes == nil || r.err != nil {
-			return false, false
-		}
-		has, known, err := r.options.Codes.HasCode(r.ctx, valueSet, system, code)
-		if err != nil {
-			r.err = err
-		}
-		return has, known
-	}
-	coded, unknown := false, false
-	try := func(system, code string) bool {
-		coded = true
-		member, known := has(system, code)
-		unknown = unknown || !known
-		return member
-	}
-	if v.Kind == fhir.String {
-		if try("", v.Text) {
-			return
-		}
-	} else {
-		list := v
-		if c := v.Get("coding"); c != nil {
-			list = c
-		}
-		for c := range list.Items() {
-			if code := c.GetText("code"); code != "" && try(c.GetText("system"), code) {
-				return
-			}
-		}
-	}
-	switch {
-	case unknown:
-		r.once("binding "+valueSet, fhir.SeverityWarning, fhir.CodeNotFound, "binding-unchecked",
-			"The codes of the value set %s cannot be told here, so the code was not checked", quote(valueSet))
-	case coded:
-		r.fail(fhir.CodeCodeInvalid, "binding", "The code is not in the value set %s, which %s requires", valueSet, r.by())
-	case v.Get("text") == nil && v.Get("extension") == nil && v.Get("value") == nil:
-		r.fail(fhir.CodeCodeInvalid, "binding", "A code of the value set %s is required by %s", valueSet, r.by())
-	case v.Get("coding") == nil && v.Get("extension") == nil && v.Get("value") == nil:
-		r.fail(fhir.CodeCodeInvalid, "binding", "A text does not do here: a code of the value set %s is required by %s", valueSet, r.by())
-	}
 }
 
 // invariants asks the constraints of a profile about one value.

@@ -294,8 +294,11 @@ func memberType(t *fhir.Type, name string) (*fhir.Type, bool) {
 			return nil, true
 		}
 	}
-	return nil, t.Abstract
+	return nil, t.Abstract || t.Kind == fhir.Primitive && name == primitiveValue
 }
+
+// primitiveValue is what definitions call a primitive's own value, as if it were a child.
+const primitiveValue = "value"
 
 // impliedSlicing is that of extensions and of choices, which needs no saying.
 func impliedSlicing(name string, choice bool) *slicing {

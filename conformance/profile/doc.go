@@ -7,8 +7,6 @@
 // Read first: Set (which profiles there are), compile.go for the tree, check.go for the walk.
 package profile
 
-import "context"
-
 // Bounds on definitions and on checks, so that a hostile profile costs its author a refusal and the server little. They
 // are published in docs/limits.md.
 const (
@@ -26,10 +24,3 @@ const (
 	// MaxProfiles is how many profiles one resource may claim.
 	MaxProfiles = 32
 )
-
-// Codes answers which codes a value set has. conformance's embedded code sets are asked before it.
-type Codes interface {
-	// HasCode says whether a value set has a code; system is "" for an element of type code. known is false where that
-	// cannot be told, because the value set or one of its code systems is not here.
-	HasCode(ctx context.Context, valueSet, system, code string) (has, known bool, err error)
-}

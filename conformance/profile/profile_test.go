@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -88,11 +87,6 @@ func details(issues []fhir.Issue) (list []string) {
 		}
 	}
 	return list
-}
-
-func show1(issues []fhir.Issue) string {
-	data, _ := json.MarshalIndent(issues, "", " ")
-	return string(data)
 }
 
 func TestUSCoreExamplesFitTheirProfiles(t *testing.T) {

@@ -98,4 +98,6 @@ func (s *Set) definition(ctx context.Context, canonical string) (*fhir.Node, err
 }
 
 // Compile makes a profile of a definition at hand, to say whether it can be used: Profile.Fault.
-func (s *Set) Compile(ctx context.Context, n *fhir.Node) (*Profile, error) { return s.compile(ctx, n, nil) }
+func (s *Set) Compile(ctx context.Context, n *fhir.Node) (*Profile, error) {
+	return s.compile(ctx, n, nil)
+}

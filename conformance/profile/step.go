@@ -82,6 +82,17 @@ func (it *item) host() *fhir.Node {
 	return it.sibling
 }
 
+// members are the values of a value's element called name.
+func (r *run) members(it *item, name string, list []item) []item {
+	if it.typ != nil && it.typ.Kind == fhir.Primitive && name == primitiveValue {
+		if it.value == nil || it.value.Kind == fhir.Null {
+			return list
+		}
+		return append(list, item{value: it.value, index: -1, json: name})
+	}
+	return r.items(it.host(), it.typ, name, list)
+}
+
 // items are the values of the element called name. It is also a property's name, such as valueQuantity.
 func (r *run) items(parent *fhir.Node, t *fhir.Type, name string, list []item) []item {
 	if parent == nil || t == nil {
@@ -120,9 +131,9 @@ func (r *run) navigate(from []item, steps []step) []item {
 			it := &from[i]
 			switch s.kind {
 			case stepChild:
-				next = r.items(it.host(), it.typ, s.arg, next)
+				next = r.members(it, s.arg, next)
 			case stepExtension:
-				for _, x := range r.items(it.host(), it.typ, "extension", nil) {
+				for _, x := range r.members(it, "extension", nil) {
 					if x.value.GetText("url") == s.arg {
 						next = append(next, x)
 					}
