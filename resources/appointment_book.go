@@ -213,7 +213,13 @@ func (s *Service) takeNew(ctx context.Context, tx *storage.Tx, c *call, o *order
 	n.Set("status", fhir.Str("pending"))
 	s.addPatient(n, o.patient)
 	addComment(c, n)
-	if s.isPatient(&c.Principal) && !s.names(n, s.ownPatient(&c.Principal)) {
+	p, err := s.store.Prepare(n)
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := tx.Permits(ctx, p, nil); err != nil {
+		return nil, err
+	} else if !ok { // a patient of others is in it
 		return nil, notYours("Appointment")
 	}
 	return s.putMoved(ctx, tx, &o.request, nil, n, o.do)

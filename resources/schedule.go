@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/resources/scheduling"
 	"kiln/storage"
@@ -138,4 +139,33 @@ func (s *Service) followService(ctx context.Context, c *change) error {
 		}
 	}
 	return nil
+}
+
+// ownSchedule reads and locks a Schedule that the caller may change: practitioners their own.
+//
+// Errors: NotFound, Gone; Forbidden.
+func (s *Service) ownSchedule(ctx context.Context, tx *storage.Tx, id string) (*fhir.Node, error) {
+	ctx = acting(ctx, auth.Update)
+	key := storage.Key{Type: "Schedule", ID: id}
+	locked, err := tx.Lock(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	v := locked[key]
+	switch {
+	case v == nil:
+		return nil, notFound(key)
+	case v.Deleted:
+		return nil, gone(key)
+	}
+	if ok, err := tx.Permits(ctx, nil, v); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, forbidden("Practitioners change their own Schedules only").Coded("not-your-schedule")
+	}
+	n, err := fhir.ParseJSON(v.Content)
+	if err != nil {
+		return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+	}
+	return n, nil
 }

@@ -35,15 +35,8 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 	}
 	var result *fhir.Node
 	err := s.store.Write(ctx, func(tx *storage.Tx) error {
-		key := storage.Key{Type: "Schedule", ID: c.ID}
-		locked, err := tx.Lock(acting(ctx, auth.Update), key)
-		if err != nil {
+		if _, err := s.ownSchedule(ctx, tx, c.ID); err != nil {
 			return err
-		}
-		if v := locked[key]; v == nil {
-			return notFound(key)
-		} else if v.Deleted {
-			return gone(key)
 		}
 		schedule := "Schedule/" + c.ID
 		actors, err := tx.ActorsOf(ctx, schedule)

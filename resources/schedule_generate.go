@@ -46,21 +46,9 @@ func (s *Service) generateSlots(ctx context.Context, c *call) (*Response, error)
 	}
 	var result *fhir.Node
 	err = s.store.Write(ctx, func(tx *storage.Tx) error {
-		key := storage.Key{Type: "Schedule", ID: c.ID}
-		locked, err := tx.Lock(acting(ctx, auth.Update), key)
+		n, err := s.ownSchedule(ctx, tx, c.ID)
 		if err != nil {
 			return err
-		}
-		v := locked[key]
-		switch {
-		case v == nil:
-			return notFound(key)
-		case v.Deleted:
-			return gone(key)
-		}
-		n, err := fhir.ParseJSON(v.Content)
-		if err != nil {
-			return fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 		}
 		g := &generation{Service: s, tx: tx, schedule: "Schedule/" + c.ID, node: n, dry: c.is("dry-run")}
 		if result, err = g.run(ctx, from, to); err != nil {

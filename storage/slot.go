@@ -26,13 +26,10 @@ type SlotTime struct {
 
 const sqlRelease = `DELETE FROM allocation WHERE owner = $1 RETURNING actor, lower(during), upper(during)`
 
-// sqlHeal closes what was given back where a closing lies over it.
-const sqlHeal = `
-INSERT INTO allocation (actor, lane, during, kind, owner)
-SELECT c.actor, l.lane, c.during * tstzrange($2, $3), 'block', c.owner
-FROM closing c CROSS JOIN LATERAL generate_series(0, c.lanes - 1) AS l(lane)
-WHERE c.actor = $1 AND c.during && tstzrange($2, $3)
-ORDER BY c.actor, l.lane ON CONFLICT DO NOTHING`
+// sqlClosings are the closings over some time, each cut to it.
+const sqlClosings = `
+SELECT owner, lower(during * tstzrange($2, $3)), upper(during * tstzrange($2, $3)), lanes
+FROM closing WHERE actor = $1 AND during && tstzrange($2, $3) ORDER BY owner`
 
 // Release gives back the time that owner has taken; what lies in closed time stays closed.
 func (tx *Tx) Release(owner string) {
@@ -41,7 +38,7 @@ func (tx *Tx) Release(owner string) {
 	tx.queue.Queue(sqlRelease, owner).Query(func(rows pgx.Rows) error {
 		var s Span
 		_, err := pgx.ForEachRow(rows, []any{&s.Actor, &s.Start, &s.End}, func() error {
-			tx.touched = append(tx.touched, s)
+			tx.touched, tx.released = append(tx.touched, s), append(tx.released, s)
 			return nil
 		})
 		return err
@@ -53,8 +50,23 @@ func (tx *Tx) Heal(ctx context.Context) error {
 	if err := tx.Flush(ctx); err != nil {
 		return err
 	}
-	for _, s := range tx.touched {
-		tx.exec(sqlHeal, s.Actor, s.Start, s.End)
+	list := tx.released
+	tx.released = nil
+	for _, s := range list {
+		// One closing after the other: where two overlap, the second takes what the first has left.
+		err := tx.system(ctx, func(rows pgx.Rows) error {
+			var owner string
+			var low, high time.Time
+			var lanes int
+			_, err := pgx.ForEachRow(rows, []any{&owner, &low, &high, &lanes}, func() error {
+				tx.exec(sqlCloseRest, owner, s.Actor, low, high, lanes)
+				return nil
+			})
+			return err
+		}, sqlClosings, s.Actor, s.Start, s.End)
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -35,6 +35,8 @@ type Tx struct {
 	unconfirmed bool
 	// touched is whose time, and when, was taken or given back: see Touched.
 	touched []Span
+	// released are those given back, for Heal.
+	released []Span
 	// touchedSlots are Slots to look at by name.
 	touchedSlots []string
 	// releasing says that Release was queued.

@@ -1,0 +1,41 @@
+package resources
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kiln/storage"
+)
+
+// BenchmarkBooking books by POST: each time once (free), and each time wanted by eight (contended); the report says how
+// many tries, and how many bookings, a second.
+func BenchmarkBooking(b *testing.B) {
+	for _, rivals := range []int{1, 8} {
+		b.Run(fmt.Sprintf("rivals_%d", rivals), func(b *testing.B) {
+			s := newService(b, func(_ *Options, so *storage.Options) { so.PoolSize = 16 })
+			base := time.Now().UTC().Truncate(24 * time.Hour).Add(48 * time.Hour)
+			put(b, s, `{"resourceType":"Practitioner","id":"doc"}`)
+			put(b, s, `{"resourceType":"Schedule","id":"cal","actor":[{"reference":"Practitioner/doc"}]}`)
+			var next, won atomic.Int64
+			b.SetParallelism(max(rivals, 4))
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					i := next.Add(1) - 1
+					at := base.Add(time.Duration(i/int64(rivals)) * time.Minute)
+					body := fmt.Sprintf(`{"resourceType":"Appointment","status":"booked","start":%q,"end":%q,"participant":[{"actor":{"reference":"Practitioner/doc"},"status":"accepted"},{"actor":{"reference":"Patient/p%d"},"status":"accepted"}]}`,
+						at.Format(time.RFC3339), at.Add(time.Minute).Format(time.RFC3339), i)
+					if _, err := create(s, b, body); err == nil {
+						won.Add(1)
+					} else if codeOf(err) != "slot-taken" {
+						b.Error(describe(err))
+					}
+				}
+			})
+			b.ReportMetric(float64(won.Load())/b.Elapsed().Seconds(), "bookings/s")
+			b.ReportMetric(float64(next.Load())/b.Elapsed().Seconds(), "tries/s")
+		})
+	}
+}
