@@ -105,6 +105,11 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		service.ForgetAnswers(working, func(err error) { log.Error("forget old answers: failed and will be tried again", "error", err) })
 	})
 	work.Go(func() {
+		if err := service.Publish(working); err != nil && working.Err() == nil {
+			log.Error("publish the definitions of own extensions: failed until the next start", "error", err)
+		}
+	})
+	work.Go(func() {
 		service.TidyBookings(working, func(err error) {
 			log.Error("end holds and offer free time: failed and will be tried again", "error", err)
 		})
