@@ -23,6 +23,8 @@ type intent struct {
 	due time.Time
 	// override takes time beyond the capacity and outside of the rules for booking.
 	override bool
+	// ask takes another time and keeps the old one until somebody answers.
+	ask bool
 	// answer is what a participant said where the state stays.
 	answer bool
 }
@@ -99,6 +101,9 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 	var known, ok bool
 	if m.row, allowed, known, ok = scheduling.Find(m.from, m.to, m.trigger, m.who); !ok {
 		return illegal(m, allowed, known)
+	}
+	if m.intent.ask {
+		return s.ask(ctx, m)
 	}
 	if err := s.fillTime(ctx, m); err != nil {
 		return err
@@ -290,13 +295,12 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 			due = now.Add(holdTime)
 		}
 	case scheduling.Awaiting:
-		due = now.Add(answerTime)
-		if early := m.visit.start.Add(-answerAhead); early.Before(due) {
-			due = early
-		}
-		if least := now.Add(answerLeast); due.Before(least) {
-			due = least
-		}
+		due = s.answerDue(m.visit.start)
+	}
+	asked, _ := askedFor(m.after)
+	if !asked.IsZero() { // whatever happens now, the question is over
+		askTo(m.after, time.Time{}, time.Time{})
+		m.changed = true
 	}
 	actors := m.visit.actors
 	switch {
@@ -309,6 +313,10 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 			kind = storage.AllocationHold
 		}
 		if err := s.takeTime(ctx, m, kind, due, m.intent.override); err != nil {
+			return err
+		}
+	case !asked.IsZero() || m.was != nil && !m.was.Due.IsZero() && m.from == scheduling.Booked:
+		if err := s.takeTime(ctx, m, storage.AllocationBusy, time.Time{}, true); err != nil {
 			return err
 		}
 	case m.was != nil:

@@ -100,8 +100,13 @@ func (s *Service) rescheduleAppointment(ctx context.Context, c *call) (*Response
 			return do, err
 		}
 		if v.policy.Approval && s.roleIn(&c.Principal, v) == scheduling.Patient {
-			return do, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
-				"The practitioner approves each visit of this service: cancel this one and book another, or ask the practice to move it").Coded("needs-approval")
+			if c.first("schedule") != nil {
+				return do, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
+					"The practitioner approves each visit of this service: to change to another, cancel this one and book again").Coded("needs-approval")
+			}
+			askTo(n, begin, begin.Add(length))
+			do.ask = true
+			return do, nil
 		}
 		n.Set("start", fhir.Str(fhir.FormatInstant(begin)))
 		n.Set("end", fhir.Str(fhir.FormatInstant(begin.Add(length))))

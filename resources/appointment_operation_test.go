@@ -247,3 +247,61 @@ func TestTidy_ends_holds_and_offers_their_time(t *testing.T) {
 	}
 	agrees(t, s)
 }
+
+func TestReschedule_that_needs_approval_keeps_the_old_time(t *testing.T) {
+	t.Parallel()
+	s, clock := clinic(t)
+	put(t, s, `{"resourceType":"Schedule","id":"cal","extension":[{"url":"`+policyURL+`","extension":[{"url":"approval","valueCode":"practitioner"}]}],"actor":[{"reference":"Practitioner/doc"}]}`)
+	clock.Set(clock.Now().Add(-48 * time.Hour))
+	ada := patientApp("ada", "patient/*.cruds")
+	ask := func(id, at string) error {
+		body := parse(t, `{"resourceType":"Parameters","parameter":[`+arg("start", "valueDateTime", `"2026-01-16T`+at+`:00Z"`)+`]}`)
+		_, err := s.Do(t.Context(), Request{Principal: ada, Interaction: Operate, Type: "Appointment", ID: id, Operation: "reschedule", Body: body})
+		return err
+	}
+	answer := func(id, say string) {
+		t.Helper()
+		mustCreate(t, s, fmt.Sprintf(`{"resourceType":"AppointmentResponse","appointment":{"reference":"Appointment/%s"},"actor":{"reference":"Practitioner/doc"},"participantStatus":%q,"comment":"So"}`, id, say))
+	}
+	states := func(want string) {
+		t.Helper()
+		agrees(t, s)
+		if got := status(t, s, "Slot", "s9") + " " + status(t, s, "Slot", "s10") + " " + status(t, s, "Slot", "s11"); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	}
+	id := mustCreate(t, s, booking("ada", "s9")).ID
+	if err := ask(id, "10:00"); err != nil {
+		t.Fatal(describe(err))
+	}
+	if n := read(t, s, "Appointment", id); n.GetText("status") != "booked" || n.GetText("start") != "2026-01-16T09:00:00.000Z" || n.Get("extension") == nil {
+		t.Fatalf("%s", n.JSON())
+	}
+	states("busy busy-unavailable free")
+	if err := ask(id, "11:00"); codeOf(err) != "needs-approval" {
+		t.Fatal(describe(err))
+	}
+	answer(id, "declined")
+	states("busy free free")
+	if err := ask(id, "10:00"); err != nil {
+		t.Fatal(describe(err))
+	}
+	answer(id, "accepted")
+	states("free busy free")
+	if n := read(t, s, "Appointment", id); n.GetText("start") != "2026-01-16T10:00:00.000Z" || n.Get("extension") != nil {
+		t.Fatalf("%s", n.JSON())
+	}
+	if err := ask(id, "11:00"); err != nil {
+		t.Fatal(describe(err))
+	}
+	clock.Advance(25 * time.Hour)
+	if err := s.Tidy(t.Context()); err != nil {
+		t.Fatal(describe(err))
+	}
+	states("free busy free")
+	if err := ask(id, "11:00"); codeOf(err) != "move-limit" {
+		t.Fatal(describe(err))
+	}
+	mustCall(t, s, "Appointment", id, "cancel", arg("reason", "valueCodeableConcept", `{"text":"x"}`))
+	states("free free free")
+}

@@ -135,7 +135,16 @@ func (s *Service) followResponse(ctx context.Context, c *change) error {
 	}
 	do := intent{who: a.who, answer: true}
 	status := c.after.GetText("participantStatus")
+	asked, until := askedFor(a.node)
+	practice := slices.ContainsFunc(a.said, func(p participant) bool { return typeOf(p.actor) != "Patient" })
 	switch {
+	case !asked.IsZero() && practice && a.from == scheduling.Booked && (status == "accepted" || status == "declined"):
+		if status == "accepted" {
+			a.node.Set("start", fhir.Str(fhir.FormatInstant(asked)))
+			a.node.Set("end", fhir.Str(fhir.FormatInstant(until)))
+			a.node.Remove("slot")
+		}
+		do = intent{who: a.who, trigger: scheduling.ByReschedule, to: scheduling.Booked}
 	case status == "accepted":
 		a.say(a.said, "accepted")
 		if a.from == scheduling.Awaiting && a.allAccepted() {

@@ -77,7 +77,9 @@ func (s *Service) step(ctx context.Context, appointment string, prepare func(*st
 		if err != nil || !ok {
 			return nil, err
 		}
-		do.who = scheduling.Server
+		if do.who == 0 {
+			do.who = scheduling.Server
+		}
 		return s.putMoved(ctx, tx, r, locked[key], n, do)
 	})
 	if k := fhir.KindOf(err); err != nil && (k == fhir.Conflict || k == fhir.BusinessRule) {
@@ -89,6 +91,9 @@ func (s *Service) step(ctx context.Context, appointment string, prepare func(*st
 func (s *Service) expire(ctx context.Context, b *storage.Booking) error {
 	return s.step(ctx, b.Appointment, func(_ *storage.Tx, b *storage.Booking, _ *fhir.Node) (intent, bool, error) {
 		over := !b.Due.IsZero() && !b.Due.After(s.now())
+		if b.State == string(scheduling.Booked) { // nobody answered whether it can be moved: it stays where it is
+			return intent{trigger: scheduling.ByReschedule, to: scheduling.Booked, who: scheduling.Admin}, over, nil
+		}
 		return intent{trigger: scheduling.ByExpiry, to: scheduling.Cancelled}, over, nil
 	})
 }

@@ -26,7 +26,7 @@ func TestPublish_stores_valid_definitions_once(t *testing.T) {
 			t.Fatal(describe(err))
 		}
 	}
-	for _, url := range []string{scheduling.ExtensionBookingPolicy, scheduling.ExtensionAvailability, fhir.HeldUntilExtension, fhir.AlternativeExtension} {
+	for _, url := range []string{scheduling.ExtensionBookingPolicy, scheduling.ExtensionAvailability, scheduling.ExtensionRequestedTime, fhir.HeldUntilExtension, fhir.AlternativeExtension} {
 		found := do(t, s, Request{Interaction: SearchType, Type: "StructureDefinition", Query: "url=" + url}).Bundle.Entries
 		if len(found) != 1 || found[0].Version.Number != 1 {
 			t.Errorf("%s: %d found", url, len(found))

@@ -11,6 +11,8 @@ import (
 const (
 	ExtensionBookingPolicy = fhir.CanonicalBase + "StructureDefinition/booking-policy"
 	ExtensionAvailability  = fhir.CanonicalBase + "StructureDefinition/availability"
+	// ExtensionRequestedTime is the other time that a patient asks for.
+	ExtensionRequestedTime = fhir.CanonicalBase + "StructureDefinition/requested-time"
 	// ExtensionTimezone is HL7's.
 	ExtensionTimezone = "http://hl7.org/fhir/StructureDefinition/timezone"
 )
