@@ -47,6 +47,12 @@ func (a arguments) text(name string) string {
 	return ""
 }
 
+// number is the argument as a number, of one that is declared to be an integer.
+func (x *argument) number() int {
+	n, _ := strconv.Atoi(x.value.Text)
+	return n
+}
+
 // texts are those of all primitive arguments with a name.
 func (a arguments) texts(name string) []string {
 	var list []string

@@ -158,7 +158,7 @@ func (s *Service) parseTarget(method, target string) (r Request, err error) {
 // parseOperation reads the call of an operation. FHIR R4 http.html#transaction: an entry may be one.
 func (s *Service) parseOperation(r Request, method string, parts []string) (Request, error) {
 	n := len(parts)
-	r.Interaction, r.Operation = Operate, parts[n-1][1:]
+	r.Interaction, r.Operation, r.Safe = Operate, parts[n-1][1:], method != "POST"
 	var err error
 	switch n {
 	case 1:

@@ -2,45 +2,194 @@ package resources
 
 import (
 	"context"
-	"net/url"
-	"strconv"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
+	"kiln/auth"
 	"kiln/fhir"
+	"kiln/fhir/search"
+	"kiln/storage"
 )
 
-// everything is Patient/[id]/$everything and Encounter/[id]/$everything: the resource, all that is in its compartment,
-// and what those refer to. It is the search of the compartment with everything included, so it pages like one and shows
-// no more than one. Spec: FHIR R4 patient-operation-everything.html, encounter-operation-everything.html.
+// notOfCare are dates of people, not of what was done for them: start and end do not look at them.
+var notOfCare = []string{"_lastUpdated", "birthdate", "death-date"}
+
+// everything answers Patient/$everything and Encounter/$everything: what is in the compartment, and behind it what
+// that refers to and belongs to nobody, such as practitioners, and where it all comes from (Provenance).
+// Spec: FHIR R4 patient-operation-everything.html, encounter-operation-everything.html.
 //
-// Errors: as read of the patient or encounter; NotSupported for start and end.
+// Errors: NotFound, Gone; Invalid; Forbidden for who may not search.
 func (s *Service) everything(ctx context.Context, c *call) (*Response, error) {
-	for _, name := range []string{"start", "end"} {
-		if a := c.first(name); a != nil {
-			return nil, fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported,
-				"$everything does not narrow by dates of care here; search the types that have a date, or use _since").At(a.at)
-		}
-	}
-	if _, err := s.Do(ctx, Request{Interaction: Read, Type: c.Type, ID: c.ID, Principal: c.Principal}); err != nil {
+	r := *c.Request
+	if _, err := s.Do(ctx, Request{Interaction: Read, Type: r.Type, ID: r.ID, Principal: r.Principal}); err != nil {
 		return nil, err
 	}
-	query := url.Values{"_include": {"*"}}
-	if types := c.texts("_type"); len(types) > 0 {
-		query.Set("_type", strings.Join(types, ","))
-		query.Del("_include") // who asks for types gets those
+	e, err := s.readEverything(&r, c)
+	if err != nil {
+		return nil, err
 	}
-	if since := c.text("_since"); since != "" {
-		query.Set("_lastUpdated", "ge"+since)
+	if err := permitted(ctx, auth.Search, ""); err != nil {
+		return nil, err
 	}
-	// Without _count the whole record is one page, as far as pages go.
-	count := s.limits.MaxPageSize
-	if text := c.text("_count"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue, "_count must be 1 or more").At(c.first("_count").at)
+	ctx = acting(ctx, auth.Search)
+	answer := &Bundle{Type: "searchset", Links: []Link{{"self", e.self}}}
+	r.Query = ""
+	mark, err := s.openMark(&r, e.self, e.cursor)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.store.Search(ctx, nil, e.query, e.size, mark)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range page.Matches {
+		if e.wants(v) {
+			answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "match"})
 		}
-		count = min(n, count)
 	}
-	query.Set("_count", strconv.Itoa(count))
-	return s.Do(ctx, Request{Interaction: SearchSystem, Compartment: c.Type, CompartmentID: c.ID, Query: query.Encode(), Principal: c.Principal, Lenient: c.Lenient})
+	if page.Complete && e.inside {
+		n := int64(len(answer.Entries))
+		answer.Total = &n
+	}
+	added, cut, err := s.beside(ctx, e, page.Matches)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range added {
+		answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "include"})
+	}
+	if cut {
+		answer.Issues = append(answer.Issues, fhir.Issue{Severity: fhir.SeverityWarning, Code: fhir.CodeTooCostly,
+			Text: fmt.Sprintf("Only the first %d resources that this page refers to are here; ask for smaller pages with _count to get all.", s.limits.MaxIncluded)})
+	}
+	s.pageLinks(&r, answer, e.self, strings.Contains(e.self, "?"), page)
+	return &Response{Bundle: answer}, nil
+}
+
+// whole is one call of $everything, read.
+type whole struct {
+	// query finds the members of the compartment.
+	query *search.Query
+	size  int
+	// self is the URL of the first page.
+	self, cursor string
+	// types are those asked for; nil for all. inside says that all of them are types of members.
+	types   []string
+	members map[string]bool
+	inside  bool
+	since   time.Time
+}
+
+// wants says whether a resource is of the types, and as new, as the caller asked for.
+func (e *whole) wants(v *storage.Version) bool {
+	return e.wantsType(v.Type) && (e.since.IsZero() || v.LastUpdated.After(e.since))
+}
+
+func (e *whole) wantsType(typ string) bool { return e.types == nil || slices.Contains(e.types, typ) }
+
+func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
+	e := &whole{size: s.limits.MaxPageSize, members: map[string]bool{}, inside: true, cursor: c.cursor}
+	catalog := catalog{registry: s.store.Registry()}
+	faults := &fhir.Error{Kind: fhir.Invalid}
+	var applied []search.Pair
+	for _, a := range c.arguments {
+		applied = append(applied, search.Pair{Name: a.name, Value: a.value.Text})
+		switch a.name {
+		case "_type":
+			for name := range strings.SplitSeq(a.value.Text, ",") {
+				if !s.isType(name) {
+					faults.Issues = append(faults.Issues, fhir.Issue{Severity: fhir.SeverityError, Code: fhir.CodeCodeInvalid,
+						Text: quote(name) + " is not a resource type of FHIR R4", Expression: []string{a.at}})
+				}
+				e.types = append(e.types, name)
+			}
+		case "_count":
+			if e.size = a.number(); e.size < 1 {
+				faults.Issues = append(faults.Issues, fhir.Issue{Severity: fhir.SeverityError, Code: fhir.CodeValue,
+					Text: "_count must be 1 at least", Expression: []string{a.at}})
+			}
+			e.size = min(e.size, s.limits.MaxPageSize)
+		case "_since":
+			// It is no condition of the query: what is new may stand beside what is old, as Provenance does.
+			e.since, _, _ = historyTime(a.value.Text)
+		}
+	}
+	if len(faults.Issues) > 0 {
+		return nil, faults
+	}
+	e.self = r.Type + "/" + r.ID + "/$everything" + query(applied)
+	var types []string
+	for _, t := range catalog.ResourceTypes() {
+		if t == r.Type || len(catalog.CompartmentParams(r.Type, t)) > 0 {
+			e.members[t] = true
+			types = append(types, t)
+		}
+	}
+	for _, t := range e.types {
+		e.inside = e.inside && e.members[t]
+	}
+	if e.inside && e.types != nil { // what refers to the others is looked at for their sake
+		types = slices.DeleteFunc(types, func(t string) bool { return !e.wantsType(t) })
+	}
+	var members search.Or
+	for _, t := range types {
+		members = append(members, &search.Member{Compartment: r.Type, ID: r.ID, Type: t, Params: catalog.CompartmentParams(r.Type, t)})
+	}
+	e.query = &search.Query{Types: types, Where: []search.Expr{members}, Count: -1}
+	return e, s.duringCare(e.query, types, c.text("start"), c.text("end"), catalog)
+}
+
+// duringCare narrows to what has a date between start and end, or has no date at all.
+func (s *Service) duringCare(q *search.Query, types []string, start, end string, catalog catalog) error {
+	if start == "" && end == "" {
+		return nil
+	}
+	var dated search.Or
+	for _, t := range types {
+		undated := search.And{&search.IsType{Type: t}}
+		for _, def := range catalog.registry.SearchParameters(t) {
+			if def.Type != search.Date || !Offered(def) || slices.Contains(notOfCare, def.Code) {
+				continue
+			}
+			pairs := []search.Pair{}
+			if start != "" {
+				pairs = append(pairs, search.Pair{Name: def.Code, Value: "ge" + start})
+			}
+			if end != "" {
+				pairs = append(pairs, search.Pair{Name: def.Code, Value: "le" + end})
+			}
+			one, err := search.Parse(pairs, catalog, search.Options{Types: []string{t}, Now: s.now()})
+			if err != nil {
+				return err
+			}
+			dated = append(dated, append(search.And{&search.IsType{Type: t}}, one.Where...))
+			undated = append(undated, &search.Missing{Type: t, Param: paramOf(def), Missing: true})
+		}
+		dated = append(dated, undated)
+	}
+	q.Where = append(q.Where, dated)
+	return nil
+}
+
+// beside finds what the members of a page refer to and is in no compartment of this kind, so that it is no part of
+// another's record; and the Provenance of the members.
+func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Version) ([]*storage.Version, bool, error) {
+	found, cut, err := s.store.Include(ctx, nil, matches, []search.Include{{Source: "*", Param: "*"}}, s.limits.MaxIncluded)
+	if err != nil {
+		return nil, false, err
+	}
+	found = slices.DeleteFunc(found, func(v *storage.Version) bool { return e.members[v.Type] })
+	const provenance = "Provenance"
+	if e.wantsType(provenance) {
+		list, more, err := s.store.Include(ctx, nil, matches, []search.Include{{Reverse: true, Source: provenance, Param: "target"}}, s.limits.MaxIncluded)
+		if err != nil {
+			return nil, false, err
+		}
+		found, cut = append(found, list...), cut || more
+	}
+	found = slices.DeleteFunc(found, func(v *storage.Version) bool { return !e.wants(v) })
+	found, _, err = s.store.Narrowed(ctx, found)
+	return found, cut, err
 }

@@ -89,7 +89,7 @@ func (s *Service) fingerprint(_ context.Context, r *Request) []byte {
 		return nil
 	}
 	h := sha256.New()
-	for _, text := range []string{string(r.Interaction), r.Type, r.ID, r.Query, r.IfMatch, r.IfNoneMatch, r.IfNoneExist, string(r.JSONPatch)} {
+	for _, text := range []string{string(r.Interaction), r.Operation, r.Type, r.ID, r.Query, r.IfMatch, r.IfNoneMatch, r.IfNoneExist, string(r.JSONPatch)} {
 		hashText(h, text)
 	}
 	if r.Body != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -27,6 +28,8 @@ type call struct {
 	*Request
 	definition *conformance.Operation
 	arguments
+	// cursor is the place that a paging link carries, for operations whose answers have pages.
+	cursor string
 }
 
 // offer lists the operations of the server: the id of the definition and what it does. Routes, CapabilityStatement and
@@ -40,6 +43,8 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Resource-meta":        s.meta,
 		"Resource-meta-add":    s.metaAdd,
 		"Resource-meta-delete": s.metaDelete,
+		"Resource-diff":        s.diff,
+		"Composition-document": s.document,
 		"Patient-everything":   s.everything,
 		"Encounter-everything": s.everything,
 
@@ -124,11 +129,32 @@ func (s *Service) operate(ctx context.Context, r Request) (*Response, error) {
 	if r.ID != "" && !fhir.ValidID(r.ID) {
 		return nil, checkOwnID(r.Type, r.ID)
 	}
-	args, err := s.readArguments(o.Operation, &r)
-	if err != nil {
+	c := &call{Request: &r, definition: o.Operation}
+	if o.Parameter("_count") != nil {
+		c.cursor = takeCursor(&r)
+	}
+	var err error
+	if c.arguments, err = s.readArguments(o.Operation, &r); err != nil {
 		return nil, err
 	}
-	return o.run(ctx, &call{Request: &r, definition: o.Operation, arguments: args})
+	return o.run(ctx, c)
+}
+
+// takeCursor takes the place of a paging link out of the query. It is no argument: no definition knows of it.
+func takeCursor(r *Request) (cursor string) {
+	kept := make([]string, 0, 8)
+	for pair := range strings.SplitSeq(r.Query, "&") {
+		if value, is := strings.CutPrefix(pair, "_cursor="); is {
+			if v, err := url.QueryUnescape(value); err == nil {
+				value = v
+			}
+			cursor = value
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	r.Query = strings.Join(kept, "&")
+	return cursor
 }
 
 func (s *Service) noOperation(r *Request) *fhir.Error {

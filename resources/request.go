@@ -38,6 +38,8 @@ type Request struct {
 	Type, ID, Version string
 	// Operation is the name of the operation to run, without the dollar sign.
 	Operation string
+	// Safe says that an operation was asked for by GET: it may change nothing.
+	Safe bool
 	// Query is the raw query string: search or history parameters, or the criteria of a conditional interaction.
 	Query string
 	// Compartment and CompartmentID restrict a search to a compartment ("Patient", "123"); "" for none.

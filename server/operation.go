@@ -38,6 +38,7 @@ func (x *exchange) operation() error {
 			if definition.AffectsState {
 				return x.methodNotAllowed()
 			}
+			req.Safe = true
 		case http.MethodPost:
 			if err := x.authenticate(); err != nil {
 				return err

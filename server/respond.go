@@ -53,6 +53,9 @@ func (x *exchange) respond(req *resources.Request, resp *resources.Response) err
 		return x.writeResource(http.StatusOK, v.Content)
 	case resources.Operate:
 		if v != nil {
+			if resp.Created { // Composition/$document with persist
+				x.header["Location"] = []string{x.s.base + "/" + v.Type + "/" + v.ID + "/_history/" + strconv.Itoa(v.Number)}
+			}
 			return x.writeResource(http.StatusOK, v.Content)
 		}
 		return x.writeIssues(http.StatusOK, resp.Issues)
