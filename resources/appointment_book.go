@@ -222,7 +222,11 @@ func (s *Service) takeNew(ctx context.Context, tx *storage.Tx, c *call, o *order
 	} else if !ok { // a patient of others is in it
 		return nil, notYours("Appointment")
 	}
-	return s.putMoved(ctx, tx, &o.request, nil, n, o.do)
+	resp, err := s.putMoved(ctx, tx, &o.request, nil, n, o.do)
+	if err != nil || !o.do.override {
+		return resp, err
+	}
+	return resp, s.testify(ctx, tx, &c.Principal, "Appointment/"+n.ID(), "", c.text("override-reason"))
 }
 
 // takeStored books what is held, offered or requested.

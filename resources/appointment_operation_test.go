@@ -182,6 +182,10 @@ func TestResponse_approves_declines_and_proposes_another_time(t *testing.T) {
 	if err := answer(id, "Practitioner/doc", "accepted", ""); err != nil || status(t, s, "Appointment", id) != "booked" || status(t, s, "Slot", "s9") != "busy" {
 		t.Fatal(describe(err), status(t, s, "Appointment", id))
 	}
+	if found := do(t, s, Request{Interaction: SearchType, Type: "Provenance", Query: "target=Appointment/" + id}).Bundle.Entries; len(found) != 1 ||
+		!strings.Contains(string(found[0].Version.Content), "AppointmentResponse/") {
+		t.Fatalf("%d Provenances", len(found))
+	}
 	id = ask("s10")
 	if err := answer(id, "Practitioner/doc", "declined", ""); codeOf(err) != "reason-required" {
 		t.Fatal(describe(err))
@@ -304,4 +308,42 @@ func TestReschedule_that_needs_approval_keeps_the_old_time(t *testing.T) {
 	}
 	mustCall(t, s, "Appointment", id, "cancel", arg("reason", "valueCodeableConcept", `{"text":"x"}`))
 	states("free free free")
+}
+
+func TestCapacity_and_buffers(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t)
+	service := func(capacity int) string {
+		return fmt.Sprintf(`{"resourceType":"HealthcareService","id":"group","extension":[{"url":%q,"extension":[{"url":"capacity","valuePositiveInt":%d},%s]}]}`, policyURL, capacity, minutes("buffer-after", 15))
+	}
+	put(t, s, service(2))
+	put(t, s, `{"resourceType":"Schedule","id":"hall","actor":[{"reference":"Device/hall"},{"reference":"HealthcareService/group"}]}`)
+	put(t, s, slotOf("g1", "hall", "13:00", "13:30", "free"))
+	put(t, s, slotOf("g2", "hall", "13:30", "14:00", "free"))
+	put(t, s, `{"resourceType":"Patient","id":"cleo"}`)
+	mustCreate(t, s, booking("ada", "g1"))
+	if got := status(t, s, "Slot", "g1"); got != "free" {
+		t.Fatalf("with one place left the Slot is %s", got)
+	}
+	mustCreate(t, s, booking("ben", "g1"))
+	if a, b := status(t, s, "Slot", "g1"), status(t, s, "Slot", "g2"); a != "busy" || b != "busy-unavailable" {
+		t.Fatalf("full, the Slots are %s and %s: the buffer reaches into the second", a, b)
+	}
+	if _, err := create(s, t, booking("cleo", "g1")); codeOf(err) != "slot-taken" {
+		t.Fatal(describe(err))
+	}
+	put(t, s, service(3)) // there is one more place now
+	agrees(t, s)
+	if got := status(t, s, "Slot", "g1"); got != "free" {
+		t.Fatal(got)
+	}
+	mustCreate(t, s, booking("cleo", "g1"))
+	put(t, s, service(1)) // what is booked stays booked
+	agrees(t, s)
+	if got := count(t, s, "Appointment"); got != 3 {
+		t.Fatal(got)
+	}
+	if _, err := s.Do(t.Context(), Request{Interaction: Delete, Type: "Schedule", ID: "hall"}); codeOf(err) != "schedule-in-use" {
+		t.Fatal(describe(err))
+	}
 }

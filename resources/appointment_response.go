@@ -170,7 +170,10 @@ func (s *Service) followResponse(ctx context.Context, c *change) error {
 	default:
 		a.say(a.said, status)
 	}
-	return s.putMove(ctx, c.tx, c.request, a.old, a.node, do)
+	if _, err := s.putMoved(ctx, c.tx, c.request, a.old, a.node, do); err != nil {
+		return err
+	}
+	return s.testify(ctx, c.tx, &c.request.Principal, a.old.Type+"/"+a.old.ID, c.key.Type+"/"+c.key.ID, "")
 }
 
 // say writes what participants say to the appointment.
@@ -214,13 +217,8 @@ func (a *answer) decline(response *fhir.Node) (intent, error) {
 	return intent{who: a.who, trigger: by, to: scheduling.Cancelled}, nil
 }
 
-// putMove writes an appointment for an operation or an answer, with the rights of the server: who may do what, the table
+// putMoved writes an appointment for an operation or an answer, with the rights of the server: who may do what, the table
 // says. A nil old makes a new one.
-func (s *Service) putMove(ctx context.Context, tx *storage.Tx, r *Request, old *storage.Version, node *fhir.Node, do intent) error {
-	_, err := s.putMoved(ctx, tx, r, old, node, do)
-	return err
-}
-
 func (s *Service) putMoved(ctx context.Context, tx *storage.Tx, r *Request, old *storage.Version, node *fhir.Node, do intent) (*Response, error) {
 	method := storage.MethodUpdate
 	if old == nil {
