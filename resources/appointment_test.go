@@ -2,6 +2,7 @@ package resources
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -152,4 +153,32 @@ func TestAppointment_race(t *testing.T) {
 	if won.Load() != 1 {
 		t.Fatalf("%d won", won.Load())
 	}
+}
+
+// TestAppointment_race_of_bundles wants two doctors in one transaction, some in one order and some in the other, so that
+// PostgreSQL has rings to break: each bundle gets both or none, and nobody is told of a fault.
+func TestAppointment_race_of_bundles(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t)
+	put(t, s, `{"resourceType":"Practitioner","id":"second"}`)
+	var won atomic.Int32
+	race(12, func(i int) {
+		one, two := "doc", "second"
+		if i%2 == 1 {
+			one, two = two, one
+		}
+		body := transactionOf(
+			entryOf("", "PUT", fmt.Sprintf("Appointment/a%d", i), strings.Replace(visitOf("booked", "15:00", "15:30", "Practitioner/"+one), `"status"`, fmt.Sprintf(`"id":"a%d","status"`, i), 1)),
+			entryOf("", "PUT", fmt.Sprintf("Appointment/b%d", i), strings.Replace(visitOf("booked", "15:00", "15:30", "Practitioner/"+two), `"status"`, fmt.Sprintf(`"id":"b%d","status"`, i), 1)))
+		_, err := s.Do(t.Context(), Request{Interaction: Transaction, Body: parse(t, body)})
+		if err == nil {
+			won.Add(1)
+		} else if codeOf(err) != "slot-taken" {
+			t.Error(describe(err))
+		}
+	})
+	if won.Load() != 1 || count(t, s, "Appointment") != 2 {
+		t.Errorf("%d won, %d there", won.Load(), count(t, s, "Appointment"))
+	}
+	agrees(t, s)
 }
