@@ -20,6 +20,8 @@ type wish struct {
 	start, end time.Time
 	// patient, if any, must be free too; ignore is an appointment whose own time counts as free.
 	patient, ignore string
+	// actors must be free too, whether or not a Schedule offers their time.
+	actors []string
 	// service is a HealthcareService, or "".
 	service string
 	// length is how long the visit is; zero for what the service says, or the Slot.
@@ -68,7 +70,14 @@ func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []
 		v.participants = append(v.participants, participant{actor: w.patient, person: w.patient, required: true})
 		v.patient = w.patient
 	}
-	look := []string{}
+	var look []string
+	for _, a := range w.actors {
+		if typeOf(a) == "Patient" {
+			continue
+		}
+		v.participants = append(v.participants, participant{actor: a, person: a, required: true})
+		look = append(look, a)
+	}
 	if w.service != "" {
 		look = append(look, w.service)
 	}
@@ -208,7 +217,7 @@ func (s *Service) withAlternatives(ctx context.Context, err error) error {
 	}
 	v := taken.visit
 	w := wish{schedules: v.schedules[:1], together: v.schedules[1:], start: v.start.Add(-alternativesWithin / 7), end: v.start.Add(alternativesWithin),
-		patient: v.patient, length: v.end.Sub(v.start), strict: true, limit: maxAlternatives}
+		patient: v.patient, actors: v.actors, length: v.end.Sub(v.start), strict: true, limit: maxAlternatives}
 	if len(v.schedules) > scheduling.MaxProposalSchedules {
 		return err
 	}

@@ -148,7 +148,19 @@ func (s *Service) waits(ctx context.Context, appointment string, n *fhir.Node) (
 		if err != nil {
 			return err
 		}
-		w.wish = wish{schedules: v.schedules, patient: v.patient, limit: 1, strict: true}
+		w.wish = wish{patient: v.patient, actors: v.actors, limit: 1, strict: true}
+		for _, a := range v.actors {
+			found, err := tx.SchedulesOf(ctx, a)
+			switch {
+			case err != nil:
+				return err
+			case len(found) == 0 || typeOf(a) == "Patient":
+			case len(w.wish.schedules) == 0:
+				w.wish.schedules = found
+			case !slices.ContainsFunc(found, func(f string) bool { return slices.Contains(w.wish.schedules, f) }):
+				w.wish.together = append(w.wish.together, found[0])
+			}
+		}
 		return nil
 	})
 	if minutes, ok := strconv.Atoi(literal(n.Get("minutesDuration"))); ok == nil && minutes > 0 {
