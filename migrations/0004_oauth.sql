@@ -60,7 +60,7 @@ CREATE TABLE client (
   launch_uri text,
   grant_types text[] NOT NULL,
   scope text NOT NULL,                  -- what it may ask for, separated by spaces
-  registered_by text NOT NULL DEFAULT 'operator', -- operator, or dynamic
+  registered_by text NOT NULL DEFAULT 'operator', -- operator, dynamic, or server
   metadata jsonb NOT NULL DEFAULT '{}', -- what dynamic registration sent beside the above
   created timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT client_has_its_credential CHECK (

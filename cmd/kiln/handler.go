@@ -65,7 +65,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
-	authorization, err := openOAuth(c, store, service, log)
+	authorization, err := openOAuth(ctx, c, store, service, log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -53,7 +53,7 @@ func said(err error, what string) error {
 var plainID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}$`)
 
 // openOAuth makes the authorization server of the settings; nil where they want none.
-func openOAuth(c config.Config, store *storage.Store, service server.Doer, log *slog.Logger) (*oauth.Server, error) {
+func openOAuth(ctx context.Context, c config.Config, store *storage.Store, service server.Doer, log *slog.Logger) (*oauth.Server, error) {
 	if c.Auth != "smart" {
 		return nil, nil
 	}
@@ -63,6 +63,14 @@ func openOAuth(c config.Config, store *storage.Store, service server.Doer, log *
 		if secret, err = oauth.SecretFile(filepath.Join(c.DataDir, "secret.key")); err != nil {
 			return nil, err
 		}
+	}
+	// The page at /swagger/ signs in like any other app that can keep no secret.
+	if err := store.Identity().KeepClient(ctx, &identity.Client{
+		ID: server.SwaggerClient, Name: "Kiln API pages", AuthMethod: identity.AuthNone, GrantTypes: []string{"authorization_code"},
+		RedirectURIs: []string{strings.TrimRight(c.BaseURL, "/") + "/swagger/oauth2-redirect.html"},
+		Scope:        "openid fhirUser launch/patient user/*.cruds patient/*.rs",
+	}); err != nil {
+		return nil, err
 	}
 	mode := map[string]oauth.RegistrationMode{"token": oauth.RegistrationToken, "open": oauth.RegistrationOpen}[c.Registration]
 	return oauth.New(oauth.Options{

@@ -46,6 +46,30 @@ func TestSwagger_in_a_browser(t *testing.T) {
 	}
 }
 
+// TestSwagger_client: the server itself registers the client that the page signs in as, with the page's redirect alone,
+// and a second start finds it there.
+func TestSwagger_client(t *testing.T) {
+	t.Parallel()
+	db, dir := "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir()
+	for range 2 {
+		origin, stop := serve(t, db, "--auth=smart", dir)
+		ask := func(redirect, challenge string) (int, string) {
+			return get(t, origin+"/auth/authorize?"+url.Values{
+				"response_type": {"code"}, "client_id": {"kiln-swagger"}, "redirect_uri": {redirect}, "scope": {"openid fhirUser user/*.cruds"},
+				"state": {"a-state-that-is-long-enough"}, "aud": {origin + "/fhir"}, "code_challenge": {challenge}, "code_challenge_method": {"S256"},
+			}.Encode())
+		}
+		challenge := strings.Repeat("A", 43)
+		if status, page := ask(origin+"/swagger/oauth2-redirect.html", challenge); status != http.StatusOK || !strings.Contains(page, `id="username"`) {
+			t.Errorf("signing in: %d %.300s", status, page)
+		}
+		if status, page := ask("https://elsewhere.example/cb", challenge); status < 400 || strings.Contains(page, `id="username"`) {
+			t.Errorf("another redirect: %d %.300s", status, page)
+		}
+		stop()
+	}
+}
+
 // TestAPI_as_described sends what the OpenAPI documents allow, and things they do not, and looks at the answers: a
 // described status, a FHIR resource as the body, never a fault of the server's.
 func TestAPI_as_described(t *testing.T) {

@@ -83,6 +83,18 @@ VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, nullif($8, ''), $9, $10, $11, $1
 			c.RegisteredBy, c.Metadata}, &c.Created)
 }
 
+// KeepClient registers a client of the server's own, or makes the one that is there like it. One that somebody else
+// registered under the id stays as it is.
+func (s *Store) KeepClient(ctx context.Context, c *Client) error {
+	_, err := s.on(ctx).Exec(ctx, `
+INSERT INTO client (id, name, auth_method, redirect_uris, grant_types, scope, registered_by, metadata)
+VALUES ($1, $2, $3, $4, $5, $6, 'server', '{}')
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, auth_method = excluded.auth_method, redirect_uris = excluded.redirect_uris,
+  grant_types = excluded.grant_types, scope = excluded.scope
+WHERE client.registered_by = 'server'`, c.ID, c.Name, c.AuthMethod, c.RedirectURIs, c.GrantTypes, c.Scope)
+	return translate("keep client", err)
+}
+
 // SetSecret replaces the secret of a client that has one. What it was granted stays.
 func (s *Store) SetSecret(ctx context.Context, id string, secret []byte) error {
 	return s.must(ctx, "rotate secret", `UPDATE client SET secret = $2 WHERE id = $1 AND auth_method = 'client_secret'`, id, secret)
