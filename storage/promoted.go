@@ -201,7 +201,8 @@ func branchPaths(schema *fhir.Schema, branch string) (paths []string) {
 	}
 	for _, ref := range last.Types {
 		if only == "" || only == ref.Code {
-			paths = append(paths, path+choice(last, ref.Code)+filter+codeIn[ref.Code])
+			// [*]: at its end a path of the lax kind does not open an array (codes that repeat, such as subjectType).
+			paths = append(paths, path+choice(last, ref.Code)+filter+codeIn[ref.Code]+"[*]")
 		}
 	}
 	return paths
