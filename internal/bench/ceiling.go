@@ -114,8 +114,8 @@ const (
 	ceilingLock   = `SELECT FROM resource WHERE rk = $1 FOR UPDATE`
 	ceilingChange = `
 WITH h AS (
-  INSERT INTO resource_history (rk, version, last_updated, method, content)
-  SELECT rk, version, last_updated, method, content FROM resource WHERE rk = $1),
+  INSERT INTO resource_history (rk, version, last_updated, method, content, type_number, compartments, labels)
+  SELECT rk, version, last_updated, method, content, type_number, compartments, labels FROM resource WHERE rk = $1),
 u AS (
   UPDATE resource SET version = version + 1, last_updated = now(), method = 'U', content = $2 WHERE rk = $1
   RETURNING last_updated, version)
