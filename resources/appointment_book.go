@@ -130,7 +130,7 @@ func (s *Service) readOrder(ctx context.Context, c *call, o *order) error {
 		o.stored = ""
 	}
 	o.node = given
-	_, err := s.validate(withID(given, s.options.NewID()))
+	_, err := s.validate(ctx, nil, withID(given, s.options.NewID()))
 	return err
 }
 

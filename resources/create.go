@@ -18,7 +18,7 @@ func (s *Service) create(ctx context.Context, r Request) (*Response, error) {
 	}
 	fingerprint := s.fingerprint(ctx, &r)
 	r.Body.Set("id", fhir.Str(s.options.NewID()))
-	issues, err := s.validate(r.Body)
+	issues, err := s.validate(ctx, nil, r.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func (s *Service) document(ctx context.Context, c *call) (*Response, error) {
 	if ctx, err = authorize(ctx, &r); err != nil {
 		return nil, err
 	}
-	if _, err := s.validate(bundle); err != nil {
+	if _, err := s.validate(ctx, nil, bundle); err != nil {
 		return nil, err
 	}
 	p, err := s.store.Prepare(bundle)

@@ -69,7 +69,7 @@ func TestValidateOperation(t *testing.T) {
 		{"update_with_another_id", operate("validate", "Patient", "p", "mode=update", parse(t, `{"resourceType":"Patient","id":"q"}`)), "error Patient.id"},
 		{"update_of_what_is_new", operate("validate", "Patient", "q", "mode=update", parse(t, `{"resourceType":"Patient","id":"q"}`)), ""},
 		{"base_profile", operate("validate", "Patient", "", "profile=http://hl7.org/fhir/StructureDefinition/Patient", parse(t, `{"resourceType":"Patient"}`)), ""},
-		{"unknown_profile", operate("validate", "Patient", "", "profile=urn:no", parse(t, `{"resourceType":"Patient"}`)), "error http.profile"},
+		{"unknown_profile", operate("validate", "Patient", "", "profile=urn:no", parse(t, `{"resourceType":"Patient"}`)), "error Patient"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			var got []string

@@ -94,7 +94,7 @@ func (s *Service) patched(r *Request, old *storage.Version) (*fhir.Node, error) 
 
 // putPatched validates and queues the result of a patch.
 func (s *Service) putPatched(ctx context.Context, tx *storage.Tx, r *Request, body *fhir.Node, old *storage.Version) (*Response, error) {
-	issues, err := s.validate(body)
+	issues, err := s.validate(ctx, tx, body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,11 @@
 package resources
 
 import (
+	"context"
 	"strconv"
 
+	"kiln/conformance/profile"
+	"kiln/conformance/validate"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -36,27 +39,39 @@ func takeID(body *fhir.Node, id string) error {
 }
 
 // validate returns the warnings on a resource that may be stored, or an error with everything found on one that may
-// not. Errors: Unprocessable.
-func (s *Service) validate(body *fhir.Node) ([]fhir.Issue, error) {
-	var issues []fhir.Issue
-	if s.options.Validate != nil {
-		issues = s.options.Validate(body)
+// not. With a transaction, what it has to read comes on its connection. Errors: Unprocessable.
+func (s *Service) validate(ctx context.Context, tx *storage.Tx, body *fhir.Node) ([]fhir.Issue, error) {
+	issues, err := s.findings(ctx, tx, body, profile.Options{})
+	if err != nil {
+		return nil, err
 	}
-	for _, issue := range issues {
-		switch issue.Severity {
-		case fhir.SeverityError, fhir.SeverityFatal:
-			return nil, &fhir.Error{Kind: fhir.Unprocessable, Issues: issues}
-		case fhir.SeverityWarning:
-			if s.options.Strict {
-				return nil, &fhir.Error{Kind: fhir.Unprocessable, Issues: issues}
-			}
-		}
+	if !validate.Valid(issues) && !(s.options.Lenient && tolerate(issues)) {
+		return nil, &fhir.Error{Kind: fhir.Unprocessable, Issues: issues}
 	}
-	if body.ResourceType() == searchParameterType {
+	switch body.ResourceType() {
+	case searchParameterType:
 		more, err := s.checkSearchParameter(body)
+		return append(issues, more...), err
+	case structureDefinitionType:
+		more, err := s.checkProfile(ctx, tx, body)
 		return append(issues, more...), err
 	}
 	return issues, nil
+}
+
+// tolerate makes warnings of errors; false where one is none to tolerate, because it would harm who reads the resource.
+func tolerate(issues []fhir.Issue) bool {
+	for i := range issues {
+		if issues[i].Code == fhir.CodeSecurity {
+			return false
+		}
+	}
+	for i := range issues {
+		if s := &issues[i].Severity; *s == fhir.SeverityError || *s == fhir.SeverityFatal {
+			*s = fhir.SeverityWarning
+		}
+	}
+	return true
 }
 
 func (s *Service) checkSize(v *storage.Version) error {

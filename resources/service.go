@@ -22,8 +22,8 @@ type Options struct {
 	Base string
 	// Validate returns the findings on a resource whose JSON is readable; nil finds nothing.
 	Validate func(*fhir.Node) []fhir.Issue
-	// Strict refuses a resource for the validator's warnings too.
-	Strict bool
+	// Lenient stores what is not valid, and tells the faults as warnings. Active content is refused nevertheless.
+	Lenient bool
 	// MultipleDelete lets a conditional delete remove several resources.
 	MultipleDelete bool
 	// NewID makes ids for new resources; nil for UUIDs of version 7, whose order is that of their making.
@@ -90,12 +90,13 @@ func New(o Options) (*Service, error) {
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
 	s.rules = map[string]rule{
-		searchParameterType:   {follow: s.defineParameters},
-		"Appointment":         {allow: s.allowAppointment},
-		"AppointmentResponse": {allow: s.allowResponse, follow: s.followResponse},
-		"HealthcareService":   {allow: s.allowService, follow: s.followService},
-		"Schedule":            {allow: s.allowSchedule},
-		"Slot":                {allow: s.allowSlot},
+		searchParameterType:     {follow: s.defineParameters},
+		structureDefinitionType: {follow: s.defineProfile},
+		"Appointment":           {allow: s.allowAppointment},
+		"AppointmentResponse":   {allow: s.allowResponse, follow: s.followResponse},
+		"HealthcareService":     {allow: s.allowService, follow: s.followService},
+		"Schedule":              {allow: s.allowSchedule},
+		"Slot":                  {allow: s.allowSlot},
 	}
 	if err := s.loadOperations(); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*tran
 		if e.req, e.fullURL, faults[i] = s.parseEntry(&list[i]); faults[i] == nil {
 			e.req.Lenient, e.req.Principal = r.Lenient, r.Principal
 			if _, faults[i] = authorize(ctx, &e.req); faults[i] == nil {
-				faults[i] = s.planEntry(e)
+				faults[i] = s.planEntry(ctx, e)
 			}
 		}
 	})
@@ -64,7 +64,7 @@ func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*tran
 }
 
 // planEntry checks what can be checked of one entry by itself, and gives new resources their ids.
-func (s *Service) planEntry(e *txEntry) error {
+func (s *Service) planEntry(ctx context.Context, e *txEntry) error {
 	r := &e.req
 	switch {
 	case r.Interaction == Operate:
@@ -103,7 +103,7 @@ func (s *Service) planEntry(e *txEntry) error {
 		}
 	}
 	var err error
-	e.issues, err = s.validate(r.Body)
+	e.issues, err = s.validate(ctx, nil, r.Body)
 	return err
 }
 

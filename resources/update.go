@@ -22,7 +22,7 @@ func (s *Service) update(ctx context.Context, r Request) (*Response, error) {
 	if err := takeID(r.Body, r.ID); err != nil {
 		return nil, err
 	}
-	issues, err := s.validate(r.Body)
+	issues, err := s.validate(ctx, nil, r.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *Service) conditionalUpdate(ctx context.Context, r Request) (*Response, 
 		return nil, err
 	}
 	made := r.Body.ID()
-	issues, err := s.validate(r.Body)
+	issues, err := s.validate(ctx, nil, r.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -2,13 +2,11 @@ package resources
 
 import (
 	"context"
-	"strings"
+	"errors"
 
+	"kiln/conformance/profile"
 	"kiln/fhir"
 )
-
-// baseProfile begins the canonical URLs of FHIR's own definitions of types.
-const baseProfile = "http://hl7.org/fhir/StructureDefinition/"
 
 // validateResource is $validate: what would be wrong with a resource, and with doing to it what mode says. Nothing is
 // stored. Spec: FHIR R4 resource-operation-validate.html.
@@ -40,11 +38,11 @@ func (s *Service) validateResource(ctx context.Context, c *call) (*Response, err
 	if mode == "delete" {
 		return &Response{Issues: []fhir.Issue{{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Text: "All OK: it could be deleted"}}}, nil
 	}
-	issues := s.validationIssues(c, body, stored, mode)
-	return &Response{Issues: issues}, nil
+	issues, err := s.validationIssues(ctx, c, body, stored, mode)
+	return &Response{Issues: issues}, err
 }
 
-func (s *Service) validationIssues(c *call, body, stored *fhir.Node, mode string) []fhir.Issue {
+func (s *Service) validationIssues(ctx context.Context, c *call, body, stored *fhir.Node, mode string) ([]fhir.Issue, error) {
 	var issues []fhir.Issue
 	add := func(severity, code, at, text string) {
 		issues = append(issues, fhir.Issue{Severity: severity, Code: code, Text: text, Expression: []string{at}})
@@ -56,11 +54,25 @@ func (s *Service) validationIssues(c *call, body, stored *fhir.Node, mode string
 	if typ != c.Type {
 		add(fhir.SeverityError, fhir.CodeInvalid, "resourceType", "This address is for "+c.Type+", and the resource is of the type "+quote(typ))
 	}
-	if s.options.Validate != nil {
-		issues = append(issues, s.options.Validate(body)...)
+	asked := profile.Options{MustSupport: true}
+	if url := c.text("profile"); url != "" {
+		asked.Profiles = []string{url}
 	}
-	if profile := c.text("profile"); profile != "" && !strings.EqualFold(profile, baseProfile+typ) {
-		add(fhir.SeverityError, fhir.CodeNotFound, c.first("profile").at, "The profile "+quote(profile)+" is not known here, so nobody can say whether the resource fits it")
+	found, err := s.findings(ctx, nil, body, asked)
+	if err != nil {
+		return nil, err
+	}
+	issues = append(issues, found...)
+	if typ == structureDefinitionType {
+		more, err := s.checkProfile(ctx, nil, body)
+		var refused *fhir.Error
+		switch {
+		case errors.As(err, &refused) && refused.Kind == fhir.Unprocessable:
+			more = refused.Issues
+		case err != nil:
+			return nil, err
+		}
+		issues = append(issues, more...)
 	}
 	switch {
 	case mode == "update" && c.ID == "":
@@ -70,5 +82,5 @@ func (s *Service) validationIssues(c *call, body, stored *fhir.Node, mode string
 	case mode == "create" && body.ID() != "":
 		add(fhir.SeverityInformation, fhir.CodeInformational, typ+".id", "A create gives the resource another id; this one does not count")
 	}
-	return issues
+	return issues, nil
 }

@@ -41,12 +41,15 @@ FROM search_parameter_set s LEFT JOIN search_parameter p ON true LEFT JOIN resou
 GROUP BY 1, 2, p.rk, r.content ORDER BY p.rk`
 )
 
-// RefreshParameters reads the search parameters of clients anew where they have changed. Whatever runs with the old
+// RefreshParameters reads the search parameters of clients anew where they have changed, and the profiles. Whatever runs with the old
 // set finishes with it.
 func (s *Store) RefreshParameters(ctx context.Context) error {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
 	if err := s.refreshAccess(ctx); err != nil {
+		return err
+	}
+	if err := s.refreshProfiles(ctx); err != nil {
 		return err
 	}
 	var changed int64

@@ -40,14 +40,15 @@ type Options struct {
 
 // Store keeps resources in one PostgreSQL database. It is safe for concurrent use.
 type Store struct {
-	pool    *pgxpool.Pool // for the server itself and for who may do everything
-	guarded *pgxpool.Pool // for callers: in the role kiln_access, with the views of the schema visible in front
-	hash    Hasher
-	cursor  []byte
-	indexer atomic.Pointer[Indexer]
-	rules   atomic.Pointer[accessRules]
-	options Options
-	shapes  shapeCache
+	pool     *pgxpool.Pool // for the server itself and for who may do everything
+	guarded  *pgxpool.Pool // for callers: in the role kiln_access, with the views of the schema visible in front
+	hash     Hasher
+	cursor   []byte
+	indexer  atomic.Pointer[Indexer]
+	rules    atomic.Pointer[accessRules]
+	profiles atomic.Pointer[profiles]
+	options  Options
+	shapes   shapeCache
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
 	shown atomic.Int64
 	// changed is the state of search_parameter_set that indexer was made for; refreshing guards it.

@@ -70,7 +70,11 @@ const maxRounds = 4
 
 func (r *run) result() ([]fhir.Issue, error) {
 	if r.more > 0 {
-		r.issues = append(r.issues, fhir.Issue{Severity: fhir.SeverityError, Code: fhir.CodeTooLong, Detail: "more-issues",
+		severity := fhir.SeverityWarning
+		if r.moreErrors {
+			severity = fhir.SeverityError
+		}
+		r.issues = append(r.issues, fhir.Issue{Severity: severity, Code: fhir.CodeTooLong, Detail: "more-issues",
 			Text: fmt.Sprintf("There are %d more issues that are not listed", r.more)})
 	}
 	return r.issues, r.err
@@ -98,16 +102,18 @@ type run struct {
 	resource *fhir.Node // the one that the walk is in
 	issues   []fhir.Issue
 	more     int
-	err      error
-	told     map[string]bool // what is said once only
-	checked  map[pair]bool
-	env      *path.Env
-	profiles []*Profile // being checked, the innermost last
-	asked    bool       // the profile being checked was asked for by the options
-	silent   int        // above zero, faults are only noted in hit, and what cannot be told in doubt
-	hit      bool
-	doubt    bool
-	answers  map[validate.CodeQuestion]validate.CodeAnswer
+	// moreErrors says that an error is among them.
+	moreErrors bool
+	err        error
+	told       map[string]bool // what is said once only
+	checked    map[pair]bool
+	env        *path.Env
+	profiles   []*Profile // being checked, the innermost last
+	asked      bool       // the profile being checked was asked for by the options
+	silent     int        // above zero, faults are only noted in hit, and what cannot be told in doubt
+	hit        bool
+	doubt      bool
+	answers    map[validate.CodeQuestion]validate.CodeAnswer
 	// questions are those without an answer so far.
 	questions []validate.CodeQuestion
 	steps     int
@@ -169,6 +175,7 @@ func (r *run) tell(severity, code, detail, format string, args ...any) {
 	}
 	if len(r.issues) >= r.options.MaxIssues {
 		r.more++
+		r.moreErrors = r.moreErrors || severity == fhir.SeverityError
 		return
 	}
 	r.issues = append(r.issues, fhir.Issue{Severity: severity, Code: code, Detail: detail,

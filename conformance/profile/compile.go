@@ -150,7 +150,7 @@ func (c *compiler) derive(ctx context.Context, n *fhir.Node, within []string) er
 	case slices.Contains(within, base) || base == c.p.bare || base == c.p.URL:
 		c.fault(fhir.CodeBusinessRule, "StructureDefinition.baseDefinition", "The profile derives from itself, by %s", quote(base))
 		return nil
-	case len(within) >= MaxBases:
+	case len(within) > 2*MaxBases: // each is there with and without its version
 		c.fault(fhir.CodeTooCostly, "StructureDefinition.baseDefinition", "More than %d profiles derive from each other in a row", MaxBases)
 		return nil
 	}
@@ -169,7 +169,13 @@ func (c *compiler) derive(ctx context.Context, n *fhir.Node, within []string) er
 		c.fault(fhir.CodeNotSupported, "StructureDefinition.baseDefinition", "The base definition %s cannot be used: %s",
 			quote(base), parent.fault.Error())
 		return nil
+	case parent.depth >= MaxBases:
+		c.fault(fhir.CodeTooCostly, "StructureDefinition.baseDefinition", "More than %d profiles derive from each other in a row", MaxBases)
+		return nil
 	default:
+		if !parent.base {
+			c.p.depth = parent.depth + 1
+		}
 		if t := c.set.registry.Schema().Type(parent.typ); parent.typ != c.p.typ && (t == nil || !c.base.Is(parent.typ)) {
 			c.fault(fhir.CodeValue, "StructureDefinition.type", "The base definition is about %s, not %s", parent.typ, c.p.typ)
 			return nil

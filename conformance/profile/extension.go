@@ -112,7 +112,8 @@ func (r *run) allowed(c extensionContext, at *host) bool {
 			name = name[i+1:]
 		}
 		name = strings.TrimPrefix(strings.ReplaceAll(name, "[x]", ""), baseURL)
-		if name == "Element" && at.typ.Kind != fhir.Resource || name == at.walked || name == strings.ReplaceAll(at.element, "[x]", "") || at.typ.Is(name) {
+		// R4 publishes extensions for Element that stand in resources, in its own definitions (structuredefinition-standards-status).
+		if name == "Element" || name == at.walked || name == strings.ReplaceAll(at.element, "[x]", "") || at.typ.Is(name) {
 			return true
 		}
 		first, _, _ := strings.Cut(name, ".")

@@ -18,11 +18,8 @@ type Set struct {
 	registry *conformance.Registry
 	source   Source
 	mu       sync.Mutex
-	profiles map[string]*Profile // by canonical; nil for what is not known
+	profiles map[string]*Profile // by canonical
 }
-
-// maxUnknown bounds what is remembered of names that clients make up.
-const maxUnknown = 10_000
 
 // NewSet makes a set of the official profiles and extensions, and those of source, which come first; source may be nil.
 func NewSet(registry *conformance.Registry, source Source) *Set {
@@ -39,6 +36,8 @@ type Profile struct {
 	// base marks the definition of a type itself, which adds nothing.
 	base     bool
 	contexts []extensionContext
+	// depth is how many profiles it derives from in a row.
+	depth int
 	// fault says why the profile cannot be used.
 	fault *fhir.Error
 }
@@ -71,11 +70,13 @@ func (s *Set) find(ctx context.Context, canonical string, within []string) (*Pro
 			return nil, err
 		}
 	}
+	if n == nil || p.fault != nil && len(within) > 0 {
+		// What clients make up is not remembered, nor a fault that may come of where the search began.
+		return p, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n != nil || len(s.profiles) < maxUnknown {
-		s.profiles[canonical] = p
-	}
+	s.profiles[canonical] = p
 	return p, nil
 }
 

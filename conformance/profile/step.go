@@ -193,10 +193,16 @@ func (r *run) define(from []*element, steps []step) []*element {
 	return from
 }
 
-// defineChild finds a child in an element and in the profiles that its types name.
+// defineChild finds a child in an element and in the profiles that its types name. What a slice of the child must hold
+// that may not be absent, the child must hold as well.
 func (r *run) defineChild(list []*element, e *element, name string) []*element {
 	if c := e.child(name); c != nil {
 		list = append(list, c)
+		for _, s := range c.slices {
+			if s.min > 0 && name != "extension" {
+				list = append(list, s.element)
+			}
+		}
 	}
 	for _, t := range e.types {
 		for _, url := range t.profiles {

@@ -158,7 +158,7 @@ func best(list []*System) *System {
 		if c := strings.Index("OLR", a.Source) - strings.Index("OLR", b.Source); c != 0 {
 			return c
 		}
-		if c := compareVersions(a.Version, b.Version); c != 0 {
+		if c := CompareVersions(a.Version, b.Version); c != 0 {
 			return c
 		}
 		return a.stored.Compare(b.stored)
@@ -176,8 +176,8 @@ func order(a, b bool) int {
 	return 1
 }
 
-// compareVersions compares business versions piece by piece, numbers as numbers: 2.9 is before 2.10.
-func compareVersions(a, b string) int {
+// CompareVersions compares business versions piece by piece, numbers as numbers: 2.9 is before 2.10.
+func CompareVersions(a, b string) int {
 	for a != "" && b != "" {
 		x, y := piece(&a), piece(&b)
 		if isDigit(x[0]) && isDigit(y[0]) {

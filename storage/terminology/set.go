@@ -178,7 +178,7 @@ func (b *builder) find(ctx context.Context, canonical string) (*fhir.Node, error
 		if c := strings.Index("OLR", x.source) - strings.Index("OLR", y.source); c != 0 {
 			return c
 		}
-		if c := compareVersions(x.version, y.version); c != 0 {
+		if c := CompareVersions(x.version, y.version); c != 0 {
 			return c
 		}
 		return x.stored.Compare(y.stored)

@@ -123,7 +123,7 @@ func (r *Resolver) translate(ctx context.Context, q TranslateQuery, depth int) (
 		if q.URL != "" { // the last of several versions
 			last := maps[0]
 			for _, m := range maps[1:] {
-				if compareVersions(m.version, last.version) >= 0 {
+				if CompareVersions(m.version, last.version) >= 0 {
 					last = m
 				}
 			}
