@@ -50,6 +50,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	service, err := resources.New(resources.Options{
 		Anonymous:      anonymous(c.HTTP),
 		Validate:       validator.Resource,
+		Lenient:        c.Validation == "lenient",
 		Store:          store,
 		Registry:       registry,
 		Base:           c.BaseURL + server.FHIRPath,

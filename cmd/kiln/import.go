@@ -90,6 +90,7 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 	service, err := resources.New(resources.Options{
 		Anonymous:      auth.Operator("command"),
 		Validate:       validator.Resource,
+		Lenient:        c.Validation == "lenient",
 		Store:          store,
 		Registry:       registry,
 		Base:           c.BaseURL + server.FHIRPath,

@@ -26,6 +26,7 @@ type Config struct {
 	Database `embed:"" group:"Database"`
 	HTTP     `embed:"" group:"HTTP"`
 	SignIn   `embed:"" group:"Sign-in"`
+	Content  `embed:"" group:"Content"`
 	Limits   `embed:"" group:"Limits"`
 }
 
@@ -54,6 +55,11 @@ type HTTP struct {
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
 	Auth            string        `name:"auth" env:"KILN_AUTH" default:"off" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off: everybody who reaches the address may do everything; refused unless that is a loopback address."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"6m" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop; what is left then is cut. The default is longer than bundle-timeout."`
+}
+
+// Content says which resources are taken.
+type Content struct {
+	Validation string `name:"validation" env:"KILN_VALIDATION" default:"strict" enum:"strict,lenient" help:"strict: a resource that is not valid, by FHIR or by a profile that it claims, is refused. lenient: it is stored, and the answer tells the faults as warnings; active content in a narrative is refused nevertheless."`
 }
 
 // Limits bound what clients may ask for.
