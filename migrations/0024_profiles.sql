@@ -14,6 +14,15 @@ CREATE TABLE profile_set (
   changed bigint NOT NULL DEFAULT 1);
 INSERT INTO profile_set DEFAULT VALUES;
 
+-- The packages that kiln package install has stored the conformance resources of.
+CREATE TABLE package (
+  name text COLLATE "C" NOT NULL,
+  version text COLLATE "C" NOT NULL,
+  resources integer NOT NULL,           -- how many of it are stored
+  installed timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (name, version));
+
 -- +goose Down
+DROP TABLE package;
 DROP TABLE profile_set;
 DROP TABLE profile_definition;

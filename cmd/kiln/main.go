@@ -28,6 +28,7 @@ type cli struct {
 	Launch         launchCmd         `cmd:"" help:"Make a launch value, to launch an app from a script."`
 	Token          tokenCmd          `cmd:"" help:"Print an access token for an operator."`
 	Terminology    terminologyCmd    `cmd:"" help:"Load code systems of others: LOINC, SNOMED CT, RxNorm, ICD-10-CM."`
+	Package        packageCmd        `cmd:"" help:"Install FHIR packages: profiles, extensions and terminology."`
 	Bench          benchCmd          `cmd:"" help:"Measure this machine: Kiln beside a bare handler on the same PostgreSQL."`
 	Version        versionCmd        `cmd:"" help:"Print the version."`
 }

@@ -1,0 +1,168 @@
+package fhirpackage
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kiln/auth"
+	"kiln/conformance"
+	"kiln/conformance/validate"
+	"kiln/fhir"
+	"kiln/internal/kilntest"
+	"kiln/resources"
+	"kiln/storage"
+)
+
+// packed makes a package of names and contents.
+func packed(t testing.TB, files ...string) io.Reader {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for i := 0; i < len(files); i += 2 {
+		if err := w.WriteHeader(&tar.Header{Name: files[i], Size: int64(len(files[i+1])), Mode: 0o600, Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, files[i+1])
+	}
+	w.Close()
+	z.Close()
+	return &b
+}
+
+const manifest = `{"name":"example.test","version":"1.0.0","fhirVersions":["4.0.1"]}`
+
+func TestReadRefuses(t *testing.T) {
+	t.Parallel()
+	many := []string{"package/package.json", manifest}
+	for range MaxFiles + 1 {
+		many = append(many, "package/x", "")
+	}
+	const set = `{"resourceType":"ValueSet","id":"a","url":"http://example.org/a","status":"active"}`
+	for _, c := range []struct {
+		name string
+		r    io.Reader
+		want string
+	}{
+		{"no_gzip", strings.NewReader("hello"), "no gzip"},
+		{"no_tar", func() io.Reader {
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			io.WriteString(z, strings.Repeat("x", 2000))
+			z.Close()
+			return &b
+		}(), "unpacked"},
+		{"no_manifest", packed(t, "package/ValueSet-a.json", set), "package.json"},
+		{"another_release", packed(t, "package/package.json", `{"name":"a","version":"1","fhirVersions":["5.0.0"]}`), "R4"},
+		{"no_json", packed(t, "package/package.json", manifest, "package/ValueSet-a.json", "{"), "ValueSet-a.json"},
+		{"twice", packed(t, "package/package.json", manifest, "package/a.json", set, "package/b.json", set), "same resource"},
+		{"too_many_files", packed(t, many...), "files"},
+		{"too_large_a_resource", packed(t, "package/package.json", manifest, "package/a.json", strings.Repeat(" ", MaxResource+1)), "larger"},
+		{"bomb", packed(t, "package/zeros", strings.Repeat("\x00", MaxBytes)), "more than"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := Read(c.r); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestReadLooksAtThePackageFolderOnly(t *testing.T) {
+	t.Parallel()
+	const bad = "{"
+	p, err := Read(packed(t, "package/package.json", manifest, "../package/a.json", bad, "/package/a.json", bad, "package/../a.json", bad,
+		"package/example/a.json", bad, "other/a.json", bad, "package/.index.json", bad,
+		"package/b.json", `{"resourceType":"SearchParameter","url":"http://example.org/b"}`,
+		"package/a.json", `{"resourceType":"ValueSet","id":"a","url":"http://example.org/a","status":"active"}`))
+	if err != nil || len(p.Resources) != 1 || p.Skipped["SearchParameter"] != 1 {
+		t.Fatalf("%v %+v", err, p)
+	}
+}
+
+func TestUSCoreInstalls(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(kilntest.SharedData(t, "us-core-reference"), "packages")
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const base = "http://localhost:8080/fhir"
+	options := storage.Options{URL: kilntest.DB(t), Base: base, Registry: registry, Unrestricted: true}
+	open := func() (*storage.Store, *resources.Service) {
+		store, err := storage.Open(t.Context(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+		v, err := validate.New(registry, validate.Options{Invariants: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		service, err := resources.New(resources.Options{Store: store, Registry: registry, Base: base, Validate: v.Resource, Lenient: true,
+			Anonymous: auth.Operator("test")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store, service
+	}
+	store, service := open()
+	running, server := open()
+	install := func(name string) Result {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		p, err := Read(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := Install(t.Context(), service, store, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %+v, not installed %v", name, result, p.Skipped)
+		return result
+	}
+	names := []string{"hl7.fhir.us.core-3.1.1.tgz", "hl7.fhir.us.core-6.1.0.tgz"}
+	for _, name := range names {
+		if r := install(name); r.Stored == 0 || r.Unchanged != 0 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	for _, name := range names {
+		if r := install(name); r.Stored != 0 || r.Unchanged == 0 {
+			t.Errorf("%s again: %+v", name, r)
+		}
+	}
+	if list, err := store.Packages(t.Context()); err != nil || len(list) != 2 || list[0].Resources == 0 {
+		t.Errorf("%v %v", err, list)
+	}
+
+	// The other server checks by them, each version by its name.
+	if err := running.RefreshParameters(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []string{"", "|3.1.1", "|6.1.0"} {
+		n, err := fhir.ParseJSON([]byte(`{"resourceType":"Patient","meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient` + version + `"]},
+			"name":[{"family":"Okafor"}],"gender":"female"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := server.Do(t.Context(), resources.Request{Interaction: resources.Create, Type: "Patient", Body: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(resp.Issues); !strings.Contains(got, "identifier is required") {
+			t.Errorf("version %q: %s", version, got)
+		}
+	}
+}
