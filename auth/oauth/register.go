@@ -86,11 +86,11 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var m clientMetadata
-	if err := json.Unmarshal(body, &m); err != nil {
-		return badMetadata("The body is not a JSON object with client metadata.")
+	m, err := s.readMetadata(body)
+	if err != nil {
+		return err
 	}
-	c, err := s.clientOf(&m)
+	c, err := s.clientOf(m)
 	if err != nil {
 		return err
 	}

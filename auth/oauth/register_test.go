@@ -66,6 +66,9 @@ func TestRegistration_142_open(t *testing.T) {
 		"user":              {`{"redirect_uris":["https://kiln@evil.example.org/cb"]}`, "invalid_redirect_uri"},
 		"none":              {`{}`, "invalid_redirect_uri"},
 		"not_json":          {`redirect`, "invalid_client_metadata"},
+		"trailing":          {`{"redirect_uris":["https://a.example.org/cb"]} {}`, "invalid_client_metadata"},
+		"an_array":          {`[]`, "invalid_client_metadata"},
+		"too_many_keys":     {`{"redirect_uris":["https://a.example.org/cb"],"jwks":{"keys":[` + strings.Repeat(`{"kty":"RSA"},`, 20) + `{"kty":"RSA"}]}}`, "invalid_client_metadata"},
 		"wrong_type":        {`{"redirect_uris":"https://a.example.org/cb"}`, "invalid_client_metadata"},
 		"implicit":          {`{"redirect_uris":["https://a.example.org/cb"],"grant_types":["implicit"]}`, "invalid_client_metadata"},
 		"backend":           {`{"grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://a.example.org/jwks","scope":"system/*.rs"}`, "invalid_client_metadata"},
@@ -83,6 +86,20 @@ func TestRegistration_142_open(t *testing.T) {
 	}
 	if r := w.register(`{"redirect_uris":["org.example.app:/cb","http://localhost/cb"],"token_endpoint_auth_method":"none"}`); r.StatusCode != 201 || r.json(t)["client_secret"] != nil {
 		t.Errorf("a native app: %d %s", r.StatusCode, r.body)
+	}
+}
+
+func TestRegistration_tells_all_faults_of_form_and_no_value(t *testing.T) {
+	w := newWorld(t, func(o *oauth.Options) { o.Registration.Mode = oauth.RegistrationOpen })
+	r := w.register(`{"redirect_uris":["https://a.example.org/cb",7],"client_name":"` + strings.Repeat("secret", 500) + `","jwks":{}}`)
+	text, _ := r.json(t)["error_description"].(string)
+	for _, want := range []string{"redirect_uris.1", "client_name", "jwks", "keys is required"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
+	}
+	if strings.Contains(text, "secret") {
+		t.Errorf("it repeats the value: %.200q", text)
 	}
 }
 

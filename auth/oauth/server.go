@@ -14,6 +14,7 @@ import (
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/compose"
 	"github.com/ory/fosite/token/jwt"
+	"github.com/xeipuuv/gojsonschema"
 
 	"kiln/auth"
 	"kiln/conformance"
@@ -129,19 +130,20 @@ const (
 
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
-	options  Options
-	limits   Limits
-	store    *identity.Store
-	provider fosite.OAuth2Provider
-	strategy strategy
-	keyring  *keyring
-	seal     *sealer
-	fetcher  *fetcher
-	views    *views
-	urls     urls
-	log      *slog.Logger
-	passkeys *webauthn.WebAuthn // nil where the origin can have none
-	holders  struct {
+	options      Options
+	limits       Limits
+	store        *identity.Store
+	provider     fosite.OAuth2Provider
+	strategy     strategy
+	keyring      *keyring
+	seal         *sealer
+	fetcher      *fetcher
+	views        *views
+	urls         urls
+	log          *slog.Logger
+	registration *gojsonschema.Schema // of registrations
+	passkeys     *webauthn.WebAuthn   // nil where the origin can have none
+	holders      struct {
 		mu    sync.RWMutex
 		known map[[32]byte]auth.Principal
 	}
@@ -182,6 +184,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Registration.Mode != RegistrationOff {
 		s.urls.register = o.Origin + pathRegister
+	}
+	if s.registration, err = compileRegistrationSchema(); err != nil {
+		return nil, err
 	}
 	if s.passkeys, err = newPasskeys(o.Origin); err != nil {
 		return nil, err
