@@ -99,7 +99,7 @@ func TestValidatorCases(t *testing.T) {
 	t.Logf("cases that other knowledge decides: %d of %d agree, no false error; not seen: %v", elsewhereAgree, elsewhere, unseen)
 }
 
-// needs says what a case asks for that the base definitions do not have.
+// needs says what a case asks for that the base definitions do not have. Those that name a profile run in package profile.
 func (c *validatorCase) needs() string {
 	switch {
 	case c.NeedsTerminology:
@@ -107,7 +107,7 @@ func (c *validatorCase) needs() string {
 	case c.Module == "questionnaire":
 		return "the Questionnaire that a response answers"
 	default:
-		return "profiles or other definitions"
+		return "definitions that the case brings along"
 	}
 }
 
