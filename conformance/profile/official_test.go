@@ -73,3 +73,20 @@ func TestFaultDoesNotDependOnTheOrder(t *testing.T) {
 		t.Errorf("from the bottom %s\nfrom the top %s", up, down)
 	}
 }
+
+// A resource may hold a hundred thousand names that look like those of official definitions.
+func TestMadeUpNamesReadNoDefinition(t *testing.T) {
+	t.Parallel()
+	s := known(t)
+	for i := range 20_000 {
+		for _, canonical := range []string{fmt.Sprintf("http://example.org/%d/Patient", i), fmt.Sprintf("%sPatient|%d", baseURL, i),
+			fmt.Sprintf("%s%d/Patient", baseURL, i)} {
+			if p, err := s.Profile(context.Background(), canonical); p != nil || err != nil {
+				t.Fatalf("%s: %v %v", canonical, p, err)
+			}
+		}
+	}
+	if len(s.profiles) != 0 || len(s.versions) != 1 {
+		t.Errorf("%d profiles and %d versions are remembered", len(s.profiles), len(s.versions))
+	}
+}

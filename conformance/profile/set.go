@@ -19,11 +19,12 @@ type Set struct {
 	source   Source
 	mu       sync.Mutex
 	profiles map[string]*Profile // by canonical
+	versions map[string]string   // of official definitions that were read
 }
 
 // NewSet makes a set of the official profiles and extensions, and those of source, which come first; source may be nil.
 func NewSet(registry *conformance.Registry, source Source) *Set {
-	return &Set{registry: registry, source: source, profiles: map[string]*Profile{}}
+	return &Set{registry: registry, source: source, profiles: map[string]*Profile{}, versions: map[string]string{}}
 }
 
 // Profile is one profile, compiled.
@@ -87,12 +88,29 @@ func (s *Set) definition(ctx context.Context, canonical string) (*fhir.Node, err
 		}
 	}
 	url, version, _ := strings.Cut(canonical, "|")
+	// Names that clients make up must cost nothing: a definition is read only where its url and version can be those asked for.
+	folder := url[:strings.LastIndexByte(url, '/')+1]
+	if folder != baseURL && !(conformance.IsOwn(url) && len(folder) <= len(fhir.CanonicalBase)+len("/StructureDefinition/")) {
+		return nil, nil
+	}
+	s.mu.Lock()
+	known, read := s.versions[url]
+	s.mu.Unlock()
+	if read && version != "" && version != known {
+		return nil, nil
+	}
 	data, ok := s.registry.Definition("StructureDefinition", url)
 	if !ok || !strings.Contains(url, ":") {
 		return nil, nil
 	}
 	n, err := fhir.ParseJSON(data)
-	if err != nil || n.GetText("url") != url || version != "" && n.GetText("version") != version {
+	if err != nil || n.GetText("url") != url {
+		return nil, nil
+	}
+	s.mu.Lock()
+	s.versions[url] = n.GetText("version")
+	s.mu.Unlock()
+	if version != "" && n.GetText("version") != version {
 		return nil, nil
 	}
 	return n, nil
