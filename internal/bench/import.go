@@ -155,9 +155,9 @@ func bareRows(store *storage.Store, list []*fhir.Node) []bareRow {
 func copyBare(ctx context.Context, d *database, list []bareRow) error {
 	now := time.Now().UTC()
 	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		_, err := tx.CopyFrom(ctx, pgx.Identifier{"resource"}, []string{"rk", "type", "id", "version", "last_updated", "method", "content"},
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"resource"}, []string{"rk", "type", "type_number", "id", "version", "last_updated", "method", "content"},
 			pgx.CopyFromSlice(len(list), func(i int) ([]any, error) {
-				return []any{list[i].rk, list[i].typ, list[i].id, int32(1), now, "C", list[i].content}, nil
+				return []any{list[i].rk, list[i].typ, list[i].number, list[i].id, int32(1), now, "C", list[i].content}, nil
 			}))
 		if err != nil {
 			return err
