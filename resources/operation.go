@@ -46,6 +46,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Resource-diff":        s.diff,
 		"Composition-document": s.document,
 		"Patient-everything":   s.everything,
+		"Patient-match":        s.matchPatients,
 		"Encounter-everything": s.everything,
 
 		"Appointment-find":       s.findAppointments,

@@ -101,8 +101,9 @@ type Entry struct {
 	Version *storage.Version
 	// Mode is search.mode: match, include or outcome.
 	Mode string
-	// Score is search.score; zero for none.
+	// Score is search.score; zero for none. Grade is the match-grade beside it, or "".
 	Score float64
+	Grade string
 	// Interaction, Response and Err are what a batch or transaction entry asked for and got.
 	Interaction Interaction
 	Response    *Response

@@ -108,7 +108,12 @@ func (x *exchange) appendEntry(dst []byte, bundleType string, e *resources.Entry
 	if mode == "" {
 		mode = "match"
 	}
-	dst = append(dst, `"search":{"mode":`...)
+	dst = append(dst, `"search":{`...)
+	if e.Grade != "" {
+		dst = append(dst, `"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/match-grade","valueCode":`...)
+		dst = append(appendString(dst, e.Grade), `}],`...)
+	}
+	dst = append(dst, `"mode":`...)
 	dst = appendString(dst, mode)
 	if e.Score > 0 {
 		dst = append(dst, `,"score":`...)
