@@ -1,7 +1,8 @@
 // Package migrations holds the database schema as numbered SQL files, and applies them.
 //
 // A file is NNNN_name.sql with a "-- +goose Up" and a "-- +goose Down" part. Released files never change; a new number
-// changes what they made. This package imports nothing of Kiln's.
+// changes what they made. The tables of the job queue come from River's migrations (river.go). This package imports nothing
+// of Kiln's.
 package migrations
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -83,6 +85,11 @@ func Files() (names []string, contents [][]byte, err error) {
 		err = errors.Join(err, readErr)
 		contents = append(contents, content)
 	}
+	for _, part := range riverParts {
+		statements, readErr := riverSQL("up", part.first, part.last)
+		err = errors.Join(err, readErr)
+		names, contents = append(names, part.name), append(contents, []byte(strings.Join(statements, ";\n")))
+	}
 	return names, contents, err
 }
 
@@ -99,7 +106,7 @@ func with(ctx context.Context, url string, do func(*goose.Provider, *sql.DB) err
 		return fmt.Errorf("migrations: connect: %w", err)
 	}
 	// Files of one release may come to a developer's database out of order; each stands by itself.
-	p, err := goose.NewProvider(goose.DialectPostgres, db, FS, goose.WithAllowOutofOrder(true))
+	p, err := goose.NewProvider(goose.DialectPostgres, db, FS, goose.WithAllowOutofOrder(true), goose.WithGoMigrations(river()...))
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}

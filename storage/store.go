@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 
 	"kiln/conformance"
 	"kiln/storage/identity"
@@ -57,6 +58,7 @@ type Store struct {
 	stop       context.CancelFunc
 	wake       chan struct{} // a reindex has been ordered
 	watching   sync.WaitGroup
+	jobs       *jobClient
 	loading    chan struct{} // closed when the official definitions are in the database; nil: nobody waits for that
 }
 
@@ -105,6 +107,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
 	s := &Store{pool: pool, guarded: guarded, options: o, wake: make(chan struct{}, 1)}
+	if s.jobs, err = river.NewClient(s.jobDriver(), &river.Config{}); err != nil {
+		s.closePools()
+		return nil, fmt.Errorf("storage: %w", err)
+	}
 	if err := s.loadInstance(ctx); err != nil {
 		s.closePools()
 		return nil, err
