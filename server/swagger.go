@@ -169,6 +169,7 @@ func (s *server) swaggerIndex() []byte {
 	if s.oauth != nil {
 		index.Set("client", fhir.Str(SwaggerClient))
 		index.Set("scopes", fhir.Str("openid fhirUser user/*.cruds"))
+		index.Set("launchScopes", fhir.Str("launch openid fhirUser patient/*.rs"))
 		index.Set("audience", fhir.Str(s.base))
 	}
 	return index.JSON()

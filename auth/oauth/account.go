@@ -174,7 +174,7 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 		}
 		fits := false
 		if !locked && len(form.Get("current")) <= 4*MaxPassword && account.Password != "" {
-			if fits, err = checkPassword(account.Password, form.Get("current")); err != nil {
+			if fits, err = CheckPassword(account.Password, form.Get("current")); err != nil {
 				return err
 			}
 		}

@@ -103,7 +103,7 @@ func (s *Server) checkLogin(r *http.Request, username, password string) (*identi
 	if account != nil && account.Password != "" {
 		hash = account.Password
 	}
-	fits, err := checkPassword(hash, password)
+	fits, err := CheckPassword(hash, password)
 	if err != nil {
 		return nil, err
 	}

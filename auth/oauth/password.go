@@ -40,8 +40,8 @@ func HashPassword(password string) (string, error) {
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key)), nil
 }
 
-// checkPassword says whether a password fits a hash.
-func checkPassword(hash, password string) (bool, error) {
+// CheckPassword says whether a password fits a hash.
+func CheckPassword(hash, password string) (bool, error) {
 	parts := strings.Split(hash, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
 		return false, errors.New("oauth: a stored password is not argon2id")

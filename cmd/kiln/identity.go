@@ -64,11 +64,12 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 			return nil, err
 		}
 	}
-	// The page at /swagger/ signs in like any other app that can keep no secret.
+	// The page at /swagger/ signs in, and is launched, like any other app that can keep no secret.
+	page := strings.TrimRight(c.BaseURL, "/") + "/swagger/"
 	if err := store.Identity().KeepClient(ctx, &identity.Client{
 		ID: server.SwaggerClient, Name: "Kiln API pages", AuthMethod: identity.AuthNone, GrantTypes: []string{"authorization_code"},
-		RedirectURIs: []string{strings.TrimRight(c.BaseURL, "/") + "/swagger/oauth2-redirect.html"},
-		Scope:        "openid fhirUser launch/patient user/*.cruds patient/*.rs",
+		RedirectURIs: []string{page + "oauth2-redirect.html"}, LaunchURI: page,
+		Scope: "openid fhirUser launch launch/patient user/*.cruds patient/*.rs",
 	}); err != nil {
 		return nil, err
 	}

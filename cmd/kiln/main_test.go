@@ -26,9 +26,10 @@ func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-var readyLine = regexp.MustCompile(`^Kiln \S+ serves FHIR R4 at (http://\S+)/fhir \(ready in \d+\.\d\d s\)\n$`)
+var readyLine = regexp.MustCompile(`^Kiln \S+ serves FHIR R4 at (https?://\S+)/fhir \(ready in \d+\.\d\d s\)\n$`)
 
-// serve runs kiln serve on a free port until stop is called, which returns the exit code.
+// serve runs kiln serve on a free port until stop is called, which returns the exit code. It asks for no access tokens
+// unless args say so (--auth=smart): what most tests are about is not who asks.
 func serve(t *testing.T, args ...string) (origin string, stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -36,7 +37,7 @@ func serve(t *testing.T, args ...string) (origin string, stop func() int) {
 	exited := make(chan int, 1)
 	var stderr strings.Builder
 	go func() {
-		exited <- run(ctx, append([]string{"serve", "--addr=127.0.0.1:0", "--log-level=error"}, args...), writer, &stderr)
+		exited <- run(ctx, append([]string{"serve", "--addr=127.0.0.1:0", "--log-level=error", "--auth=off"}, args...), writer, &stderr)
 		writer.Close()
 	}()
 	t.Cleanup(cancel)
@@ -123,7 +124,7 @@ func TestServe_says_why_it_cannot(t *testing.T) {
 		want string
 	}{
 		{"serve --addr=" + taken.Addr().String(), 1, "KILN_ADDR: listen tcp"},
-		{"serve --addr=0.0.0.0:8080", 80, "KILN_AUTH=off is refused"},
+		{"serve --auth=off --addr=0.0.0.0:8080", 80, "KILN_AUTH=off is refused"},
 		{"serve --auth=none", 80, "smart and off"},
 		{"serve --addr=127.0.0.1:0 --database-url=postgres://u:hunter2@127.0.0.1:1/x?sslmode=bad", 1, "KILN_DATABASE_URL"},
 		{"serve --database-url=mysql://u:hunter2@db/x", 80, "KILN_DATABASE_URL"},

@@ -60,10 +60,10 @@ func launch(t *testing.T, args []string, change ...func(*exec.Cmd)) (p *process,
 	return p, reader
 }
 
-// launchServe runs kiln serve and returns when it serves.
+// launchServe runs kiln serve and returns when it serves. It asks for no access tokens unless args say so.
 func launchServe(t *testing.T, args []string, change ...func(*exec.Cmd)) *process {
 	t.Helper()
-	p, stdout := launch(t, append([]string{"serve", "--addr=127.0.0.1:0", "--log-level=error"}, args...), change...)
+	p, stdout := launch(t, append([]string{"serve", "--addr=127.0.0.1:0", "--log-level=error", "--auth=off"}, args...), change...)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	match := readyLine.FindStringSubmatch(line)
 	if match == nil {

@@ -3,35 +3,53 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"kiln/internal/kilntest"
 )
 
-// TestREADME_books_an_appointment runs the commands of the README as they stand there, but for the port.
+var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// TestREADME_books_an_appointment runs the commands of the README that send requests, as they stand there and one after
+// the other, but for the port.
 func TestREADME_books_an_appointment(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, found := strings.Cut(string(text), "## A first appointment")
-	_, rest, found2 := strings.Cut(rest, "```sh\n")
-	script, _, found3 := strings.Cut(rest, "```")
-	if !found || !found2 || !found3 {
-		t.Fatal("the README has no commands for a first appointment")
-	}
-	origin, stop := serve(t, "--database-url="+kilntest.EmptyDB(t), "--seed")
-	defer stop()
-	run := func() string {
-		out, err := exec.Command("sh", "-c", strings.ReplaceAll(script, "http://localhost:8080", origin)).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
+	script := ""
+	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+		if strings.Contains(block[1], "curl") {
+			script += block[1] + "\n"
 		}
-		return string(out)
 	}
-	if out := run(); !strings.Contains(out, `"status": "booked"`) {
-		t.Fatal(out)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(dir, "bin", "kiln")); err != nil {
+		t.Fatal(err)
+	}
+	url := kilntest.EmptyDB(t)
+	origin, stop := serve(t, "--auth=smart", "--data-dir="+dir, "--database-url="+url, "--seed")
+	defer stop()
+	cmd := exec.Command("sh", "-euc", strings.ReplaceAll(script, "http://localhost:8080", origin))
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "KILN_DATABASE_URL="+url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{`"given":["Ada"]`, `"family": "Okafor"`, `"status": "booked"`} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %s in %s", want, out)
+		}
 	}
 }

@@ -42,6 +42,9 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 	}
+	if err := c.demo(ctx, database.url, log); err != nil {
+		return err
+	}
 	handler, closeHandler, err := buildHandler(ctx, c.Config, database.url, log)
 	if err != nil {
 		return err
@@ -54,6 +57,9 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	go func() { failed <- srv.Serve(server.Refusing(listener)) }()
 	fmt.Fprintf(stdout, "Kiln %s serves FHIR R4 at %s%s (ready in %.2f s)\n",
 		versionText(), c.BaseURL, server.FHIRPath, time.Since(began).Seconds())
+	if c.Seed && c.Auth == "smart" && atHome(c.HTTP) {
+		fmt.Fprintf(stdout, "Sign in at %s/swagger/ or %s/auth/ as demo-patient, demo-doctor or demo-admin; their password is %s\n", c.BaseURL, c.BaseURL, demoPassword)
+	}
 
 	kept, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -23,7 +23,7 @@ import (
 func TestSwagger_in_a_browser(t *testing.T) {
 	t.Parallel()
 	b := browser.Open(t)
-	origin, stop := serve(t, "--auth=off", "--database-url="+kilntest.DB(t))
+	origin, stop := serve(t, "--database-url="+kilntest.DB(t))
 	defer stop()
 	var answer string
 	const call = "#operations-system-capabilities "
@@ -74,7 +74,7 @@ func TestSwagger_client(t *testing.T) {
 // described status, a FHIR resource as the body, never a fault of the server's.
 func TestAPI_as_described(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--auth=off", "--database-url="+kilntest.DB(t), "--seed")
+	origin, stop := serve(t, "--database-url="+kilntest.DB(t), "--seed")
 	defer stop()
 	type method struct {
 		Parameters []struct{ Name, In string }

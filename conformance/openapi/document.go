@@ -108,7 +108,7 @@ func (d *document) components() fhir.Node {
 				text("authorizationUrl", d.AuthorizeURL), text("tokenUrl", d.TokenURL), text("refreshUrl", d.TokenURL),
 				obj(
 					text("openid", "Who you are"), text("fhirUser", "The resource that stands for you"),
-					text("offline_access", "Stay signed in"), text("launch/patient", "Choose a patient"),
+					text("launch/patient", "Choose a patient"), text("launch", "The patient that the page was launched with"),
 					text("user/*.cruds", "What you may do yourself"), text("patient/*.rs", "Read one patient's record"),
 				).As("scopes"),
 			).As("authorizationCode")).As("flows"),

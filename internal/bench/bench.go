@@ -79,7 +79,7 @@ func (r *report) measureSearches(ctx context.Context, databases []*database) err
 	var servers []*process
 	var lists [][]scenario
 	for _, d := range databases {
-		kiln, err := start(ctx, d.url, "/readyz", r.options.Progress, "serve")
+		kiln, err := start(ctx, d.url, "/readyz", r.options.Progress, "serve", "--auth=off")
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (r *report) measureCopy(ctx context.Context, d *database, people *populatio
 		}
 	}
 	if len(list) > 0 {
-		kiln, err := start(ctx, d.url, "/readyz", r.options.Progress, "serve")
+		kiln, err := start(ctx, d.url, "/readyz", r.options.Progress, "serve", "--auth=off")
 		if err != nil {
 			return err
 		}

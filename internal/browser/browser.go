@@ -13,6 +13,7 @@ import (
 
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -71,25 +72,41 @@ func (b *Browser) Do(steps ...Step) {
 	}
 }
 
+// Window is the window that opens while work is done. Its time limit is b's.
+func (b *Browser) Window(work func()) *Browser {
+	b.Helper()
+	opened := chromedp.WaitNewTarget(b.Context, func(info *target.Info) bool { return info.Type == "page" })
+	work()
+	select {
+	case id := <-opened:
+		ctx, cancel := chromedp.NewContext(b.Context, chromedp.WithTargetID(id))
+		b.Cleanup(cancel)
+		return &Browser{TB: b.TB, Context: ctx}
+	case <-b.Context.Done():
+		b.Fatal("no window was opened")
+		return nil
+	}
+}
+
 // CSS is a selector.
 func CSS(selector string) chromedp.CSS { return chromedp.CSS(selector) }
 
 // Keep has an action's value for later.
 func Keep[T any](into *T, a chromedp.Action[T]) Step {
-	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) (err error) {
-		*into, err = a(ctx, target)
+	return chromedp.Func(func(ctx context.Context, at *chromedp.Target) (err error) {
+		*into, err = a(ctx, at)
 		return err
 	})
 }
 
 // Picture keeps a screenshot for a person to look at, in the folder that KILN_SCREENSHOTS names.
 func Picture(name string) Step {
-	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	return chromedp.Func(func(ctx context.Context, at *chromedp.Target) error {
 		dir := os.Getenv("KILN_SCREENSHOTS")
 		if dir == "" {
 			return nil
 		}
-		png, err := chromedp.FullScreenshot(100)(ctx, target)
+		png, err := chromedp.FullScreenshot(100)(ctx, at)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ type Database struct {
 type HTTP struct {
 	Addr            string        `name:"addr" env:"KILN_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
-	Auth            string        `name:"auth" env:"KILN_AUTH" default:"off" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off: everybody who reaches the address may do everything; refused unless that is a loopback address."`
+	Auth            string        `name:"auth" env:"KILN_AUTH" default:"smart" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off, for a trial: everybody who reaches the address may do everything; refused unless that is a loopback address."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"6m" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop; what is left then is cut. The default is longer than bundle-timeout."`
 }
 
@@ -94,7 +94,7 @@ func (h *HTTP) Validate() error {
 	}
 	switch h.Auth {
 	case "off":
-		if !isLoopback(host) {
+		if !IsLoopback(host) {
 			return fmt.Errorf("KILN_AUTH=off is refused on %s: everybody on the network could read and change every record. Listen on 127.0.0.1", h.Addr)
 		}
 	case "smart":
@@ -104,7 +104,8 @@ func (h *HTTP) Validate() error {
 	return nil
 }
 
-func isLoopback(host string) bool {
+// IsLoopback says whether a host is this machine and nobody else reaches it.
+func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

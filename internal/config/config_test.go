@@ -163,10 +163,12 @@ func TestValidate(t *testing.T) {
 		{"--addr=[::1]:0", ""},
 		{"--addr=localhost:80", ""},
 		{"--addr=127.1.2.3:80", ""},
-		{"--addr=:8080", "KILN_AUTH=off is refused"},
-		{"--addr=0.0.0.0:8080", "KILN_AUTH=off is refused"},
-		{"--addr=[::]:8080", "KILN_AUTH=off is refused"},
-		{"--addr=ehr.example.org:8080", "KILN_AUTH=off is refused"},
+		{"--auth=off --addr=:8080", "KILN_AUTH=off is refused"},
+		{"--auth=off --addr=0.0.0.0:8080", "KILN_AUTH=off is refused"},
+		{"--auth=off --addr=[::]:8080", "KILN_AUTH=off is refused"},
+		{"--auth=off --addr=ehr.example.org:8080", "KILN_AUTH=off is refused"},
+		{"--auth=off --addr=127.0.0.1:8080", ""},
+		{"--addr=0.0.0.0:8080", ""}, // smart is the default
 		{"--addr=8080", "KILN_ADDR"},
 		{"--auth=none", "KILN_AUTH"},
 		{"--base-url=https://ehr.example.org/", ""},
@@ -176,13 +178,9 @@ func TestValidate(t *testing.T) {
 		{"--max-page-size=10", "KILN_DEFAULT_PAGE_SIZE"},
 		{"--max-body-bytes=0", "KILN_MAX_BODY_BYTES"},
 		{"--time-zone=Mars/Base", "KILN_TIME_ZONE"},
-		{"--database-url=host=db user=kiln", "KILN_DATABASE_URL"},
+		{"--database-url=host=db", "KILN_DATABASE_URL"},
 	} {
-		var args []string
-		if c.args != "" {
-			args = []string{c.args}
-		}
-		_, err := parse(args...)
+		_, err := parse(strings.Fields(c.args)...)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.want)
 		}

@@ -2,6 +2,12 @@
 "use strict";
 
 fetch("openapi/index.json").then((answer) => answer.json()).then((index) => {
+  // The page signs in under the server's public name; under another it would be told that it is not registered.
+  const home = index.audience ? new URL(index.audience).origin : location.origin;
+  if (location.origin !== home) {
+    location.replace(home + location.pathname + location.search + location.hash);
+    return;
+  }
   const ui = SwaggerUIBundle({
     dom_id: "#swagger-ui",
     urls: index.documents.map((name) => ({ name, url: "openapi/" + name + ".json" })),
@@ -16,11 +22,13 @@ fetch("openapi/index.json").then((answer) => answer.json()).then((index) => {
     oauth2RedirectUrl: new URL("oauth2-redirect.html", location.href).href,
   });
   if (index.client) {
+    // Launched from /auth/launch, the page works with the patient that was chosen there.
+    const launch = new URLSearchParams(location.search).get("launch");
     ui.initOAuth({
       clientId: index.client,
-      scopes: index.scopes,
+      scopes: launch ? index.launchScopes : index.scopes,
       usePkceWithAuthorizationCodeGrant: true,
-      additionalQueryStringParams: { aud: index.audience },
+      additionalQueryStringParams: launch ? { aud: index.audience, launch } : { aud: index.audience },
     });
   }
   window.ui = ui;

@@ -87,11 +87,11 @@ VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, nullif($8, ''), $9, $10, $11, $1
 // registered under the id stays as it is.
 func (s *Store) KeepClient(ctx context.Context, c *Client) error {
 	_, err := s.on(ctx).Exec(ctx, `
-INSERT INTO client (id, name, auth_method, redirect_uris, grant_types, scope, registered_by, metadata)
-VALUES ($1, $2, $3, $4, $5, $6, 'server', '{}')
+INSERT INTO client (id, name, auth_method, redirect_uris, launch_uri, grant_types, scope, registered_by, metadata)
+VALUES ($1, $2, $3, $4, nullif($5, ''), $6, $7, 'server', '{}')
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, auth_method = excluded.auth_method, redirect_uris = excluded.redirect_uris,
-  grant_types = excluded.grant_types, scope = excluded.scope
-WHERE client.registered_by = 'server'`, c.ID, c.Name, c.AuthMethod, c.RedirectURIs, c.GrantTypes, c.Scope)
+  launch_uri = excluded.launch_uri, grant_types = excluded.grant_types, scope = excluded.scope
+WHERE client.registered_by = 'server'`, c.ID, c.Name, c.AuthMethod, c.RedirectURIs, c.LaunchURI, c.GrantTypes, c.Scope)
 	return translate("keep client", err)
 }
 
