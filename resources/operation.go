@@ -47,6 +47,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Composition-document": s.document,
 		"Patient-everything":   s.everything,
 		"Patient-match":        s.matchPatients,
+		"Patient-merge":        s.mergePatients,
 		"Encounter-everything": s.everything,
 
 		"Appointment-find":       s.findAppointments,

@@ -71,6 +71,9 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 		return nil, notYours(c.key.Type)
 	}
 	resp := &Response{}
+	if source, target := s.store.MergedPatient(p); source != "" {
+		return nil, merged("Patient/"+source, "Patient/"+target)
+	}
 	if same, err := c.changesNothing(); err != nil {
 		return nil, err
 	} else if same && r.intent == nil {

@@ -78,12 +78,12 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	ix, rules := s.indexer.Load(), s.rules.Load()
 	a := &Access{reach: map[int16][]grant{}}
 	if r.Record != "" {
-		a.record = []int64{s.hash.Resource("Patient", r.Record)}
+		a.record = ix.sameTarget("Patient", r.Record)
 	}
 	a.patients = a.record
 	var context []int64
 	if r.Context != "" {
-		context = []int64{s.hash.Resource("Patient", r.Context)}
+		context = ix.sameTarget("Patient", r.Context)
 	}
 	typ, id, _ := strings.Cut(r.Self, "/")
 	if id != "" {

@@ -15,6 +15,7 @@ type accessRules struct {
 	relationships []relationship
 	labels        map[string]uint8 // system|code → bit
 	cleared       map[string]int32 // role → bits
+	merged        mergedPatients
 }
 
 // RolePolicy is a row of role_policy.
@@ -74,6 +75,7 @@ func (s *Store) refreshAccess(ctx context.Context) error {
 		}
 		return rows.Err()
 	})
+	batch.Queue(sqlMerged).Query(r.merged.read(s.hash))
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return translate(fmt.Errorf("storage: read the access rules: %w", err))
 	}

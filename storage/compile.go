@@ -190,18 +190,18 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 }
 
 func (c *compiler) member(e *search.Member, x string) (string, error) {
-	rk := c.ix.hash.Resource(e.Compartment, e.ID)
+	rks := c.ix.sameTarget(e.Compartment, e.ID)
 	var terms []int64
 	for _, code := range e.Params {
 		p, err := c.param(e.Type, code)
 		if err != nil {
 			return "", err
 		}
-		terms = append(terms, rk^p.salt)
+		terms = append(terms, salted(rks, p.salt)...)
 	}
 	in := fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]"))
 	if e.Type == e.Compartment {
-		in = fmt.Sprintf("(%s OR %s.rk = %s)", in, x, c.arg(rk, "bigint"))
+		in = fmt.Sprintf("(%s OR %s.rk = ANY(%s))", in, x, c.arg(rks, "bigint[]"))
 	}
 	return in, nil
 }

@@ -62,7 +62,7 @@ func (ix *Indexer) askedTerms(dst []int64, key uint32, v search.Value) []int64 {
 
 func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, error) {
 	var terms []int64
-	patients := make([]int64, 0, len(m.Values))
+	patients, named := make([]int64, 0, len(m.Values)), 0 // named are the values that name Patients
 	for _, v := range m.Values {
 		ref := v.Reference
 		if ref.Base != "" && ref.Base == c.ix.base {
@@ -80,10 +80,13 @@ func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, e
 		case ref.Version != "":
 			terms = append(terms, c.ix.hash.Term(p.def.Key, termVersion, ref.Type+"/"+ref.ID+"/_history/"+ref.Version, ""))
 		case ref.Type != "":
-			rk := c.ix.hash.Resource(ref.Type, ref.ID)
-			terms = append(terms, rk^p.salt)
-			if ref.Type == "Patient" {
-				patients = append(patients, rk)
+			if ref.Type != "Patient" {
+				terms = append(terms, c.ix.hash.Resource(ref.Type, ref.ID)^p.salt)
+				continue
+			}
+			named++
+			for _, rk := range c.ix.samePatient(c.ix.hash.Resource(ref.Type, ref.ID)) {
+				terms, patients = append(terms, rk^p.salt), append(patients, rk)
 			}
 		default:
 			targets := m.Param.Targets
@@ -91,14 +94,17 @@ func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, e
 				targets = c.ix.registry.Schema().Resources
 			}
 			for _, target := range targets {
-				terms = append(terms, c.ix.hash.Resource(target, ref.ID)^p.salt)
+				for _, rk := range c.ix.sameTarget(target, ref.ID) {
+					terms = append(terms, rk^p.salt)
+				}
 			}
 			if len(targets) == 1 && targets[0] == "Patient" {
-				patients = append(patients, c.ix.hash.Resource("Patient", ref.ID))
+				named++
+				patients = append(patients, c.ix.sameTarget("Patient", ref.ID)...)
 			}
 		}
 	}
-	if len(patients) == len(m.Values) && c.impliesPatient(m.Type, p) {
+	if named == len(m.Values) && c.impliesPatient(m.Type, p) {
 		if len(patients) == 1 {
 			return fmt.Sprintf("%s.patient = %s", x, c.arg(patients[0], "bigint")), nil
 		}
@@ -316,14 +322,22 @@ func (ix *Indexer) askedReference(key uint32, salt int64, targets []string, v se
 	case ref.ID == "" || ref.Base != "" && ref.Base != ix.base:
 		return []int64{ix.hash.Term(key, termURI, v.Raw, "")}
 	case ref.Type != "":
-		return []int64{ix.hash.Resource(ref.Type, ref.ID) ^ salt}
+		return salted(ix.sameTarget(ref.Type, ref.ID), salt)
 	}
 	if targets == nil {
 		targets = ix.registry.Schema().Resources
 	}
 	var terms []int64
 	for _, t := range targets {
-		terms = append(terms, ix.hash.Resource(t, ref.ID)^salt)
+		terms = append(terms, salted(ix.sameTarget(t, ref.ID), salt)...)
 	}
 	return terms
+}
+
+func salted(rks []int64, salt int64) []int64 {
+	list := make([]int64, len(rks))
+	for i, rk := range rks {
+		list[i] = rk ^ salt
+	}
+	return list
 }
