@@ -190,6 +190,5 @@ func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Versi
 		found, cut = append(found, list...), cut || more
 	}
 	found = slices.DeleteFunc(found, func(v *storage.Version) bool { return !e.wants(v) })
-	found, _, err = s.store.Narrowed(ctx, found)
-	return found, cut, err
+	return found, cut, nil
 }

@@ -22,16 +22,23 @@ func (s *Service) history(ctx context.Context, tx *storage.Tx, r Request) (*Resp
 	if err != nil {
 		return nil, err
 	}
+	read := func(q storage.HistoryQuery) (*storage.HistoryPage, error) {
+		if tx == nil {
+			return s.store.History(ctx, q)
+		}
+		return tx.History(ctx, q)
+	}
+	narrows := s.store.Narrows(ctx, h.Type)
 	var page *storage.HistoryPage
-	if tx == nil {
-		page, err = s.store.History(ctx, h.HistoryQuery)
+	if narrows {
+		page, err = s.narrowedHistory(ctx, h.HistoryQuery, read)
 	} else {
-		page, err = tx.History(ctx, h.HistoryQuery)
+		page, err = read(h.HistoryQuery)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if page.Total == 0 && r.ID != "" {
+	if r.ID != "" && (narrows || page.Total == 0) { // by scopes that look at the content: it must be visible as it is now
 		key := storage.Key{Type: r.Type, ID: r.ID}
 		if v, err := s.current(ctx, tx, key); err != nil || v == nil {
 			if err == nil {
@@ -50,25 +57,46 @@ func (s *Service) history(ctx context.Context, tx *storage.Tx, r Request) (*Resp
 		token := s.store.Seal(cursorPurpose(&r, "history", h.self), payload)
 		answer.Links = append(answer.Links, Link{"first", h.self}, Link{"next", h.self + joint(h.self) + "_cursor=" + token})
 	}
-	versions, narrowed, err := s.store.Narrowed(ctx, page.Versions)
-	if err != nil {
-		return nil, err
-	}
-	if narrowed && r.ID != "" { // by scopes that look at the content: it must be visible as it is now
-		if v, err := s.current(ctx, tx, storage.Key{Type: r.Type, ID: r.ID}); err != nil || v == nil {
-			if err == nil {
-				err = notFound(storage.Key{Type: r.Type, ID: r.ID})
-			}
-			return nil, err
-		}
-	}
-	if narrowed {
+	if narrows {
 		answer.Total = nil // it counts what the scopes of the token leave out
 	}
-	for _, v := range versions {
+	for _, v := range page.Versions {
 		answer.Entries = append(answer.Entries, Entry{Version: v})
 	}
 	return &Response{Bundle: answer}, nil
+}
+
+// narrowedHistory is a page of what granular scopes let through. It reads on until the page is full: how much they leave
+// out must not show in its length.
+func (s *Service) narrowedHistory(ctx context.Context, q storage.HistoryQuery, read func(storage.HistoryQuery) (*storage.HistoryPage, error)) (*storage.HistoryPage, error) {
+	page := &storage.HistoryPage{}
+	limit := q.Limit
+	q.Limit = max(limit+1, s.limits.DefaultPageSize)
+	for limit > 0 {
+		more, err := read(q)
+		if err != nil {
+			return nil, err
+		}
+		kept, _, err := s.store.Narrowed(ctx, more.Versions)
+		if err != nil {
+			return nil, err
+		}
+		i := 0
+		for j, v := range more.Versions {
+			if i == len(kept) || kept[i] != v {
+				continue
+			}
+			if i++; len(page.Versions) == limit {
+				page.Next = &page.Marks[limit-1]
+				return page, nil
+			}
+			page.Versions, page.Marks = append(page.Versions, v), append(page.Marks, more.Marks[j])
+		}
+		if q.After = more.Next; q.After == nil {
+			break
+		}
+	}
+	return page, nil
 }
 
 func joint(url string) string {

@@ -81,7 +81,14 @@ func (s *Service) version(ctx context.Context, tx *storage.Tx, key storage.Key, 
 	} else {
 		v, err = tx.ReadVersion(ctx, key.Type, key.ID, number)
 	}
-	return s.narrowed(ctx, v, err)
+	if v, err = s.narrowed(ctx, v, err); v == nil || err != nil || !s.store.Narrows(ctx, key.Type) {
+		return v, err
+	}
+	// By scopes that look at the content, the resource must be visible as it is now, too.
+	if now, err := s.current(ctx, tx, key); now == nil || err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 func (s *Service) narrowed(ctx context.Context, v *storage.Version, err error) (*storage.Version, error) {

@@ -54,9 +54,6 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	if err != nil {
 		return nil, err
 	}
-	if included, _, err = s.store.Narrowed(ctx, included); err != nil {
-		return nil, err
-	}
 	if cut {
 		answer.Issues = append(answer.Issues, fhir.Issue{Severity: fhir.SeverityWarning, Code: fhir.CodeTooCostly,
 			Text: fmt.Sprintf("Only the first %d included resources of this page are here; ask for smaller pages with _count to get all.", s.limits.MaxIncluded)})

@@ -31,6 +31,8 @@ type HistoryMark struct {
 // HistoryPage is a stretch of a history.
 type HistoryPage struct {
 	Versions []*Version
+	// Marks are the places of Versions.
+	Marks []HistoryMark
 	// Next is where the page after this one begins; nil when this is the last.
 	Next *HistoryMark
 	// Total is the number of versions without Limit and After.
@@ -177,7 +179,6 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 	}
 	args := []any{narrow, timestamp(orElse(q.Since, beginningOfTime)), timestamp(until), from}
 	page := &HistoryPage{}
-	marks := []HistoryMark{}
 	batch := &pgx.Batch{}
 	batch.Queue(historyPage+source+bounds+historyOrder,
 		append(args[:len(args):len(args)], timestamp(after.LastUpdated), after.Seq, q.Limit+1)...).Query(func(rows pgx.Rows) error {
@@ -187,7 +188,7 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 			if err != nil {
 				return err
 			}
-			page.Versions, marks = append(page.Versions, v), append(marks, HistoryMark{v.LastUpdated, seq, settled})
+			page.Versions, page.Marks = append(page.Versions, v), append(page.Marks, HistoryMark{v.LastUpdated, seq, settled})
 		}
 		return rows.Err()
 	})
@@ -196,9 +197,9 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 		return nil, err
 	}
 	if len(page.Versions) > q.Limit {
-		page.Versions = page.Versions[:q.Limit]
+		page.Versions, page.Marks = page.Versions[:q.Limit], page.Marks[:q.Limit]
 		if q.Limit > 0 {
-			page.Next = &marks[q.Limit-1]
+			page.Next = &page.Marks[q.Limit-1]
 		}
 	}
 	return page, nil

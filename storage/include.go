@@ -51,7 +51,7 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 				continue
 			}
 			// Some of what is found may be on the page already; it must not push out what is not.
-			found, err := s.include(ctx, run, sources, in, limit+1+len(seen))
+			found, err := s.includeVisible(ctx, run, sources, in, limit+1+len(seen))
 			if err != nil {
 				return nil, false, translate(err)
 			}
@@ -68,6 +68,21 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 		sources = fresh
 	}
 	return added, false, nil
+}
+
+// includeVisible is include without what only the exact form of granular scopes leaves out: that must neither count nor
+// lead on to others.
+func (s *Store) includeVisible(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
+	for look := limit; ; look *= 4 {
+		found, err := s.include(ctx, run, sources, in, look)
+		if err != nil {
+			return nil, err
+		}
+		kept, _, err := s.Narrowed(ctx, found)
+		if err != nil || len(kept) == len(found) || len(found) < look || len(kept) >= limit {
+			return kept, err
+		}
+	}
 }
 
 func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {

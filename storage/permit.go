@@ -156,6 +156,24 @@ func (ix *Indexer) rowMatches(row *indexRow, m *search.Match) (bool, error) {
 	return overlap(row.tokens, terms), nil
 }
 
+// Narrows says whether granular scopes apply to a type, or for "" to any at all: then what the views let through is still
+// to go through Narrowed, and their counts tell too much.
+func (s *Store) Narrows(ctx context.Context, typ string) bool {
+	a, err := s.access(ctx)
+	if err != nil || a.everything {
+		return false
+	}
+	if typ != "" {
+		return a.narrows(s.Registry().TypeNumber(typ))
+	}
+	for n := range a.reach {
+		if a.narrows(n) {
+			return true
+		}
+	}
+	return false
+}
+
 // Narrowed returns those of some versions that granular scopes let through, each by its own content, and whether such
 // scopes apply to any of their types at all.
 func (s *Store) Narrowed(ctx context.Context, list []*Version) (kept []*Version, applies bool, err error) {

@@ -98,17 +98,27 @@ func (tx *Tx) Seen(ctx context.Context, versions map[Key]*Version) (map[Key]*Ver
 	for k := range versions {
 		rks = append(rks, tx.store.hash.Resource(k.Type, k.ID))
 	}
-	seen := make(map[Key]*Version, len(versions))
+	var list []*Version
 	err := tx.query(ctx, func(rows pgx.Rows) error {
 		keys, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
 		for _, k := range keys {
 			if v := versions[k]; v != nil {
-				seen[k] = v
+				list = append(list, v)
 			}
 		}
 		return err
 	}, sqlSeen, rks)
-	return seen, err
+	if err != nil {
+		return nil, err
+	}
+	if list, _, err = tx.store.Narrowed(ctx, list); err != nil {
+		return nil, err
+	}
+	seen := make(map[Key]*Version, len(list))
+	for _, v := range list {
+		seen[Key{v.Type, v.ID}] = v
+	}
+	return seen, nil
 }
 
 // Criteria fall into groups. A transaction holds the groups of its criteria shared and the criteria themselves; one

@@ -52,6 +52,23 @@ func clone(t testing.TB, prepared func() (*testServer, error)) string {
 	return server.database(name)
 }
 
+// Copy returns the URL of a new database that holds what another one of this package holds. Nobody may be connected to
+// that meanwhile.
+func Copy(t testing.TB, of string) string {
+	t.Helper()
+	server, err := prepared()
+	if err != nil {
+		t.Fatalf("kilntest: %v", err)
+	}
+	source, err := url.Parse(of)
+	if err != nil {
+		t.Fatal("kilntest: not the URL of a database")
+	}
+	return clone(t, func() (*testServer, error) {
+		return &testServer{url: server.url, template: strings.TrimPrefix(source.Path, "/")}, nil
+	})
+}
+
 // EmptyDB is like DB without the schema: for tests of the migrations themselves.
 func EmptyDB(t testing.TB) string {
 	t.Helper()

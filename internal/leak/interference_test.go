@@ -1,0 +1,261 @@
+package leak
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/auth"
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/internal/kilntest"
+	"kiln/resources"
+	"kiln/storage"
+)
+
+var (
+	seed     = flag.Uint64("leak.seed", 1, "what data and requests are made from")
+	requests = flag.Int("leak.requests", 60, "how many requests each caller makes")
+)
+
+const base = "http://localhost:8080/fhir"
+
+func open(t testing.TB, url string, clock func() time.Time, operator bool) (*resources.Service, *storage.Store) {
+	t.Helper()
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := storage.Open(t.Context(), storage.Options{URL: url, Base: base, Registry: registry, PoolSize: 2, Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	o := resources.Options{Store: store, Registry: registry, Base: base, Now: clock, Limits: resources.Limits{MaxIncluded: 8}, MultipleDelete: true,
+		NewID: func() string { n++; return fmt.Sprintf("new-%d-", n) }}
+	if operator {
+		o.Anonymous = auth.Operator("test")
+	}
+	s, err := resources.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, store
+}
+
+// Every answer is the one that a server would give that holds nothing but what the caller may read: each request is made
+// of two databases, one with everything, and one from which all else has been taken out.
+func TestNonInterference(t *testing.T) {
+	t.Parallel()
+	now := clock(time.Now().UTC().Truncate(time.Second))
+	whole := kilntest.DB(t)
+	s, store := open(t, whole, now.read, true)
+	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 0)), now: now.read()}).write()
+	store.Close()
+	for _, who := range callers() {
+		// What earlier callers have changed is part of the data of the next.
+		t.Run(strings.ReplaceAll(who.name, " ", "_"), func(t *testing.T) {
+			part := kilntest.Copy(t, whole)
+			a, storeA := open(t, whole, now.read, false)
+			defer storeA.Close()
+			world := sample(t, a, storeA)
+			hidden := prune(t, a, world, who.Principal, part)
+			b, storeB := open(t, part, now.read, false)
+			defer storeB.Close()
+			c := &comparison{t: t, a: a, b: b, who: who.Principal, time: &now}
+			h := fnv.New64()
+			h.Write([]byte(who.name))
+			r := rand.New(rand.NewPCG(*seed, h.Sum64()))
+			for i := 0; i < *requests && c.leaks < 3; i++ {
+				ask := world.Read(r)
+				if i%4 == 3 {
+					ask = world.write(r)
+				}
+				c.compare(ask)
+			}
+			t.Logf("%d of %d versions hidden; %d answers compared, %d of them with content", hidden, len(world.versions), c.compared, c.full)
+		})
+	}
+}
+
+// clock stands until it is set.
+type clock time.Time
+
+func (c *clock) read() time.Time { return time.Time(*c) }
+
+// comparison asks the same of both.
+type comparison struct {
+	t              *testing.T
+	a, b           *resources.Service
+	who            auth.Principal
+	time           *clock
+	compared, full int
+	leaks          int
+}
+
+func (c *comparison) answers(ask Ask) (string, string, *resources.Response) {
+	ask.Principal = c.who
+	// Later than all that is written, so that no transaction has to be tried again under other ids.
+	*c.time = clock(time.Time(*c.time).Add(time.Second))
+	respA, errA := c.a.Do(c.t.Context(), ask.request())
+	respB, errB := c.b.Do(c.t.Context(), ask.request())
+	for _, err := range []error{errA, errB} {
+		if k := fhir.KindOf(err); err != nil && (k == fhir.Internal || k == fhir.Transient) {
+			c.t.Errorf("%s: %v", ask, err)
+		}
+	}
+	_ = respB
+	return made.ReplaceAllString(Answer(respA, errA), "new"), made.ReplaceAllString(Answer(respB, errB), "new"), respA
+}
+
+// made are the ids of new resources: a transaction that is tried again takes others.
+var made = regexp.MustCompile(`new-[0-9]+-`)
+
+func (c *comparison) compare(ask Ask) {
+	c.t.Helper()
+	for page := 0; page < 3; page++ {
+		x, y, resp := c.answers(ask)
+		c.compared++
+		if resp != nil && (resp.Version != nil || resp.Bundle != nil && len(resp.Bundle.Entries) > 0) {
+			c.full++
+		}
+		if x != y {
+			c.leaks++
+			if !changes(ask) {
+				ask = Shrink(ask, func(a Ask) bool { x, y, _ := c.answers(a); return x != y })
+				x, y, _ = c.answers(ask)
+			}
+			x, y = apart(x, y)
+			c.t.Errorf("%s\n%s\nwith everything:\n%s\nwith what is visible:\n%s", ask, ask.Body, x, y)
+			return
+		}
+		if ask.Params, ask.Query = nil, nextPage(resp); ask.Query == "" {
+			return
+		}
+	}
+}
+
+// apart are two texts from the first line on in which they differ.
+func apart(x, y string) (string, string) {
+	a, b := strings.Split(x, "\n"), strings.Split(y, "\n")
+	for len(a) > 1 && len(b) > 1 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	return fmt.Sprintf("%.3000s", strings.Join(a[:min(3, len(a))], "\n")), fmt.Sprintf("%.3000s", strings.Join(b[:min(3, len(b))], "\n"))
+}
+
+func changes(a Ask) bool {
+	switch a.Interaction {
+	case resources.Create, resources.Update, resources.Patch, resources.Delete, resources.Transaction:
+		return true
+	case resources.Operate:
+		return !a.Safe
+	}
+	return false
+}
+
+// known is a world with all its versions.
+type known struct {
+	*World
+	versions []versionKey
+}
+
+type versionKey struct {
+	typ, id string
+	number  int
+	current bool
+}
+
+// sample reads everything.
+func sample(t testing.TB, s *resources.Service, store *storage.Store) *known {
+	t.Helper()
+	w := &known{}
+	var nodes []*fhir.Node
+	seen := map[string]bool{}
+	for next := "_count=1000"; next != ""; {
+		resp, err := s.Do(t.Context(), resources.Request{Principal: auth.Operator("test"), Interaction: resources.HistorySystem, Query: next})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range resp.Bundle.Entries {
+			v := e.Version
+			key := v.Type + "/" + v.ID
+			current := !seen[key]
+			w.versions = append(w.versions, versionKey{v.Type, v.ID, v.Number, current})
+			if seen[key] = true; v.Deleted || !current {
+				continue
+			}
+			n, err := fhir.ParseJSON(v.Content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nodes = append(nodes, n)
+		}
+		next = nextPage(resp)
+	}
+	w.World = NewWorld(store.Registry(), base, nodes)
+	return w
+}
+
+// prune takes everything out of a database that a caller of s cannot see by reading or finding it by its id, and says
+// how many versions that is.
+func prune(t testing.TB, s *resources.Service, w *known, who auth.Principal, url string) (hidden int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	exec("SET session_replication_role = replica") // the history is append-only
+	rows, err := conn.Query(t.Context(), `SELECT table_name FROM information_schema.columns c JOIN information_schema.tables USING (table_schema, table_name)
+WHERE table_schema = 'public' AND column_name = 'rk' AND table_type = 'BASE TABLE'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	shows := func(r resources.Request) bool {
+		r.Principal = who
+		resp, err := s.Do(t.Context(), r)
+		return err == nil && (r.Interaction != resources.SearchType || len(resp.Bundle.Entries) > 0) || fhir.KindOf(err) == fhir.Gone
+	}
+	gone := map[string]bool{}
+	for _, v := range w.versions {
+		if v.current && !shows(resources.Request{Interaction: resources.Read, Type: v.typ, ID: v.id}) &&
+			!shows(resources.Request{Interaction: resources.SearchType, Type: v.typ, Query: "_id=" + v.id}) {
+			gone[v.typ+"/"+v.id] = true
+			for _, table := range tables {
+				if table != "resource" {
+					exec("DELETE FROM "+table+" WHERE rk = (SELECT rk FROM resource WHERE type = $1 AND id = $2)", v.typ, v.id)
+				}
+			}
+			exec("DELETE FROM resource WHERE type = $1 AND id = $2", v.typ, v.id)
+			hidden++
+		}
+	}
+	for _, v := range w.versions {
+		if !v.current && !gone[v.typ+"/"+v.id] && !shows(resources.Request{Interaction: resources.VRead, Type: v.typ, ID: v.id, Version: fmt.Sprint(v.number)}) {
+			for _, table := range []string{"resource_history", "resource_change"} {
+				exec("DELETE FROM "+table+" WHERE rk = (SELECT rk FROM resource WHERE type = $1 AND id = $2) AND version = $3", v.typ, v.id, v.number)
+			}
+			hidden++
+		}
+	}
+	return hidden
+}
