@@ -91,7 +91,9 @@ func (s *Server) checkAuthorize(request *fosite.AuthorizeRequest, form url.Value
 	if !c.May(grantCode) {
 		return fosite.ErrUnauthorizedClient.WithHint("The client is not registered for authorization_code.")
 	}
-	if aud := strings.TrimSuffix(form.Get("aud"), "/"); aud == "" {
+	if aud := strings.TrimSuffix(form.Get("aud"), "/"); aud == "" && onlySignIn(form.Get("scope")) {
+		// OpenID Connect by itself knows no aud, and the token will open nothing of the FHIR server.
+	} else if aud == "" {
 		return fosite.ErrInvalidRequest.WithHint("The parameter aud is missing: it names the FHIR server that the token is for.")
 	} else if aud != s.urls.fhir {
 		return fosite.ErrInvalidRequest.WithHint("The aud is not this server, which is " + s.urls.fhir + ".")

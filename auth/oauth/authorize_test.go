@@ -220,3 +220,24 @@ func TestAuthorize_prompt_login_and_max_age(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthorize_23_sign_in_alone_needs_no_aud: OpenID Connect knows none, and the token opens no record. With any other
+// scope aud is needed.
+func TestAuthorize_23_sign_in_alone_needs_no_aud(t *testing.T) {
+	w := newWorld(t)
+	for scope, fine := range map[string]bool{
+		"openid": true, "openid profile": true, "openid fhirUser": false, "openid launch/patient": false, "openid patient/*.rs": false, "openid nonsense": false, "": false,
+	} {
+		r := w.browser().open("/auth/authorize?" + w.request("public", scope, "aud", "-").Encode())
+		if fine != strings.Contains(r.body, `name="password"`) {
+			t.Errorf("%q: %d %s", scope, r.StatusCode, r.Header.Get("Location"))
+		}
+	}
+	answer := w.token(exchange(w.code("ada", "", w.request("public", "openid", "aud", "-")), "client_id", "public")).json(t)
+	token, _ := answer["access_token"].(string)
+	for path, want := range map[string]int{"/Patient/p1": 403, "/Patient": 403, "/Observation": 403, "/Organization/o1": 403} {
+		if r := w.get(path, token); r.StatusCode != want {
+			t.Errorf("%s: %d", path, r.StatusCode)
+		}
+	}
+}

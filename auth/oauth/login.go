@@ -34,6 +34,10 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, h
 		}
 		v.formAction = formActionOf(form.Get("redirect_uri"))
 	}
+	if s.outside != nil {
+		v.Outside = s.outside.Name
+		v.formAction += formActionOf(s.outside.Issuer)
+	}
 	ceremony, err := s.loginCeremony()
 	if err != nil {
 		return err
@@ -84,7 +88,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return s.showLogin(w, r, http.StatusUnauthorized, handle, to, username, wrongLogin)
 	}
 	if account.TOTP != nil {
-		return s.showCode(w, r, http.StatusOK, account, handle, to, "")
+		return s.showCode(w, r, http.StatusOK, account, "pwd", handle, to, "")
 	}
 	if err := s.signIn(w, r, account, "pwd"); err != nil {
 		return err
@@ -113,16 +117,17 @@ func (s *Server) checkLogin(r *http.Request, username, password string) (*identi
 	return account, nil
 }
 
-// halfway is what a person carries between the password and the one-time code, sealed.
+// halfway is what a person carries between the first step, by Method, and the one-time code, sealed.
 type halfway struct {
 	Account string    `json:"a"`
+	Method  string    `json:"m"`
 	Until   time.Time `json:"u"`
 }
 
 const halfwayPurpose, halfwayLife = "second factor", 5 * time.Minute
 
-func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, account *identity.Account, handle, to, fault string) error {
-	plain, err := json.Marshal(halfway{account.ID, s.now().Add(halfwayLife)})
+func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, account *identity.Account, method, handle, to, fault string) error {
+	plain, err := json.Marshal(halfway{account.ID, method, s.now().Add(halfwayLife)})
 	if err != nil {
 		return err
 	}
@@ -132,7 +137,7 @@ func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, ac
 	return s.write(w, status, v)
 }
 
-// loginCode takes the one-time code after the password.
+// loginCode takes the one-time code after the first step.
 func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 	form := r.PostForm
 	expired := bad("That took too long", "Sign in again.")
@@ -163,9 +168,9 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 		if err := s.loginFailed(r, account.Username); err != nil {
 			return err
 		}
-		return s.showCode(w, r, http.StatusUnauthorized, account, form.Get("request"), form.Get("to"), "The code is wrong, or was used before.")
+		return s.showCode(w, r, http.StatusUnauthorized, account, at.Method, form.Get("request"), form.Get("to"), "The code is wrong, or was used before.")
 	}
-	if err := s.signIn(w, r, account, "pwd", "otp"); err != nil {
+	if err := s.signIn(w, r, account, at.Method, "otp"); err != nil {
 		return err
 	}
 	return redirect(w, next(form.Get("request"), form.Get("to")))

@@ -1,6 +1,8 @@
 package oauth
 
 import (
+	"strings"
+
 	"kiln/auth"
 )
 
@@ -19,6 +21,16 @@ const (
 // plainScopes are all of those on offer.
 var plainScopes = []string{scopeOpenID, scopeFHIRUser, scopeProfile, scopeLaunch, scopeLaunchPatient, scopeLaunchEncounter,
 	scopeOffline, scopeOnline}
+
+// onlySignIn says whether scopes ask who somebody is and for nothing else.
+func onlySignIn(text string) bool {
+	for scope := range strings.FieldsSeq(text) {
+		if scope != scopeOpenID && scope != scopeProfile {
+			return false
+		}
+	}
+	return text != ""
+}
 
 // usable reads the scopes of a request and leaves out what cannot be granted at all: what cannot be read, types and
 // parameters that do not exist, and levels other than the given.

@@ -37,6 +37,8 @@ type Options struct {
 	Limits Limits
 	// Registration says who may register a client by itself.
 	Registration Registration
+	// Outside is another provider that people may sign in with.
+	Outside Outside
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -143,6 +145,7 @@ type Server struct {
 	log          *slog.Logger
 	registration *gojsonschema.Schema // of registrations
 	passkeys     *webauthn.WebAuthn   // nil where the origin can have none
+	outside      *outside             // nil for none
 	holders      struct {
 		mu    sync.RWMutex
 		known map[[32]byte]auth.Principal
@@ -175,6 +178,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		options: o, limits: o.Limits.withDefaults(), store: o.Store, strategy: strategy{o.Now}, seal: seal,
 		keyring: &keyring{store: o.Store, seal: seal, now: o.Now}, fetcher: newFetcher(o.Now), views: views, log: o.Logger,
+		outside: newOutside(o.Outside, o.Origin+pathOutsideAnswer),
 		urls: urls{
 			origin: o.Origin, fhir: o.FHIRBase,
 			authorize: o.Origin + pathAuthorize, token: o.Origin + pathToken, introspect: o.Origin + pathIntrospect,
@@ -263,6 +267,7 @@ const (
 	pathLogin      = "/auth/login"
 	pathOTP        = "/auth/login/code"
 	pathPasskey    = "/auth/login/passkey"
+	pathOutside    = "/auth/login/outside"
 	pathLogout     = "/auth/logout"
 	pathPatient    = "/auth/patient"
 	pathConsent    = "/auth/consent"
@@ -270,6 +275,8 @@ const (
 	pathApps       = "/auth/apps"
 	pathAccount    = "/auth/account"
 	pathLaunch     = "/auth/launch"
+
+	pathOutsideAnswer = "/auth/login/outside/answer"
 
 	pathSmartConfiguration  = "/.well-known/smart-configuration"
 	pathOpenIDConfiguration = "/.well-known/openid-configuration"
@@ -331,6 +338,8 @@ func (s *Server) Routes() []Route {
 	add(pathContinue, false, page(s.proceed, nil))
 	add(pathLogin, false, page(s.loginPage, s.login))
 	add(pathOTP, false, page(nil, s.loginCode))
+	add(pathOutside, false, page(nil, s.loginOutside))
+	add(pathOutsideAnswer, false, page(s.outsideAnswer, nil))
 	add(pathLogout, false, page(nil, s.logout))
 	add(pathPatient, false, page(nil, s.pickPatient))
 	add(pathConsent, false, page(nil, s.decide))

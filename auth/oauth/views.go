@@ -45,6 +45,8 @@ type view struct {
 	Destination string
 	Username    string
 	Halfway     string
+	// Outside names the provider that people may sign in with, "" for none.
+	Outside string
 
 	Query   string
 	Entries []Entry

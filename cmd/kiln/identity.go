@@ -88,5 +88,8 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 			LoginAttempts: c.LoginAttempts, LoginWindow: c.LoginWindow,
 		},
 		Registration: oauth.Registration{Mode: mode, Token: string(c.RegistrationToken)},
+		Outside: oauth.Outside{
+			Issuer: c.OutsideIssuer, Name: c.OutsideName, ClientID: c.OutsideClientID, ClientSecret: string(c.OutsideSecret),
+		},
 	})
 }

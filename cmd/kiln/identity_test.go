@@ -98,6 +98,12 @@ func TestIdentity_commands_beside_a_running_server(t *testing.T) {
 	if launch := must("", "launch", "--client", "pub", "--user", "tom", "--patient", "demo-tom", "--encounter", "e"); len(launch) != 43 {
 		t.Errorf("launch value %q", launch)
 	}
+	must("", "user", "link", "--username", "tom", "--issuer", "https://login.example.org", "--subject", "24")
+	must("https://login.example.org 24", "user", "list")
+	fails("already a user linked", "user", "link", "--username", "tom", "--issuer", "https://login.example.org", "--subject", "24")
+	fails("there is no user nobody", "user", "link", "--username", "nobody", "--issuer", "https://login.example.org", "--subject", "25")
+	must("", "user", "unlink", "--username", "tom")
+	fails("there is no user tom that is linked", "user", "unlink", "--username", "tom")
 	must("", "user", "password", "--username", "tom", "--password", "another one")
 	must("", "user", "disable", "--username", "tom")
 	must("closed", "user", "list")

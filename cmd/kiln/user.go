@@ -21,6 +21,8 @@ type userCmd struct {
 	List     userListCmd     `cmd:"" help:"List the accounts."`
 	Disable  userDisableCmd  `cmd:"" help:"Close an account: its sessions end and its tokens are revoked."`
 	Password userPasswordCmd `cmd:"" help:"Set the password of an account; its sessions end and its tokens are revoked."`
+	Link     userLinkCmd     `cmd:"" help:"Let somebody of an outside OpenID provider sign in to an account."`
+	Unlink   userUnlinkCmd   `cmd:"" help:"Take that back; the account's sessions end and its tokens are revoked."`
 }
 
 type userAddCmd struct {
@@ -87,13 +89,21 @@ func (c *userListCmd) Run(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "USERNAME\tROLES\tSTANDS FOR\tSTATE")
+		fmt.Fprintln(w, "USERNAME\tROLES\tSTANDS FOR\tSTATE\tOUTSIDE")
 		for _, a := range all {
 			state := "open"
 			if a.Disabled {
 				state = "closed"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Username, strings.Join(a.Roles, ","), strings.Join(a.FHIRUser, ","), state)
+			linked, err := store.OutsideOf(ctx, a.ID)
+			if err != nil {
+				return err
+			}
+			var outside []string
+			for _, o := range linked {
+				outside = append(outside, o.Issuer+" "+o.Subject)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Username, strings.Join(a.Roles, ","), strings.Join(a.FHIRUser, ","), state, strings.Join(outside, ", "))
 		}
 		return w.Flush()
 	})
@@ -138,5 +148,42 @@ func (c *userPasswordCmd) Run(ctx context.Context) error {
 			return said(err, "user "+c.Username)
 		}
 		return store.SetPassword(ctx, account.ID, hash)
+	})
+}
+
+type userLinkCmd struct {
+	identityCmd `embed:""`
+	Username    string `name:"username" required:"" placeholder:"NAME" help:"The account."`
+	Issuer      string `name:"issuer" required:"" placeholder:"URL" help:"The provider, as in KILN_OUTSIDE_ISSUER."`
+	Subject     string `name:"subject" required:"" placeholder:"SUB" help:"Who they are there: the claim sub, which the sign-in page tells those that nobody has linked."`
+}
+
+// Run links the account.
+func (c *userLinkCmd) Run(ctx context.Context) error {
+	if c.Issuer == "" || c.Subject == "" || len(c.Subject) > 255 {
+		return errors.New("--issuer and --subject: what the provider's id_token says in iss and sub")
+	}
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		account, err := store.AccountNamed(ctx, c.Username)
+		if err != nil {
+			return said(err, "user "+c.Username)
+		}
+		return said(store.LinkOutside(ctx, account.ID, identity.Outside{Issuer: c.Issuer, Subject: c.Subject}), "user linked to "+c.Subject)
+	})
+}
+
+type userUnlinkCmd struct {
+	identityCmd `embed:""`
+	Username    string `name:"username" required:"" placeholder:"NAME" help:"The account."`
+}
+
+// Run unlinks the account from all providers.
+func (c *userUnlinkCmd) Run(ctx context.Context) error {
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		account, err := store.AccountNamed(ctx, c.Username)
+		if err != nil {
+			return said(err, "user "+c.Username)
+		}
+		return said(store.UnlinkOutside(ctx, account.ID), "user "+c.Username+" that is linked to a provider")
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"time"
 )
 
@@ -16,6 +17,10 @@ type SignIn struct {
 	SessionIdle       time.Duration `name:"session-idle" env:"KILN_SESSION_IDLE" default:"1h" placeholder:"TIME" help:"How long a browser stays signed in without being used."`
 	LoginAttempts     int           `name:"login-attempts" env:"KILN_LOGIN_ATTEMPTS" default:"10" placeholder:"N" help:"Failed sign-ins of one name within login-window that lock it; ten times as many of one address lock that."`
 	LoginWindow       time.Duration `name:"login-window" env:"KILN_LOGIN_WINDOW" default:"15m" placeholder:"TIME" help:"How far back failed sign-ins count."`
+	OutsideIssuer     string        `name:"outside-issuer" env:"KILN_OUTSIDE_ISSUER" placeholder:"URL" help:"An OpenID provider that people may sign in with too, by its issuer. Each is linked to a user with kiln user link."`
+	OutsideName       string        `name:"outside-name" env:"KILN_OUTSIDE_NAME" placeholder:"TEXT" help:"What the sign-in page calls it. Empty: its host."`
+	OutsideClientID   string        `name:"outside-client-id" env:"KILN_OUTSIDE_CLIENT_ID" placeholder:"ID" help:"What Kiln is registered as there, with the redirect URI <base-url>/auth/login/outside/answer."`
+	OutsideSecret     Secret        `name:"outside-client-secret" env:"KILN_OUTSIDE_CLIENT_SECRET" placeholder:"TEXT" help:"Its secret there. Empty: a public client."`
 	Registration      string        `name:"registration" env:"KILN_REGISTRATION" default:"off" enum:"off,token,open" help:"Who may register an app by itself (RFC 7591): off, those with the initial access token, or open."`
 	RegistrationToken Secret        `name:"registration-token" env:"KILN_REGISTRATION_TOKEN" placeholder:"TEXT" help:"The initial access token for registration=token."`
 }
@@ -27,6 +32,14 @@ func (s *SignIn) Validate() error {
 	}
 	if s.SecretKey != "" && len(s.SecretKey) < 16 {
 		return errors.New("KILN_SECRET_KEY: 16 characters at least, such as the output of openssl rand -base64 32")
+	}
+	if s.OutsideIssuer != "" {
+		if u, err := url.Parse(s.OutsideIssuer); err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && IsLoopback(u.Hostname())) {
+			return errors.New("KILN_OUTSIDE_ISSUER: want an https URL")
+		}
+		if s.OutsideClientID == "" {
+			return errors.New("KILN_OUTSIDE_ISSUER needs KILN_OUTSIDE_CLIENT_ID")
+		}
 	}
 	return errors.Join(
 		positive("KILN_ACCESS_TOKEN_LIFE", s.AccessTokenLife), positive("KILN_REFRESH_TOKEN_LIFE", s.RefreshTokenLife),

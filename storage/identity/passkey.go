@@ -41,20 +41,3 @@ func (s *Store) UsedPasskey(ctx context.Context, id []byte, credential json.RawM
 func (s *Store) RemovePasskey(ctx context.Context, account string, id []byte) error {
 	return s.must(ctx, "remove passkey", `DELETE FROM account_passkey WHERE account = $1::text::uuid AND id = $2`, account, id)
 }
-
-// OutsideAccount finds the account that an identity at an outside provider signs in to.
-func (s *Store) OutsideAccount(ctx context.Context, issuer, subject string) (*Account, error) {
-	var id string
-	if err := s.row(ctx, "read identity", `SELECT account::text FROM account_outside WHERE issuer = $1 AND subject = $2`,
-		[]any{issuer, subject}, &id); err != nil {
-		return nil, err
-	}
-	return s.Account(ctx, id)
-}
-
-// LinkOutside lets an identity at an outside provider sign in to an account, in place of the account's former one there.
-func (s *Store) LinkOutside(ctx context.Context, issuer, subject, account string) error {
-	_, err := s.exec(ctx, "link identity", `
-INSERT INTO account_outside VALUES ($1, $2, $3::text::uuid) ON CONFLICT (issuer, subject) DO UPDATE SET account = excluded.account`, issuer, subject, account)
-	return err
-}
