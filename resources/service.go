@@ -95,6 +95,7 @@ func New(o Options) (*Service, error) {
 		"Appointment":           {allow: s.allowAppointment},
 		"AppointmentResponse":   {allow: s.allowResponse, follow: s.followResponse},
 		"HealthcareService":     {allow: s.allowService, follow: s.followService},
+		"Patient":               {allow: s.allowPatient},
 		"Schedule":              {allow: s.allowSchedule},
 		"Slot":                  {allow: s.allowSlot},
 	}

@@ -83,7 +83,7 @@ func TestRefusals_of_net_http_are_outcomes(t *testing.T) {
 // A body that nobody wants must not keep the connection for as long as the client likes.
 func TestBody_of_a_refused_request_need_not_come(t *testing.T) {
 	t.Parallel()
-	dial := listen(t, func(o *server.Options) { o.Limits.BodyGrace = 50 * time.Millisecond })
+	dial := listen(t, func(o *server.Options) { o.Limits.BodyGrace = time.Second })
 	for path, want := range map[string]int{"Nonsense": 404, "Patient/a_b": 400, "Patient?x=1": 400} {
 		conn := dial()
 		resp, _ := answerTo(t, conn, "POST /fhir/"+path+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")

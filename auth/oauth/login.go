@@ -20,6 +20,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, handle, to, username, fault string) error {
 	v := s.view(r, "login")
 	v.Title, v.Request, v.To, v.Username, v.Fault = "Sign in", handle, to, username, fault
+	v.JoinLink = s.joinLink(handle)
 	if handle != "" {
 		pending, err := s.store.Request(r.Context(), identity.Hash(handle))
 		if err != nil {
@@ -49,7 +50,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, h
 }
 
 // ownPages are where a sign-in may lead to beside an app's request: names, so that no URL is ever followed.
-var ownPages = map[string]string{"": pathHome, "apps": pathApps, "account": pathAccount, "launch": pathLaunch}
+var ownPages = map[string]string{"": pathHome, "apps": pathApps, "account": pathAccount, "launch": pathLaunch, "newcomers": pathNewcomers}
 
 // next is where the user goes once signed in.
 func next(handle, to string) string {

@@ -31,6 +31,8 @@ type Options struct {
 	Secret string
 	// Directory looks things up in the records for the pages.
 	Directory Directory
+	// Admissions is for people who register by themselves; nil where nobody can.
+	Admissions Admissions
 	// Audit is told of sign-ins, grants and acts on accounts and clients; nil for nobody.
 	Audit  func(context.Context, Event)
 	Logger *slog.Logger
@@ -58,6 +60,8 @@ type Entry struct {
 	Type, ID string
 	// Name is what people call it, Detail what tells it from others of that name, such as a date of birth.
 	Name, Detail string
+	// Note is what is to be said of it in a list, or "".
+	Note string
 }
 
 // Reference is Type/id.
@@ -90,6 +94,8 @@ const (
 	ActCredential   = "change-credential"
 	ActReuse        = "token-reuse"
 	ActOperatorCall = "operator-command"
+	ActJoin         = "register-patient"
+	ActJudge        = "decide-registration"
 )
 
 // Limits are the times and numbers that can be set. A zero field means its default; docs/settings.md lists them.
@@ -275,6 +281,8 @@ const (
 	pathApps       = "/auth/apps"
 	pathAccount    = "/auth/account"
 	pathLaunch     = "/auth/launch"
+	pathJoin       = "/auth/join"
+	pathNewcomers  = "/auth/newcomers"
 
 	pathOutsideAnswer = "/auth/login/outside/answer"
 
@@ -347,5 +355,9 @@ func (s *Server) Routes() []Route {
 	add(pathApps, false, page(s.apps, s.revokeApp))
 	add(pathAccount, false, page(s.account, s.changeAccount))
 	add(pathLaunch, false, page(s.launcher, s.launch))
+	if s.options.Admissions != nil {
+		add(pathJoin, false, page(s.joinPage, s.join))
+		add(pathNewcomers, false, page(s.newcomers, s.judge))
+	}
 	return routes
 }

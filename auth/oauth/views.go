@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"kiln/auth"
 	"kiln/storage/identity"
 )
 
@@ -36,6 +37,8 @@ type view struct {
 	// User is who is signed in, "" for nobody; Staff says whether they see more than themselves.
 	User  string
 	Staff bool
+	// Admits says that they decide about people who register.
+	Admits bool
 	// Script is the path of the page's script, "" for none.
 	Script string
 
@@ -47,6 +50,12 @@ type view struct {
 	Halfway     string
 	// Outside names the provider that people may sign in with, "" for none.
 	Outside string
+
+	// Join is the form of somebody who registers, JoinLink where to find it, "" for nowhere. Waiting counts those whom
+	// staff have not looked at.
+	Join     joinForm
+	JoinLink string
+	Waiting  int
 
 	Query   string
 	Entries []Entry
@@ -107,6 +116,7 @@ func (s *Server) view(r *http.Request, page string) *view {
 	v := &view{page: page, Token: s.formToken(s.cookie(r, "browser"), s.cookie(r, "session"))}
 	if visitor := s.visitorOf(r); visitor != nil {
 		v.User, v.Staff = visitor.account.Username, !onlyPatient(visitor.account)
+		v.Admits = s.options.Admissions != nil && visitor.account.Has(string(auth.RoleAdmin))
 	}
 	return v
 }

@@ -137,7 +137,7 @@ func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
 	}
 	options := oauth.Options{
 		Store: w.identity, Registry: store.Registry, Origin: w.origin, FHIRBase: base, Secret: "a secret for tests only",
-		Directory: server.Directory{Service: w.service}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
+		Directory: server.Directory{Service: w.service}, Admissions: server.Admissions{Service: w.service}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
 	}
 	for _, c := range change {
 		c(&options)

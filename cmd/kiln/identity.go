@@ -73,15 +73,20 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 	}); err != nil {
 		return nil, err
 	}
+	var admissions oauth.Admissions
+	if c.PatientsRegister {
+		admissions = server.Admissions{Service: service}
+	}
 	mode := map[string]oauth.RegistrationMode{"token": oauth.RegistrationToken, "open": oauth.RegistrationOpen}[c.Registration]
 	return oauth.New(oauth.Options{
-		Store:     store.Identity(),
-		Registry:  store.Registry,
-		Origin:    c.BaseURL,
-		FHIRBase:  strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
-		Secret:    secret,
-		Directory: server.Directory{Service: service},
-		Logger:    log,
+		Store:      store.Identity(),
+		Registry:   store.Registry,
+		Origin:     c.BaseURL,
+		FHIRBase:   strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
+		Secret:     secret,
+		Directory:  server.Directory{Service: service},
+		Admissions: admissions,
+		Logger:     log,
 		Limits: oauth.Limits{
 			AccessLife: c.AccessTokenLife, RefreshLife: c.RefreshTokenLife,
 			SessionLife: c.SessionLife, SessionIdle: c.SessionIdle,

@@ -22,6 +22,7 @@ type SignIn struct {
 	OutsideClientID   string        `name:"outside-client-id" env:"KILN_OUTSIDE_CLIENT_ID" placeholder:"ID" help:"What Kiln is registered as there, with the redirect URI <base-url>/auth/login/outside/answer."`
 	OutsideSecret     Secret        `name:"outside-client-secret" env:"KILN_OUTSIDE_CLIENT_SECRET" placeholder:"TEXT" help:"Its secret there. Empty: a public client."`
 	Registration      string        `name:"registration" env:"KILN_REGISTRATION" default:"off" enum:"off,token,open" help:"Who may register an app by itself (RFC 7591): off, those with the initial access token, or open."`
+	PatientsRegister  bool          `name:"patients-register" env:"KILN_PATIENTS_REGISTER" default:"false" help:"Let people register as patients at /auth/join. They begin with an empty record; administrators verify them at /auth/newcomers."`
 	RegistrationToken Secret        `name:"registration-token" env:"KILN_REGISTRATION_TOKEN" placeholder:"TEXT" help:"The initial access token for registration=token."`
 }
 

@@ -73,6 +73,13 @@ func (s *Store) Accounts(ctx context.Context) ([]*Account, error) {
 	return all, translate("list accounts", err)
 }
 
+// AccountsOf lists the accounts that stand for a resource, Type/id.
+func (s *Store) AccountsOf(ctx context.Context, reference string) ([]*Account, error) {
+	rows, _ := s.on(ctx).Query(ctx, "SELECT "+accountColumns+" FROM account WHERE fhir_user @> ARRAY[$1]", reference)
+	list, err := pgx.CollectRows(rows, scanAccount)
+	return list, translate("list accounts of a resource", err)
+}
+
 // AddAccount makes an account and gives it an id. Errors: ErrExists.
 func (s *Store) AddAccount(ctx context.Context, a *Account) error {
 	a.ID = uuid.Must(uuid.NewV7()).String()
