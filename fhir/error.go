@@ -195,5 +195,8 @@ const AlternativeExtension = CanonicalBase + "StructureDefinition/alternative"
 // HeldUntilExtension says on an Appointment that its time is only held, and until when.
 const HeldUntilExtension = CanonicalBase + "StructureDefinition/held-until"
 
+// ChangeReasonExtension says why a signed record was changed or retracted.
+const ChangeReasonExtension = CanonicalBase + "StructureDefinition/change-reason"
+
 // IssueCodeSystem is the code system of Issue.Detail.
 const IssueCodeSystem = CanonicalBase + "CodeSystem/issue"

@@ -115,7 +115,11 @@ func (p *practice) arrange(state scheduling.State) string {
 	return id
 }
 
+// encounter makes the visit of an appointment. One that has begun when it learns of the appointment leaves it as it is.
 func (p *practice) encounter(appointment, status string) {
+	if status == "in-progress" {
+		put(p.t, p.Service, fmt.Sprintf(`{"resourceType":"Encounter","id":"e%d","status":%q,"class":{"code":"AMB"},"subject":{"reference":"Patient/p%[1]d"}}`, p.n, status))
+	}
 	put(p.t, p.Service, fmt.Sprintf(`{"resourceType":"Encounter","id":"e%d","status":%q,"class":{"code":"AMB"},"subject":{"reference":"Patient/p%[1]d"},"appointment":[{"reference":"Appointment/%[3]s"}]}`, p.n, status, appointment))
 }
 

@@ -18,6 +18,9 @@ func (s *Service) create(ctx context.Context, r Request) (*Response, error) {
 	}
 	fingerprint := s.fingerprint(ctx, &r)
 	r.Body.Set("id", fhir.Str(s.options.NewID()))
+	if err := s.attribute(ctx, &r); err != nil {
+		return nil, err
+	}
 	issues, err := s.validate(ctx, nil, r.Body)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func (s *Service) create(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		resp.Issues = issues
+		resp.Issues = append(issues, resp.Issues...)
 		return resp, nil
 	})
 }

@@ -13,7 +13,7 @@ func TestDocument(t *testing.T) {
 	s := newService(t)
 	for _, body := range []string{
 		`{"resourceType":"Patient","id":"p"}`, `{"resourceType":"Practitioner","id":"dr"}`,
-		`{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p"}}`,
+		`{"resourceType":"Observation","id":"o","status":"preliminary","code":{"text":"x"},"subject":{"reference":"Patient/p"}}`,
 		`{"resourceType":"Composition","id":"c","status":"final","type":{"text":"letter"},"subject":{"reference":"Patient/p"},"date":"2020","author":[{"reference":"Practitioner/dr"}],"title":"Letter","section":[{"title":"Found","entry":[{"reference":"Observation/o"},{"reference":"Patient/p"}]}]}`,
 	} {
 		put(t, s, body)

@@ -188,7 +188,7 @@ func TestLeaks(t *testing.T) {
 		later.put(`{"resourceType":"CareTeam","id":"t","status":"inactive","subject":{"reference":"Patient/cara"},"participant":[{"member":{"reference":"Practitioner/d"}}]}`)
 		later.reads(who, fhir.NotFound, "Patient/cara", "Observation/c1")
 		later.put(`{"resourceType":"PractitionerRole","id":"r","practitioner":{"reference":"Practitioner/d"}}`)
-		later.put(`{"resourceType":"Encounter","id":"e","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/cara"},"participant":[{"individual":{"reference":"PractitionerRole/r"}}]}`)
+		later.put(`{"resourceType":"Encounter","id":"e","status":"in-progress","class":{"code":"AMB"},"subject":{"reference":"Patient/cara"},"participant":[{"individual":{"reference":"PractitionerRole/r"}}]}`)
 		later.reads(who, ok, "Observation/c1")
 		do(t, later.Service, Request{Interaction: Delete, Type: "Encounter", ID: "e"})
 		later.reads(who, fhir.NotFound, "Observation/c1")
@@ -282,26 +282,29 @@ func TestAccess_writing(t *testing.T) {
 	})
 	t.Run("a_moved_record_takes_its_past_along", func(t *testing.T) {
 		w := &ward{w.Service, t}
-		w.put(observation("m1", "anna", "laboratory", "final"))
-		w.put(observation("m1", "ben", "laboratory", "final")) // an operator corrects the patient
+		moved := func(patient string) string {
+			return `{"resourceType":"Flag","id":"m1","status":"active","code":{"text":"falls"},"subject":{"reference":"Patient/` + patient + `"}}`
+		}
+		w.put(moved("anna"))
+		w.put(moved("ben")) // an operator corrects the patient
 		for _, r := range []Request{{Interaction: Read}, {Interaction: VRead, Version: "1"}, {Interaction: HistoryInstance}} {
-			r.Type, r.ID = "Observation", "m1"
+			r.Type, r.ID = "Flag", "m1"
 			if got := w.status(anna, r); got != fhir.NotFound {
 				t.Errorf("before the move: %s kind %d", r.Interaction, got)
 			}
 		}
 		ben := patientApp("ben", "patient/*.rs")
-		if w.status(ben, Request{Interaction: VRead, Type: "Observation", ID: "m1", Version: "1"}) != fhir.NotFound {
+		if w.status(ben, Request{Interaction: VRead, Type: "Flag", ID: "m1", Version: "1"}) != fhir.NotFound {
 			t.Error("the version that was anna's shows")
 		}
-		r := do(t, w.Service, Request{Principal: ben, Interaction: HistoryInstance, Type: "Observation", ID: "m1"})
+		r := do(t, w.Service, Request{Principal: ben, Interaction: HistoryInstance, Type: "Flag", ID: "m1"})
 		if len(r.Bundle.Entries) != 1 || *r.Bundle.Total != 1 || r.Bundle.Entries[0].Version.Number != 2 {
 			t.Errorf("history: %d of %d", len(r.Bundle.Entries), *r.Bundle.Total)
 		}
 	})
 	t.Run("a_deleted_record_is_gone_for_those_who_knew_it", func(t *testing.T) {
 		w := &ward{w.Service, t}
-		w.put(observation("d1", "ben", "laboratory", "final"))
+		w.put(observation("d1", "ben", "laboratory", "cancelled"))
 		do(t, w.Service, Request{Interaction: Delete, Type: "Observation", ID: "d1"})
 		if got := w.status(anna, Request{Interaction: Read, Type: "Observation", ID: "d1"}); got != fhir.NotFound {
 			t.Errorf("another's: kind %d", got)
@@ -312,21 +315,24 @@ func TestAccess_writing(t *testing.T) {
 	})
 	t.Run("replays_show_what_the_caller_may_see_now", func(t *testing.T) {
 		w := &ward{w.Service, t}
-		r := write(anna, Create, "", bare("anna", ""))
+		answers := func(patient, _ string) string {
+			return `{"resourceType":"QuestionnaireResponse","status":"completed","subject":{"reference":"Patient/` + patient + `"}}`
+		}
+		r := write(anna, Create, "", answers("anna", ""))
 		r.IdempotencyKey = "k"
 		first := do(t, w.Service, r)
-		again := write(anna, Create, "", bare("anna", ""))
+		again := write(anna, Create, "", answers("anna", ""))
 		again.IdempotencyKey = "k"
 		if second := do(t, w.Service, again); second.Version.ID != first.Version.ID {
 			t.Errorf("made %s again", second.Version.ID)
 		}
-		other := write(patientApp("ben", "patient/*.cruds"), Create, "", bare("ben", ""))
+		other := write(patientApp("ben", "patient/*.cruds"), Create, "", answers("ben", ""))
 		other.IdempotencyKey = "k"
 		if third := do(t, w.Service, other); third.Version.ID == first.Version.ID {
 			t.Error("another caller got the answer")
 		}
-		do(t, w.Service, Request{Interaction: Update, Type: "Observation", ID: first.Version.ID, Body: parse(t, strings.Replace(bare("ben", ""), "{", `{"id":"`+first.Version.ID+`",`, 1))})
-		late := write(anna, Create, "", bare("anna", ""))
+		do(t, w.Service, Request{Interaction: Update, Type: "QuestionnaireResponse", ID: first.Version.ID, Body: parse(t, strings.Replace(answers("ben", ""), "{", `{"id":"`+first.Version.ID+`",`, 1))})
+		late := write(anna, Create, "", answers("anna", ""))
 		late.IdempotencyKey = "k"
 		refused(t, w.Service, fhir.NotFound, late)
 	})

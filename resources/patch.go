@@ -106,6 +106,6 @@ func (s *Service) putPatched(ctx context.Context, tx *storage.Tx, r *Request, bo
 	if err != nil {
 		return nil, err
 	}
-	resp.Issues = issues
+	resp.Issues = append(issues, resp.Issues...)
 	return resp, nil
 }

@@ -19,6 +19,8 @@ type change struct {
 	after *fhir.Node
 	// changed is set by a rule that changes after.
 	changed bool
+	// issues are what a rule has to tell the caller beside.
+	issues []fhir.Issue
 
 	before *fhir.Node
 }
@@ -52,6 +54,9 @@ type rule struct {
 	allow func(context.Context, *change) error
 	// follow runs when the version has been queued: it writes what has to change along with it.
 	follow func(context.Context, *change) error
+	// brought says of a new resource whether the rule leaves it as it is, so that it may go out with many others; nil never
+	// does.
+	brought func(context.Context, *storage.Tx, *Request, *fhir.Node) (bool, error)
 }
 
 // put queues the next version of a resource: old is the current one, locked, or nil where it never existed. What
@@ -109,6 +114,7 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 			return nil, err
 		}
 	}
+	resp.Issues = c.issues
 	return resp, nil
 }
 

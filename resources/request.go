@@ -59,6 +59,8 @@ type Request struct {
 	IdempotencyKey string
 	// intent is what an operation is about to do with an appointment; nil where a client writes it.
 	intent *intent
+	// part is the place in a transaction; nil outside of one.
+	part *part
 }
 
 // Response is what an interaction gives back; errors come beside it. The server alone turns it into an answer.

@@ -53,7 +53,7 @@ func TestExamples_come_out_as_they_went_in(t *testing.T) {
 	t.Parallel()
 	all := examples(t)
 	s := newService(t)
-	stored := 0
+	stored, strange := 0, 0
 	for typ, list := range all {
 		for _, in := range list {
 			r := Request{Interaction: Update, Type: typ, ID: in.ID(), Body: new(fhir.Node)}
@@ -61,6 +61,10 @@ func TestExamples_come_out_as_they_went_in(t *testing.T) {
 			_, err := s.Do(t.Context(), r)
 			if typ == searchParameterType && fhir.KindOf(err) == fhir.Unprocessable {
 				continue // one that the index cannot offer
+			}
+			if codeOf(err) == "subject-mismatch" { // some examples refer to the visit or the result of another example's patient
+				strange++
+				continue
 			}
 			if err != nil {
 				t.Errorf("%s/%s: %s", typ, in.ID(), describe(err))
@@ -76,7 +80,10 @@ func TestExamples_come_out_as_they_went_in(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d examples of %d types", stored, len(all))
+	if strange > 40 {
+		t.Errorf("%d examples are refused as being of different patients", strange)
+	}
+	t.Logf("%d examples of %d types; %d refer to what is another patient's", stored, len(all), strange)
 }
 
 // TestEveryType does with each resource type what can be done with a resource.
@@ -101,6 +108,9 @@ func TestEveryType(t *testing.T) {
 		body := func(language string) *fhir.Node {
 			n := sample.Clone()
 			n.Set("language", fhir.Str(language))
+			if life := s.lives[typ]; life != nil && life.IsFixed(life.State(&n)) { // what is signed does not change like that
+				n.Set("status", fhir.Str("registered"))
+			}
 			return &n
 		}
 		created := do(t, s, Request{Interaction: Create, Type: typ, Body: body("en")})
@@ -127,6 +137,10 @@ func TestEveryType(t *testing.T) {
 		}
 		if old := do(t, s, Request{Interaction: VRead, Type: typ, ID: id, Version: "2"}); !strings.Contains(string(old.Version.Content), `"nb"`) {
 			t.Errorf("%s: version 2 is %s", typ, old.Version.Content)
+		}
+		if life := s.lives[typ]; life != nil && life.IsSigned(life.State(want)) {
+			refused(t, s, fhir.MethodNotAllowed, Request{Interaction: Delete, Type: typ, ID: id})
+			continue
 		}
 		do(t, s, Request{Interaction: Delete, Type: typ, ID: id})
 		if refused(t, s, fhir.Gone, Request{Interaction: Read, Type: typ, ID: id}); find("_id="+id) != 0 {

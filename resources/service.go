@@ -11,6 +11,7 @@ import (
 	"kiln/auth"
 	"kiln/conformance"
 	"kiln/fhir"
+	"kiln/resources/records"
 	"kiln/storage"
 )
 
@@ -74,6 +75,8 @@ type Service struct {
 	limits   Limits
 	// rules are those of resource types that ask more of their writes than a valid resource.
 	rules map[string]rule
+	// lives are the lifecycles of medical records, by type.
+	lives map[string]*records.Lifecycle
 	// operations are those on offer, by code.
 	operations []*operation
 	rights     rightsCache
@@ -99,14 +102,12 @@ func New(o Options) (*Service, error) {
 		"Schedule":              {allow: s.allowSchedule},
 		"Slot":                  {allow: s.allowSlot},
 	}
+	s.recordRules()
 	if err := s.loadOperations(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
-
-// ruled says whether the type has rules of its own for its writes.
-func (s *Service) ruled(typ string) bool { _, ruled := s.rules[typ]; return ruled }
 
 // Do performs one interaction. Request.Body is the service's from here on: it may change it.
 //

@@ -68,6 +68,25 @@ type txEntry struct {
 	resp     *Response
 }
 
+// part is the place of a write in a transaction.
+type part struct {
+	path string
+	of   *transaction
+}
+
+// writes says whether the transaction writes a resource by an entry of its own.
+func (p *part) writes(key storage.Key) bool {
+	return p != nil && slices.ContainsFunc(p.of.entries, func(e *txEntry) bool { return e.req.Interaction.writes() && e.key == key })
+}
+
+// place is an element of the written resource, as errors name it.
+func (p *part) place(element string) string {
+	if p == nil {
+		return element
+	}
+	return p.path + belowEntry(element)
+}
+
 // exists says whether a conditional create found its resource.
 func (e *txEntry) exists() bool { return e.req.Interaction == Create && len(e.matched) > 0 }
 
@@ -140,6 +159,7 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	}
 	var writes, reads []*txEntry
 	for _, e := range t.entries {
+		e.req.part = &part{entryPath(e.i), t}
 		if e.resp = nil; e.req.Interaction.writes() {
 			writes = append(writes, e)
 		} else {
@@ -189,12 +209,16 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*txEntry) error {
 	var fresh []*txEntry
 	for _, e := range writes {
-		if e.req.Interaction == Create && !e.exists() && !t.ruled(e.req.Type) {
+		if rule, ruled := t.rules[e.req.Type]; e.req.Interaction == Create && !e.exists() && (!ruled || rule.brought != nil) {
 			fresh = append(fresh, e)
 		}
 	}
 	if len(fresh) < minBulk {
 		return nil
+	}
+	fresh, err := t.brought(ctx, tx, fresh)
+	if err != nil {
+		return err
 	}
 	for part := range slices.Chunk(fresh, bulkSize) {
 		list := make([]*storage.Prepared, len(part))
@@ -216,6 +240,23 @@ func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*t
 		}
 	}
 	return nil
+}
+
+// brought leaves out the resources whose rules have something to say.
+func (t *transaction) brought(ctx context.Context, tx *storage.Tx, fresh []*txEntry) (list []*txEntry, err error) {
+	for _, e := range fresh {
+		rule, ruled := t.rules[e.req.Type]
+		as := !ruled
+		if ruled {
+			if as, err = rule.brought(ctx, tx, &e.req, e.prepared.Node); err != nil {
+				return nil, atEntry(err, e.i)
+			}
+		}
+		if as {
+			list = append(list, e)
+		}
+	}
+	return list, nil
 }
 
 // permitAll says of resources that go out by COPY what put says of one.
@@ -248,7 +289,7 @@ func (t *transaction) apply(ctx context.Context, tx *storage.Tx, e *txEntry) (*R
 		if err != nil {
 			return nil, err
 		}
-		resp.Issues = e.issues
+		resp.Issues = slices.Concat(e.issues, resp.Issues)
 		return resp, nil
 	case Update:
 		return t.updateLocked(ctx, tx, &e.req, e.prepared, e.old[e.key], e.issues)

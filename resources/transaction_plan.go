@@ -87,6 +87,9 @@ func (s *Service) planEntry(ctx context.Context, e *txEntry) error {
 	case r.Interaction == Create:
 		e.made = s.options.NewID()
 		r.Body.Set("id", fhir.Str(e.made))
+		if err := s.attribute(ctx, r); err != nil {
+			return err
+		}
 	case r.ID != "":
 		if err := takeID(r.Body, r.ID); err != nil {
 			return err

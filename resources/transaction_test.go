@@ -146,8 +146,8 @@ func TestTransaction(t *testing.T) {
 	})
 
 	t.Run("patches", func(t *testing.T) {
-		put(t, s, `{"resourceType":"Observation","id":"pt1","status":"final","code":{"text":"a"}}`)
-		put(t, s, `{"resourceType":"Observation","id":"pt2","status":"final","code":{"text":"a"}}`)
+		put(t, s, `{"resourceType":"Observation","id":"pt1","status":"preliminary","code":{"text":"a"}}`)
+		put(t, s, `{"resourceType":"Observation","id":"pt2","status":"preliminary","code":{"text":"a"}}`)
 		document := `[{"op":"add","path":"/subject","value":{"reference":"urn:uuid:np"}}]`
 		binary := `{"resourceType":"Binary","contentType":"application/json-patch+json","data":"` + base64.StdEncoding.EncodeToString([]byte(document)) + `"}`
 		params := `{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"add"},{"name":"path","valueString":"Observation"},` +

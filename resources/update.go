@@ -48,7 +48,7 @@ func (s *Service) updateLocked(ctx context.Context, tx *storage.Tx, r *Request, 
 	if err != nil {
 		return nil, err
 	}
-	resp.Issues = issues
+	resp.Issues = append(issues, resp.Issues...)
 	return resp, nil
 }
 

@@ -41,6 +41,8 @@ type Tx struct {
 	touchedSlots []string
 	// releasing says that Release was queued.
 	releasing bool
+	// kin are references to look at before the end.
+	kin kinship
 }
 
 const (
@@ -154,6 +156,9 @@ func (tx *Tx) stampNow() {
 // commit sends what is queued. Without an earlier read the whole transaction is one implicit transaction: the
 // statements of one pipeline up to its Sync commit together or not at all.
 func (tx *Tx) commit(ctx context.Context) error {
+	if err := tx.queueKin(); err != nil {
+		return err
+	}
 	if tx.begun {
 		tx.queue.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
 			if tag.String() != "COMMIT" { // PostgreSQL answers so, without an error, when a statement had failed
@@ -165,7 +170,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 	if tx.queue.Len() == 0 {
 		return nil
 	}
-	err := tx.flush(ctx)
+	err := tx.astray(tx.flush(ctx))
 	var refused *pgconn.PgError
 	if err != nil && !errors.As(err, &refused) && !pgconn.SafeToRetry(err) {
 		return uncertain(err)
