@@ -34,6 +34,9 @@ type exchange struct {
 	// owed says that the body has not been read to its end.
 	owed bool
 
+	// cache is what caches may do with the answer; nil for nothing.
+	cache []string
+
 	// principal is who asks; nobody on public routes.
 	principal auth.Principal
 	// token is what a request shows; proof, where the holder is known already, is still to be given by the first read.

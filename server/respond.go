@@ -187,9 +187,17 @@ func (x *exchange) writePlain(status int, text string) {
 	_ = x.writeBody(status, plainText, []byte(text)) // the probe has hung up; nobody is left to tell
 }
 
+// caching is what caches may do with the answer: nothing, unless it is for everybody.
+func (x *exchange) caching() []string {
+	if x.cache != nil {
+		return x.cache
+	}
+	return noStore
+}
+
 // writeEmpty writes an answer that has no body.
 func (x *exchange) writeEmpty(status int) {
-	x.header["Cache-Control"] = noStore
+	x.header["Cache-Control"] = x.caching()
 	x.answering(0)
 	if status != http.StatusNoContent && status != http.StatusNotModified {
 		x.header["Content-Length"] = zeroLength
@@ -211,7 +219,7 @@ var (
 func (x *exchange) writeBody(status int, contentType []string, body []byte) error {
 	h := x.header
 	h["Content-Type"] = contentType
-	h["Cache-Control"] = noStore
+	h["Cache-Control"] = x.caching()
 	h["Vary"] = varyBoth
 	x.answering(len(body))
 	if limit := x.s.limits.GzipMinBytes; limit >= 0 && len(body) >= limit && acceptsGzip(x.r.Header["Accept-Encoding"]) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,7 +45,7 @@ var unmatched = &route{pattern: "unmatched"}
 
 // routes builds the one routing table. Order matters: the first pattern that matches wins, so fixed names stand before
 // placeholders. Paths are matched as they were sent, percent-encoding and all, and never cleaned or redirected.
-func (s *server) routes(registry *prometheus.Registry) http.Handler {
+func (s *server) routes(registry *prometheus.Registry, published func(context.Context) (*resources.Publication, error)) http.Handler {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	add := func(pattern string, methods map[string]action) *route {
 		rt := &route{pattern: pattern, methods: methods, allow: allowed(methods)}
@@ -61,6 +62,7 @@ func (s *server) routes(registry *prometheus.Registry) http.Handler {
 
 	s.addOAuth(add)
 	s.addSwagger(add)
+	s.addPublication(add, published)
 	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}
@@ -127,7 +129,7 @@ func (x *exchange) dispatch() error {
 	if x.route.operation {
 		return x.operation()
 	}
-	if op := operationName(x.r); op != "" {
+	if op := operationName(x.r); op != "" && !x.route.page {
 		return notFound("The operation " + op + " is not offered here")
 	}
 	if x.route == unmatched {

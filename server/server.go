@@ -50,6 +50,8 @@ type Options struct {
 	// Authenticate finds out who sends a request; nil leaves that to what the service takes a request without a Principal
 	// for. It is not asked for what everybody may see, such as /metadata. Its errors are answered as they are.
 	Authenticate func(*http.Request) (auth.Principal, error)
+	// Published gives what everybody may know of free time; nil publishes nothing.
+	Published func(context.Context) (*resources.Publication, error)
 	// OAuth is the authorization server: its endpoints and pages are served too, and its access tokens are asked for in
 	// place of Authenticate; nil for none.
 	OAuth *oauth.Server
@@ -168,7 +170,7 @@ func New(o Options) http.Handler {
 		registry = prometheus.NewRegistry()
 	}
 	s.metrics = newMetrics(registry)
-	return s.around(s.routes(registry))
+	return s.around(s.routes(registry, o.Published))
 }
 
 // maxHeaderBytes bounds the first line and the headers of a request. It is larger than the longest query, so that one

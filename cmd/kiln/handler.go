@@ -74,7 +74,12 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if authorization != nil {
 		endpoints = authorization.Endpoints()
 	}
+	var published func(context.Context) (*resources.Publication, error)
+	if c.PublishSlots {
+		published = resources.NewPublisher(service).Current
+	}
 	handler = server.New(server.Options{
+		Published:     published,
 		OAuth:         authorization,
 		Service:       service,
 		ResourceTypes: registry.Schema().Resources,

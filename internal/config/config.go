@@ -71,6 +71,7 @@ type Limits struct {
 	DefaultPageSize   int           `name:"default-page-size" env:"KILN_DEFAULT_PAGE_SIZE" default:"20" placeholder:"N" help:"Entries of a page when a search or history does not say _count."`
 	MaxPageSize       int           `name:"max-page-size" env:"KILN_MAX_PAGE_SIZE" default:"1000" placeholder:"N" help:"Most entries of a page; a larger _count is taken as this."`
 	MultipleDelete    bool          `name:"multiple-delete" env:"KILN_MULTIPLE_DELETE" help:"Let a conditional delete remove several resources."`
+	PublishSlots      bool          `name:"publish-slots" env:"KILN_PUBLISH_SLOTS" help:"Show everybody, without a token, when and where there is free time: /fhir/$bulk-publish (SMART Scheduling Links)."`
 	MaxMatches        int           `name:"max-conditional-matches" env:"KILN_MAX_CONDITIONAL_MATCHES" default:"1000" placeholder:"N" help:"Most resources that one conditional delete removes."`
 	RequestTimeout    time.Duration `name:"request-timeout" env:"KILN_REQUEST_TIMEOUT" default:"30s" placeholder:"TIME" help:"Longest work on one request, once its body is here."`
 	BundleTimeout     time.Duration `name:"bundle-timeout" env:"KILN_BUNDLE_TIMEOUT" default:"5m" placeholder:"TIME" help:"The same for a batch or transaction."`
