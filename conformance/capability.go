@@ -60,7 +60,7 @@ func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
 	return fhir.Obj(
 		fhir.Str("CapabilityStatement").As("resourceType"),
 		fhir.Str("kiln").As("id"),
-		fhir.Str(o.Base+"/CapabilityStatement/kiln").As("url"),
+		fhir.Str(o.Base+"/metadata").As("url"),
 		fhir.Str(o.Version).As("version"),
 		fhir.Str("Kiln").As("name"),
 		fhir.Str("Kiln FHIR R4 server").As("title"),
@@ -117,7 +117,11 @@ func operationsOf(all []*Operation, offered func(*Operation) bool) []fhir.Node {
 	var list []fhir.Node
 	for _, op := range all {
 		if offered(op) {
-			list = append(list, fhir.Obj(fhir.Str(op.Code).As("name"), fhir.Str(op.URL).As("definition")))
+			n := fhir.Obj(fhir.Str(op.Code).As("name"), fhir.Str(op.URL).As("definition"))
+			if op.Note != "" {
+				n.Set("documentation", fhir.Str(op.Note))
+			}
+			list = append(list, n)
 		}
 	}
 	return list

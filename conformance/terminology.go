@@ -53,6 +53,17 @@ func EachTerminology(do func(*fhir.Node) error) error {
 		}
 	}
 	slices.SortFunc(list, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+	if err := eachEntry(list, do); err != nil {
+		return err
+	}
+	n, err := currencySystem()
+	if err != nil {
+		return err
+	}
+	return do(n)
+}
+
+func eachEntry(list []*zip.File, do func(*fhir.Node) error) error {
 	for _, f := range list {
 		n, err := readEntry(f)
 		if err != nil {
@@ -62,11 +73,7 @@ func EachTerminology(do func(*fhir.Node) error) error {
 			return err
 		}
 	}
-	n, err := currencySystem()
-	if err != nil {
-		return err
-	}
-	return do(n)
+	return nil
 }
 
 func readEntry(f *zip.File) (*fhir.Node, error) {

@@ -76,6 +76,7 @@ func (s *Service) loadOperations() error {
 		}
 		if instanceOnly[id] {
 			definition.System, definition.Type = false, false
+			definition.Note = "Offered on one resource: [type]/[id]/$" + definition.Code
 		}
 		s.operations = append(s.operations, &operation{definition, run})
 	}

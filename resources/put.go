@@ -47,6 +47,15 @@ func (c *change) changesNothing() (bool, error) {
 	return a.Equal(&b), nil
 }
 
+// builtIn refuses to change a definition that the server has built in: what it says would no longer be what the server does.
+func (c *change) builtIn() error {
+	if c.old == nil || c.old.Method != storage.MethodOfficial {
+		return nil
+	}
+	return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, c.key.Type+"/"+c.key.ID+
+		" is a definition that the server has built in, and cannot be changed or deleted; store yours under another id").Coded("built-in")
+}
+
 // rule is what a type of resources demands of its writes beyond the form of one resource. Both parts run in the
 // transaction of the write; an error of either undoes the whole.
 type rule struct {
@@ -84,6 +93,9 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 	} else if same && r.intent == nil {
 		resp.Version, resp.Unchanged = old, true
 		return resp, nil
+	}
+	if err := c.builtIn(); err != nil {
+		return nil, err
 	}
 	rule, ruled := s.rules[c.key.Type]
 	if ruled && rule.allow != nil {
@@ -125,6 +137,9 @@ func (s *Service) remove(ctx context.Context, tx *storage.Tx, r *Request, old *s
 		return nil, err
 	} else if !ok {
 		return nil, notYours(c.key.Type)
+	}
+	if err := c.builtIn(); err != nil {
+		return nil, err
 	}
 	rule, ruled := s.rules[c.key.Type]
 	if ruled && rule.allow != nil {

@@ -124,6 +124,14 @@ func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
 		return nil, err
 	}
 	switch r.Interaction {
+	case Read, VRead, HistoryInstance, SearchType:
+		if conformance.Publishes(r.Type) {
+			if err := s.store.Defined(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	switch r.Interaction {
 	case Read:
 		return s.read(ctx, nil, r)
 	case VRead:

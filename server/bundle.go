@@ -141,17 +141,17 @@ func (x *exchange) appendHistoryEntry(dst []byte, v *storage.Version) []byte {
 	if !v.Deleted {
 		dst = append(append(dst, `,"resource":`...), v.Content...)
 	}
-	method, target, status := v.Method, v.Type+"/"+v.ID, http.StatusOK
-	switch {
-	case v.Deleted:
+	method, target, status := http.MethodPut, v.Type+"/"+v.ID, http.StatusOK
+	switch v.Method {
+	case storage.MethodDelete:
 		method, status = http.MethodDelete, http.StatusNoContent
-	case method == http.MethodPost:
-		target, status = v.Type, http.StatusCreated
-	case v.Number == 1:
-		status = http.StatusCreated
+	case storage.MethodCreate:
+		method, target, status = http.MethodPost, v.Type, http.StatusCreated
+	case storage.MethodPatch:
+		method = http.MethodPatch
 	}
-	if method == "" {
-		method = http.MethodPut
+	if v.Number == 1 {
+		status = http.StatusCreated
 	}
 	dst = append(dst, `,"request":{"method":`...)
 	dst = appendString(dst, method)

@@ -18,9 +18,9 @@ import (
 func TestBundles(t *testing.T) {
 	t.Parallel()
 	total := int64(7)
-	deleted := &storage.Version{Type: "Patient", ID: "p1", Number: 4, LastUpdated: updated, Method: "DELETE", Deleted: true}
+	deleted := &storage.Version{Type: "Patient", ID: "p1", Number: 4, LastUpdated: updated, Method: storage.MethodDelete, Deleted: true}
 	first := patient(1)
-	first.Method = "POST"
+	first.Method = storage.MethodCreate
 	observation := &storage.Version{Type: "Observation", ID: "o1", Number: 1, LastUpdated: updated,
 		Content: []byte(`{"resourceType":"Observation","id":"o1","valueQuantity":{"value":1.10}}`)}
 	note := []fhir.Issue{{Severity: "warning", Code: "not-supported", Text: "The parameter \"x\" was ignored"}}

@@ -61,7 +61,7 @@ var updated = time.Date(2026, 3, 4, 5, 6, 7, 890e6, time.UTC)
 
 func patient(version int) *storage.Version {
 	return &storage.Version{
-		Type: "Patient", ID: "p1", Number: version, LastUpdated: updated, Method: "PUT",
+		Type: "Patient", ID: "p1", Number: version, LastUpdated: updated, Method: storage.MethodUpdate,
 		Content: fmt.Appendf(nil, `{"resourceType":"Patient","id":"p1","meta":{"versionId":"%d","lastUpdated":"2026-03-04T05:06:07.890Z"},"multipleBirthInteger":2,"extension":[{"url":"http://x","valueDecimal":1.10}]}`, version),
 	}
 }

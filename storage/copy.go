@@ -150,8 +150,8 @@ FROM (SELECT last_updated, rk FROM search_index WHERE type = $1 AND (last_update
   ORDER BY last_updated, rk LIMIT 500) x
 JOIN resource r USING (rk) WHERE r.content IS NOT NULL ORDER BY x.last_updated, x.rk`
 
-// Each calls visit for every current resource of the types, type by type, oldest first. All are as they were at one
-// moment. It holds one connection and reads page by page.
+// Each calls visit for every current resource of the types, type by type, oldest first, but for the definitions that every
+// server has built in. All are as they were at one moment. It holds one connection and reads page by page.
 func (s *Store) Each(ctx context.Context, types []string, visit func(*Version) error) error {
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -169,7 +169,7 @@ func (s *Store) Each(ctx context.Context, types []string, visit func(*Version) e
 			}
 			for rows.Next() {
 				v, err := scanVersion(rows, &after, &row)
-				if err == nil {
+				if err == nil && v.Method != MethodOfficial {
 					err = visit(v)
 				}
 				if err != nil {

@@ -59,7 +59,8 @@ type Store struct {
 	wake       chan struct{} // a reindex has been ordered
 	watching   sync.WaitGroup
 	jobs       *jobClient
-	loading    chan struct{} // closed when the official definitions are in the database; nil: nobody waits for that
+	loading    chan struct{} // closed when the official code systems are in the database; nil: nobody waits for that
+	defining   chan struct{} // the same of the definitions among the resources
 }
 
 // Open connects to a migrated database.

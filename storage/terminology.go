@@ -91,18 +91,23 @@ func (s *Store) ResourceKey(typ, id string) int64 { return s.hash.Resource(typ, 
 // is called once, before the store is used. done is told the outcome of each try: err is nil for the last one.
 func (s *Store) StartTerminology(ctx context.Context, done func(loaded bool, err error)) {
 	s.loading = make(chan struct{})
+	s.background(ctx, s.loadTerminology, s.loading, done)
+}
+
+// background runs load until it succeeds, then closes ready; or until the store is closed.
+func (s *Store) background(ctx context.Context, load func(context.Context) (bool, error), ready chan struct{}, done func(loaded bool, err error)) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := s.stop
 	s.stop = func() { cancel(); stop() }
 	s.watching.Go(func() {
 		for {
-			loaded, err := s.loadTerminology(ctx)
+			loaded, err := load(ctx)
 			if ctx.Err() != nil {
 				return
 			}
 			done(loaded, err)
 			if err == nil {
-				close(s.loading)
+				close(ready)
 				return
 			}
 			select {
@@ -114,9 +119,13 @@ func (s *Store) StartTerminology(ctx context.Context, done func(loaded bool, err
 	})
 }
 
-// loadTerminology uses a connection of its own: those of the pool may all be held by requests that wait for it.
+// connect opens a connection of its own: those of the pool may all be held by requests that wait for what is loaded.
+func (s *Store) connect(ctx context.Context) (*pgx.Conn, error) {
+	return pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+}
+
 func (s *Store) loadTerminology(ctx context.Context) (bool, error) {
-	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	conn, err := s.connect(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -26,6 +26,8 @@ const (
 	MethodUpdate = "UPDATE"
 	MethodPatch  = "PATCH"
 	MethodDelete = "DELETE"
+	// MethodOfficial is that of a definition which the server has built in: see definitions.go.
+	MethodOfficial = "OFFICIAL"
 )
 
 func methodOf(letter string) string {
@@ -36,6 +38,8 @@ func methodOf(letter string) string {
 		return MethodPatch
 	case "D":
 		return MethodDelete
+	case "O":
+		return MethodOfficial
 	}
 	return MethodCreate
 }

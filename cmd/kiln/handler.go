@@ -43,6 +43,14 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			log.Info("loaded the code systems, value sets and concept maps of FHIR R4")
 		}
 	})
+	store.StartDefinitions(ctx, func(loaded bool, err error) {
+		switch {
+		case err != nil:
+			log.Error("the definitions of FHIR R4 cannot be loaded; this will be tried again", "error", err)
+		case loaded:
+			log.Info("loaded the definitions of FHIR R4")
+		}
+	})
 	validator, err := validate.New(registry, validate.Options{Invariants: true})
 	if err != nil {
 		return nil, nil, err
@@ -109,11 +117,6 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	})
 	work.Go(func() {
 		service.ForgetAnswers(working, func(err error) { log.Error("forget old answers: failed and will be tried again", "error", err) })
-	})
-	work.Go(func() {
-		if err := service.Publish(working); err != nil && working.Err() == nil {
-			log.Error("publish the definitions of own extensions: failed until the next start", "error", err)
-		}
 	})
 	work.Go(func() {
 		service.TidyBookings(working, func(err error) {

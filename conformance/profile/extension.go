@@ -92,14 +92,27 @@ func (r *run) extension(n *fhir.Node, t *fhir.Type, at *host, modifier bool) {
 		r.fail(fhir.CodeExtension, "extension-url", "%s is the profile of a %s, not an extension", quote(url), p.typ)
 		return
 	}
-	if len(p.contexts) > 0 && !slices.ContainsFunc(p.contexts, func(c extensionContext) bool { return r.allowed(c, at) }) {
+	contexts := p.contexts
+	for _, name := range misplaced[strings.TrimPrefix(url, baseURL)] {
+		contexts = append(contexts[:len(contexts):len(contexts)], extensionContext{"element", name})
+	}
+	if len(contexts) > 0 && !slices.ContainsFunc(contexts, func(c extensionContext) bool { return r.allowed(c, at) }) {
 		var list []string
-		for _, c := range p.contexts {
+		for _, c := range contexts {
 			list = append(list, c.expression)
 		}
 		r.fail(fhir.CodeExtension, "extension-context", "The extension %s may not stand here: it is for %s", url, strings.Join(list, ", "))
 	}
 	r.profiled(&item{value: n, typ: t, index: -1, json: "extension"}, p)
+}
+
+// misplaced are the contexts of extensions as R4 itself uses them, where its definitions of them say otherwise: with those
+// alone, its own definitions would not be valid, nor any profile with a snapshot. TestR4Definitions finds all.
+var misplaced = map[string][]string{
+	"structuredefinition-fhir-type":         {"ElementDefinition.type"},
+	"regex":                                 {"ElementDefinition.type"},
+	"structuredefinition-normative-version": {"CodeSystem", "ValueSet", "OperationDefinition", "ElementDefinition"},
+	"valueset-concept-comments":             {"CodeSystem.concept"},
 }
 
 func (r *run) allowed(c extensionContext, at *host) bool {

@@ -3,8 +3,10 @@ package profile
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
+	"kiln/conformance"
 	"kiln/fhir"
 )
 
@@ -88,5 +90,34 @@ func TestMadeUpNamesReadNoDefinition(t *testing.T) {
 	}
 	if len(s.profiles) != 0 || len(s.versions) != 1 {
 		t.Errorf("%d profiles and %d versions are remembered", len(s.profiles), len(s.versions))
+	}
+}
+
+// The definitions of R4 are valid by those of its own extensions, but for the contexts in misplaced; each of those is needed.
+func TestR4DefinitionsFitItsExtensions(t *testing.T) {
+	t.Parallel()
+	s, used := known(t), map[string]bool{}
+	err := conformance.EachDefinition(func(n *fhir.Node) error {
+		n.Walk(func(n *fhir.Node) bool {
+			if n.Name == "extension" {
+				for e := range n.Items() {
+					used[strings.TrimPrefix(e.GetText("url"), baseURL)] = true
+				}
+			}
+			return true
+		})
+		issues, err := s.Check(context.Background(), n, Options{})
+		if faults := details(issues); len(faults) > 0 {
+			t.Errorf("%s/%s: %v", n.ResourceType(), n.ID(), faults)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for url := range misplaced {
+		if !used[url] {
+			t.Errorf("%s is used nowhere: its entry is not needed", url)
+		}
 	}
 }

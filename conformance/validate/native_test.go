@@ -114,3 +114,31 @@ func TestIssuesAreCappedAndInOrder(t *testing.T) {
 		t.Errorf("got%s", show(issues))
 	}
 }
+
+// A resource with very many warnings stays valid, and an error behind them is listed.
+func TestWarnings_beyond_the_limit_refuse_nothing_and_hide_no_error(t *testing.T) {
+	t.Parallel()
+	reg, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := New(reg, Options{Invariants: true, MaxIssues: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// nor-1 is a guideline: an order should say of what.
+	const order = `{"resource":{"resourceType":"NutritionOrder","status":"draft","intent":"order","patient":{"reference":"Patient/1"},"dateTime":"2020"}}`
+	bundle := func(last string) []byte {
+		return []byte(`{"resourceType":"Bundle","type":"collection","entry":[` + strings.Repeat(order+",", 9) + last + `]}`)
+	}
+	issues := v.Resource(parse(t, bundle(order)))
+	if !Valid(issues) || len(issues) != 4 || issues[3].Detail != "more-issues" {
+		t.Errorf("warnings only:%s", show(issues))
+	}
+	issues = v.Resource(parse(t, bundle(`{"resource":{"resourceType":"Patient","gender":"m"}}`)))
+	if Valid(issues) || !slices.ContainsFunc(issues, func(i fhir.Issue) bool {
+		return slices.Equal(i.Expression, []string{"Bundle.entry[9].resource.gender"})
+	}) {
+		t.Errorf("an error behind warnings:%s", show(issues))
+	}
+}

@@ -10,7 +10,7 @@ import (
 // unknown tells of a member that the type does not have.
 func (r *run) unknown(n *fhir.Node, p *plan) {
 	if r.full() {
-		r.more++
+		r.unlisted(fhir.SeverityError)
 		return
 	}
 	shown := isName(n.Name)

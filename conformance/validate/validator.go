@@ -3,6 +3,7 @@ package validate
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -81,8 +82,12 @@ func (v *Validator) Resource(n *fhir.Node) []fhir.Issue {
 	}
 	r.resource(n)
 	if r.more > 0 {
+		severity := fhir.SeverityWarning
+		if r.moreErrors {
+			severity = fhir.SeverityError
+		}
 		r.issues = append(r.issues, fhir.Issue{
-			Severity: fhir.SeverityError, Code: fhir.CodeTooLong, Detail: "more-issues",
+			Severity: severity, Code: fhir.CodeTooLong, Detail: "more-issues",
 			Text: fmt.Sprintf("There are %d more issues that are not listed", r.more),
 		})
 	}
@@ -106,8 +111,10 @@ type run struct {
 	path   []segment
 	room   [24]segment // the usual path needs no allocation
 	issues []fhir.Issue
-	more   int
-	frame  *frame // of the resource that the walk is in
+	more   int // issues beyond MaxIssues
+	// moreErrors says that one of them at least is an error.
+	moreErrors bool
+	frame      *frame // of the resource that the walk is in
 }
 
 // segment is one step of the path: an element's name, with the index of an item or -1.
@@ -148,8 +155,11 @@ func (r *run) fail(code, detail, format string, args ...any) {
 // add puts an issue before those found since at, so that an object's own issues precede those inside it.
 func (r *run) add(at int, severity, code, detail, format string, args ...any) {
 	limit := r.v.options.MaxIssues
+	if severity == fhir.SeverityError && r.full() {
+		at = r.makeRoom(at)
+	}
 	if at >= limit {
-		r.more++
+		r.unlisted(severity)
 		return
 	}
 	issue := fhir.Issue{
@@ -157,12 +167,34 @@ func (r *run) add(at int, severity, code, detail, format string, args ...any) {
 		Text: fmt.Sprintf(format, args...), Expression: []string{r.here()},
 	}
 	if len(r.issues) == limit {
-		r.more++
+		r.unlisted(r.issues[limit-1].Severity)
 		r.issues = r.issues[:limit-1]
 	}
 	r.issues = append(r.issues, fhir.Issue{})
 	copy(r.issues[at+1:], r.issues[at:])
 	r.issues[at] = issue
+}
+
+// makeRoom drops the last warning for an error that is to stand at a place, and returns where that is then: an error is not
+// left out for warnings.
+func (r *run) makeRoom(at int) int {
+	for i := len(r.issues) - 1; i >= 0; i-- {
+		if r.issues[i].Severity != fhir.SeverityError {
+			r.issues = slices.Delete(r.issues, i, i+1)
+			r.more++
+			if i < at {
+				at--
+			}
+			break
+		}
+	}
+	return at
+}
+
+// unlisted counts an issue that is not kept.
+func (r *run) unlisted(severity string) {
+	r.more++
+	r.moreErrors = r.moreErrors || severity == fhir.SeverityError
 }
 
 // quote shows a value of the caller's in a message, shortened.
