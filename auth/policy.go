@@ -141,8 +141,13 @@ func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Cata
 		}
 	}
 	// Whoever signed in may read the resource that stands for the user, whatever the other scopes are.
-	if action == Read && who.User != "" && id != "" && who.Scopes.Has("fhirUser") && typ == "Practitioner" {
-		r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachShared})
+	if action == Read && who.User != "" && who.Scopes.Has("fhirUser") {
+		switch {
+		case typ == "Practitioner" && id != "":
+			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachShared})
+		case typ == "Patient" && r.Record != "":
+			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachOwn})
+		}
 	}
 	return r, nil
 }

@@ -67,6 +67,28 @@ func TestOpenID_64_67_68_69_claims(t *testing.T) {
 	}
 }
 
+func TestOpenID_69_fhirUser_is_readable_whatever_the_other_scopes(t *testing.T) {
+	w := newWorld(t)
+	for user, own := range map[string]string{"ada": "/Patient/p1", "greta": "/Practitioner/dr"} {
+		for _, scope := range []string{"openid fhirUser", "openid fhirUser launch/patient", "openid fhirUser patient/Condition.rs", "openid fhirUser user/Observation.rs"} {
+			token := w.tokens(user, "p1", scope)["access_token"].(string)
+			if r := w.get(own, token); r.StatusCode != 200 {
+				t.Errorf("%s of %s: %d %s", scope, user, r.StatusCode, r.body)
+			}
+			if r := w.get("/Patient/p2", token); r.StatusCode == 200 {
+				t.Errorf("%s of %s opens another patient", scope, user)
+			}
+			if r := w.get("/Patient", token); r.StatusCode != 403 {
+				t.Errorf("%s of %s: searching is %d", scope, user, r.StatusCode)
+			}
+		}
+		without := w.tokens(user, "p1", "openid patient/Condition.rs")["access_token"].(string)
+		if r := w.get(own, without); user == "ada" && r.StatusCode != 403 {
+			t.Errorf("without fhirUser: %d", r.StatusCode)
+		}
+	}
+}
+
 func TestOpenID_71_only_what_was_granted(t *testing.T) {
 	w := newWorld(t)
 	if m := w.tokens("ada", "", "fhirUser patient/Patient.rs"); m["id_token"] != nil {

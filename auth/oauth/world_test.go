@@ -264,6 +264,12 @@ func (w *world) send(client *http.Client, method, target string, form url.Values
 		name, value, _ := strings.Cut(h, ": ")
 		req.Header.Set(name, value)
 	}
+	return w.do(req, client)
+}
+
+// do sends a request, follows no redirect, and reads the answer.
+func (w *world) do(req *http.Request, client *http.Client) *response {
+	w.Helper()
 	if client == nil {
 		client = http.DefaultClient
 	}
