@@ -101,6 +101,9 @@ func (s *Service) allowRecord(ctx context.Context, c *change) error {
 			return err
 		}
 	}
+	if err := s.checkLabels(r); err != nil {
+		return err
+	}
 	if r.why != "" {
 		if err := s.testify(ctx, c.tx, &c.request.Principal, c.key.Type+"/"+c.key.ID, "", r.why); err != nil {
 			return err

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"kiln/auth"
 	"kiln/fhir"
 	"kiln/internal/kilntest"
@@ -20,17 +22,19 @@ type hospital struct {
 	*ward
 	clock *kilntest.Clock
 	doc   auth.Principal
+	url   string // of the database
 	n     int
 }
 
 func newHospital(t testing.TB) *hospital {
 	clock := kilntest.NewClock()
 	clock.Set(time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC))
+	var url string
 	s := newService(t, func(o *Options, so *storage.Options) {
-		so.Unrestricted, so.PoolSize = false, 4
+		so.Unrestricted, so.PoolSize, url = false, 4, so.URL
 		o.Now, so.Now = clock.Now, clock.Now
 	})
-	h := &hospital{ward: &ward{s, t}, clock: clock, doc: doctor("dora", "user/*.cruds")}
+	h := &hospital{ward: &ward{s, t}, clock: clock, url: url, doc: doctor("dora", "user/*.cruds")}
 	for _, body := range []string{
 		`{"resourceType":"Practitioner","id":"dora","name":[{"family":"Dora"}]}`,
 		`{"resourceType":"Practitioner","id":"dirk","name":[{"family":"Dirk"}]}`,
@@ -44,6 +48,22 @@ func newHospital(t testing.TB) *hospital {
 		h.put(body)
 	}
 	return h
+}
+
+// policy changes the rules of access by a statement, as an administrator would.
+func (h *hospital) policy(statement string) {
+	h.t.Helper()
+	conn, err := pgx.Connect(h.t.Context(), h.url)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close(background)
+	if _, err := conn.Exec(h.t.Context(), statement); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.store.RefreshParameters(h.t.Context()); err != nil { // what the watch does every two seconds
+		h.t.Fatal(err)
+	}
 }
 
 // bodyOf is a record of a patient in a state.

@@ -36,6 +36,8 @@ type Access struct {
 	practitioner bool
 	// whole says that neither consents nor labels hide anything.
 	whole bool
+	// withheld are the labels that keep the own record from this caller.
+	withheld int32
 	// inexact says that the views alone let through more than granular scopes do.
 	inexact bool
 }
@@ -126,6 +128,7 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 		labels |= 1 << bit
 	}
 	a.whole = consent == "off" && clearance&labels == labels
+	a.withheld = rules.withholds &^ clearance
 	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
 	return a, a.settings(ix, r, clearance, consent)
 }
@@ -196,6 +199,7 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	set("self", arrayText(a.self))
 	set("actors", arrayText(a.self))
 	set("clearance", strconv.Itoa(int(clearance)))
+	set("withheld", strconv.Itoa(int(a.withheld)))
 	set("consent", consent)
 	set("purpose", r.Purpose)
 	set("terms", arrayText(unique(terms)))
@@ -221,7 +225,7 @@ func arrayText[T int16 | int64](list []T) string {
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
 var allSettings = []string{"kiln.plain", "kiln.care", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.self", "kiln.actors",
-	"kiln.clearance", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller"}
+	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller"}
 
 const sqlSettings = `SELECT count(set_config(n, v, true)) FROM unnest($1::text[], $2::text[]) AS u(n, v)`
 

@@ -15,6 +15,7 @@ type accessRules struct {
 	relationships []relationship
 	labels        map[string]uint8 // system|code → bit
 	cleared       map[string]int32 // role → bits
+	withholds     int32            // bits of labels that bind the record's own patient
 	merged        mergedPatients
 }
 
@@ -37,7 +38,7 @@ const (
 	sqlAccessChanged = `SELECT changed, consent_default FROM access_state`
 	sqlPolicies      = `SELECT role, types, actions, reach FROM role_policy ORDER BY id`
 	sqlRelationships = `SELECT kind, type, actor, patient, statuses, confirmed FROM relationship ORDER BY kind`
-	sqlLabels        = `SELECT bit, system, code, cleared FROM security_label ORDER BY bit`
+	sqlLabels        = `SELECT bit, system, code, cleared, withholds FROM security_label ORDER BY bit`
 )
 
 // refreshAccess reads the rules anew where they have changed. s.refreshing is held.
@@ -65,8 +66,12 @@ func (s *Store) refreshAccess(ctx context.Context) error {
 			var bit int16
 			var system, code string
 			var cleared []string
-			if err := rows.Scan(&bit, &system, &code, &cleared); err != nil {
+			var withholds bool
+			if err := rows.Scan(&bit, &system, &code, &cleared, &withholds); err != nil {
 				return err
+			}
+			if withholds {
+				r.withholds |= 1 << bit
 			}
 			r.labels[system+"|"+code] = uint8(bit)
 			for _, role := range cleared {

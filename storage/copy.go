@@ -73,7 +73,7 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 	words := &tableRows{table: "search_text", columns: []string{"rk", "words"}}
 	place := &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}}
 	versions := make([]*Version, len(list))
-	care, roles, consent := accessTables()
+	care, roles, consent, withheld := accessTables()
 	for i, p := range list {
 		v := tx.stamp(p, nil, method)
 		versions[i] = v
@@ -105,9 +105,9 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 		for _, c := range p.row.composites {
 			composite.add(compositeRow(c, p.rk)...)
 		}
-		tx.copyAccess(care, roles, consent, p)
+		tx.copyAccess(care, roles, consent, withheld, p)
 	}
-	return []*tableRows{resource, change, index, text, date, number, composite, codes, words, place, care, roles, consent}, versions
+	return []*tableRows{resource, change, index, text, date, number, composite, codes, words, place, care, roles, consent, withheld}, versions
 }
 
 func compositeRow(c compositeEntry, rk int64) []any {

@@ -81,11 +81,13 @@ type indexRow struct {
 	// Whose it is: see membership.go. inherit are the resources whose compartments it shares.
 	compartments, practitioners, inherit []int64
 	labels                               int32
-	links                                []link
-	treatments                           []treatmentEntry
-	acting                               []actingEntry
-	consents                             []consentEntry
-	position                             *position
+	// withheld is until when a label keeps the resource from its patient; zero for none.
+	withheld   time.Time
+	links      []link
+	treatments []treatmentEntry
+	acting     []actingEntry
+	consents   []consentEntry
+	position   *position
 }
 
 type dateEntry struct {

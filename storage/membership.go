@@ -88,6 +88,7 @@ func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
 			row.labels |= 1 << bit
 		}
 	}
+	ix.withholding(row, n)
 	ix.treatments(row, n, rk)
 	switch typ {
 	case "PractitionerRole":

@@ -26,6 +26,10 @@ WITH b AS (DELETE FROM public.acting WHERE source = $1) DELETE FROM public.conse
 INSERT INTO public.consent_rule (source, patient, deny, specificity, low, high, actors, types, labels, purposes)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
+	// What stays behind when a label is taken away decides over old versions alone.
+	sqlWithhold = `
+INSERT INTO public.withholding (rk, until) VALUES ($1, $2) ON CONFLICT (rk) DO UPDATE SET until = EXCLUDED.until`
+
 	// The current version only: the others are history, and judged by what they said when they were written.
 	sqlRelabel = `UPDATE public.resource SET compartments = $2, labels = $3
 WHERE rk = $1 AND (compartments, labels) IS DISTINCT FROM ($2::bigint[], $3::integer)`
@@ -45,6 +49,9 @@ func (tx *Tx) accessRows(p *Prepared, again bool) {
 		}
 		low, high := row.period()
 		tx.exec(sqlRelate, p.rk, kinds, actors, patients, low, high, confirmed)
+	}
+	if !row.withheld.IsZero() {
+		tx.exec(sqlWithhold, p.rk, timestamp(row.withheld))
 	}
 	if typ := p.Node.ResourceType(); again && (typ == "PractitionerRole" || typ == "Consent") {
 		tx.exec(sqlUnact, p.rk)
@@ -75,15 +82,19 @@ func (ix *Indexer) relates(typ string) bool {
 	return false
 }
 
-func accessTables() (care, roles, consent *tableRows) {
+func accessTables() (care, roles, consent, withheld *tableRows) {
 	return &tableRows{table: "treatment", columns: []string{"source", "kind", "actor", "patient", "since", "until", "low", "high", "confirmed"}},
 		&tableRows{table: "acting", columns: []string{"source", "practitioner", "also", "low", "high"}},
-		&tableRows{table: "consent_rule", columns: []string{"source", "patient", "deny", "specificity", "low", "high", "actors", "types", "labels", "purposes"}}
+		&tableRows{table: "consent_rule", columns: []string{"source", "patient", "deny", "specificity", "low", "high", "actors", "types", "labels", "purposes"}},
+		&tableRows{table: "withholding", columns: []string{"rk", "until"}}
 }
 
 // copyAccess is accessRows for COPY, which only operators use, and only for what is new.
-func (tx *Tx) copyAccess(care, roles, consent *tableRows, p *Prepared) {
+func (tx *Tx) copyAccess(care, roles, consent, withheld *tableRows, p *Prepared) {
 	low, high := p.row.period()
+	if !p.row.withheld.IsZero() {
+		withheld.add(p.rk, timestamp(p.row.withheld))
+	}
 	for _, t := range p.row.treatments {
 		care.add(p.rk, t.kind, t.actor, t.patient, low, high, low, high, t.confirmed || !tx.unconfirmed)
 	}

@@ -102,15 +102,32 @@ func (s *story) write() {
 "managingOrganization":{"reference":"Organization/o%d"},"link":[{"other":%s,"type":"seealso"}]}`, i, s.text(), s.text(), i, s.date(), pick(s.r, []string{"male", "female"}), gp, s.r.IntN(practitioners), s.patient()))
 		s.put(fmt.Sprintf(`{"resourceType":"RelatedPerson","id":"k%d","patient":{"reference":"Patient/p%d"},"name":[{"family":"%s"}]}`, i, i, s.text()))
 	}
+	visits := map[string][]string{}
 	for range 12 {
-		s.put(`{"resourceType":"Encounter",` + s.meta() + `"status":"` + pick(s.r, []string{"finished", "in-progress", "cancelled"}) + `","class":{"code":"AMB"},"subject":` + s.patient() +
+		patient := s.patient()
+		visit := s.put(`{"resourceType":"Encounter",` + s.meta() + `"status":"` + pick(s.r, []string{"finished", "in-progress", "cancelled"}) + `","class":{"code":"AMB"},"subject":` + patient +
 			`,"participant":[{"individual":` + s.practitioner() + `}],"period":{"start":"` + s.date() + `"},"serviceProvider":{"reference":"Organization/o1"}}`)
+		visits[patient] = append(visits[patient], visit)
 	}
 	encounter := func() string { return s.ref(fmt.Sprintf("Encounter/encounter-%d", 1+s.r.IntN(12))) }
+	// A record of somebody's visit is about the same patient; of what has no such rule, the visit may be anybody's.
+	during := func(patient string) string {
+		if len(visits[patient]) == 0 {
+			return ""
+		}
+		return `"encounter":` + s.ref(pick(s.r, visits[patient])) + `,`
+	}
+	assessment := func() string {
+		return s.meta() + `"status":"final","code":` + s.code("718-7") + `,"subject":` + s.patient() + `,"encounter":` + encounter() + `,"occurrenceDateTime":"` + s.date() + `"}`
+	}
 	var all []string
+	for range 14 {
+		all = append(all, s.put(`{"resourceType":"RiskAssessment",`+assessment()))
+	}
 	for range 40 {
+		patient := s.patient()
 		all = append(all, s.put(`{"resourceType":"Observation",`+s.meta()+`"status":"`+pick(s.r, []string{"final", "preliminary"})+`","category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"`+
-			pick(s.r, []string{"laboratory", "vital-signs"})+`"}]}],"code":`+s.code("8302-2", "29463-7", "718-7")+`,"subject":`+s.patient()+`,"encounter":`+encounter()+`,"performer":[`+s.practitioner()+`],"effectiveDateTime":"`+s.date()+
+			pick(s.r, []string{"laboratory", "vital-signs"})+`"}]}],"code":`+s.code("8302-2", "29463-7", "718-7")+`,"subject":`+patient+`,`+during(patient)+`"performer":[`+s.practitioner()+`],"effectiveDateTime":"`+s.date()+
 			`","valueQuantity":{"value":`+fmt.Sprint(s.r.IntN(200))+`,"unit":"cm"},"note":[{"text":"`+s.text()+`"}]}`))
 	}
 	for range 10 {
@@ -147,12 +164,12 @@ func (s *story) write() {
 		typ, id, _ := strings.Cut(key, "/")
 		s.do(resources.Request{Interaction: resources.Delete, Type: typ, ID: id})
 		if s.r.IntN(2) == 0 {
-			s.put(`{"resourceType":"Observation","id":"` + id + `","status":"final","code":` + s.code("8302-2") + `,"subject":` + s.patient() + `}`)
+			s.put(`{"resourceType":"RiskAssessment","id":"` + id + `",` + assessment())
 		}
 	}
 	for _, key := range all[6:14] { // what was first written to the wrong patient
 		_, id, _ := strings.Cut(key, "/")
-		s.put(`{"resourceType":"Observation","id":"` + id + `",` + s.meta() + `"status":"amended","code":` + s.code("718-7") + `,"subject":` + s.patient() + `,"effectiveDateTime":"` + s.date() + `"}`)
+		s.put(`{"resourceType":"RiskAssessment","id":"` + id + `",` + assessment())
 	}
 }
 
