@@ -105,6 +105,8 @@ func (tx *Tx) History(ctx context.Context, q HistoryQuery) (*HistoryPage, error)
 const (
 	sqlShowHistory = `SELECT show_history()`
 	sqlShown       = `SELECT last_value FROM history_shown`
+	// Who may not write shows what is there without settling it: what is written later may belong before it.
+	sqlNewest = `SELECT coalesce(floor(extract(epoch FROM max(last_updated)) * 1000), 0)::bigint FROM resource_change`
 	// The locks of begin_write: the only ones that are shared and have one key.
 	sqlWriting = `
 SELECT coalesce(min(classid::bigint << 32 | objid::bigint), 9223372036854775807) FROM pg_locks
@@ -119,8 +121,12 @@ WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock'
 // settle returns the time up to which the history is settled. See begin_write in migrations/0001_init.sql.
 func (s *Store) settle(ctx context.Context) (time.Time, error) {
 	var newest, writing int64
+	show := sqlShowHistory
+	if s.options.ReadOnly {
+		show = sqlNewest
+	}
 	batch := &pgx.Batch{}
-	batch.Queue(sqlShowHistory).QueryRow(func(row pgx.Row) error { return row.Scan(&newest) })
+	batch.Queue(show).QueryRow(func(row pgx.Row) error { return row.Scan(&newest) })
 	batch.Queue(sqlWriting).QueryRow(func(row pgx.Row) error { return row.Scan(&writing) })
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return time.Time{}, err

@@ -37,6 +37,8 @@ type Options struct {
 	// Unrestricted lets calls see everything whose context has no Access: for commands such as import, and for tests. A
 	// server that others can reach must leave it out.
 	Unrestricted bool
+	// ReadOnly makes the database refuse every write: for a look at data that must stay as it is.
+	ReadOnly bool
 }
 
 // Store keeps resources in one PostgreSQL database. It is safe for concurrent use.
@@ -93,6 +95,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	set["jit"] = "off"
 	set["max_parallel_workers_per_gather"] = "0"  // cores are for other requests; starting workers costs more than a search
 	set["plan_cache_mode"] = "force_generic_plan" // see runner.go
+	if o.ReadOnly {
+		set["default_transaction_read_only"] = "on"
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("storage: open pool: %w", err)
@@ -152,13 +157,19 @@ WITH made AS (
   ON CONFLICT DO NOTHING RETURNING hash_key, cursor_key)
 SELECT hash_key, cursor_key FROM instance UNION ALL SELECT hash_key, cursor_key FROM made LIMIT 1`
 
+const sqlKnownInstance = `SELECT hash_key, cursor_key FROM instance LIMIT 1`
+
 func (s *Store) loadInstance(ctx context.Context) error {
 	fresh := make([]byte, 48)
 	rand.Read(fresh)
 	var hashKey, cursorKey []byte
 	// Another server may make the row between our look and our insert: then the second try sees it.
 	for range 3 {
-		err := s.pool.QueryRow(ctx, sqlInstance, fresh[:16], fresh[16:]).Scan(&hashKey, &cursorKey)
+		sql, args := sqlInstance, []any{fresh[:16], fresh[16:]}
+		if s.options.ReadOnly {
+			sql, args = sqlKnownInstance, nil
+		}
+		err := s.pool.QueryRow(ctx, sql, args...).Scan(&hashKey, &cursorKey)
 		if err == nil {
 			s.hash, s.cursor = newHasher(hashKey), cursorKey
 			return nil

@@ -3,6 +3,7 @@ package leak
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"kiln/fhir"
@@ -14,15 +15,42 @@ type Ask struct {
 	resources.Request
 	// Body is the JSON of the body; "" for none.
 	Body string
-	// Params are the parameters of a search, which make up Query: what shrinking takes away one by one.
-	Params []string
+	// Params are the parameters, which make up Query: what shrinking takes away one by one.
+	Params []Param
+}
+
+// Param is one parameter of a query.
+type Param struct {
+	Name, Value string
+	// Of says where a value comes from that may be patient data, such as "name of Patient/1"; "" for a value that can be
+	// told.
+	Of string
+}
+
+func (p Param) encode() string { return url.QueryEscape(p.Name) + "=" + url.QueryEscape(p.Value) }
+
+// fixed are parameters with values that can be told.
+func fixed(list ...string) (params []Param) {
+	for _, one := range list {
+		name, value, _ := strings.Cut(one, "=")
+		params = append(params, Param{Name: name, Value: value})
+	}
+	return params
+}
+
+func encode(list []Param) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.encode()
+	}
+	return strings.Join(texts, "&")
 }
 
 // request is the Request with a body of its own.
 func (a Ask) request() resources.Request {
 	r := a.Request
 	if len(a.Params) > 0 {
-		r.Query = strings.Join(a.Params, "&")
+		r.Query = encode(a.Params)
 	}
 	if a.Body != "" {
 		n, err := fhir.ParseJSON([]byte(a.Body))
@@ -34,7 +62,7 @@ func (a Ask) request() resources.Request {
 	return r
 }
 
-// String is the request as one would send it; of a body only how long it is, since it may hold patient data.
+// String is the request without patient data: values say where they come from, and of a body only the length is told.
 func (a Ask) String() string {
 	r := a.request()
 	var path []string
@@ -42,6 +70,9 @@ func (a Ask) String() string {
 		if part != "" {
 			path = append(path, part)
 		}
+	}
+	if r.Compartment != "" && r.Type == "" {
+		path = append(path, "*")
 	}
 	method := "GET"
 	switch r.Interaction {
@@ -64,12 +95,15 @@ func (a Ask) String() string {
 		}
 	}
 	text := method + " " + strings.Join(path, "/")
-	if r.Query != "" {
-		query, err := url.QueryUnescape(r.Query)
-		if err != nil {
-			query = r.Query
+	var told []string
+	for _, p := range a.Params {
+		if p.Of != "" {
+			p.Value = "{" + p.Of + "}"
 		}
-		text += "?" + query
+		told = append(told, p.Name+"="+p.Value)
+	}
+	if told != nil {
+		text += "?" + strings.Join(told, "&")
 	}
 	for name, value := range map[string]string{"If-Match": r.IfMatch, "If-None-Match": r.IfNoneMatch, "If-None-Exist": r.IfNoneExist, "Idempotency-Key": r.IdempotencyKey} {
 		if value != "" {
@@ -86,7 +120,7 @@ func (a Ask) String() string {
 func (a Ask) smaller() (list []Ask) {
 	for i := range a.Params {
 		b := a
-		b.Params = append(append([]string{}, a.Params[:i]...), a.Params[i+1:]...)
+		b.Params = slices.Delete(slices.Clone(a.Params), i, i+1)
 		if b.Query = ""; len(b.Params) == 0 && strings.HasPrefix(string(a.Interaction), "search") && a.Type == "" && a.Compartment == "" {
 			continue
 		}

@@ -42,7 +42,7 @@ func NewWorld(registry *conformance.Registry, base string, nodes []*fhir.Node) *
 			w.types = append(w.types, typ)
 		}
 		w.byType[typ] = append(w.byType[typ], n)
-		w.byKey[typ+"/"+n.ID()] = n
+		w.byKey[keyOf(n)] = n
 	}
 	slices.Sort(w.types)
 	for _, n := range nodes {
@@ -92,7 +92,7 @@ func (w *World) ids(typ string) (list []string) {
 }
 
 // condition is a search parameter that n has, with a value that n matches: a question that tells of n.
-func (w *World) condition(r *rand.Rand, n *fhir.Node) (name, value string, ok bool) {
+func (w *World) condition(r *rand.Rand, n *fhir.Node) Param {
 	params := w.registry.SearchParameters(n.ResourceType())
 	for range 12 {
 		def := pick(r, params)
@@ -104,11 +104,17 @@ func (w *World) condition(r *rand.Rand, n *fhir.Node) (name, value string, ok bo
 			continue
 		}
 		if text := asked(r, def, pick(r, values)); text != "" {
-			return def.Code, text, true
+			p := Param{def.Code, text, def.Code + " of " + keyOf(n)}
+			if def.Type == search.Reference {
+				p.Of = ""
+			}
+			return p
 		}
 	}
-	return "_id", n.ID(), true
+	return Param{Name: "_id", Value: n.ID()}
 }
+
+func keyOf(n *fhir.Node) string { return n.ResourceType() + "/" + n.ID() }
 
 // asked is a value of a resource as one would search for it; "" for what has no such form.
 func asked(r *rand.Rand, def *conformance.SearchParameter, v path.Element) string {
@@ -177,4 +183,13 @@ func first(n *fhir.Node) string {
 // escape protects what has a meaning in a search value.
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `|`, `\|`, `,`, `\,`, `$`, `\$`).Replace(s)
+}
+
+// references are the resources, Type/id, that a parameter of a resource refers to. The resource need not be of the sample.
+func (w *World) references(n *fhir.Node, code string) (keys []string) {
+	for _, v := range oracle.New(w.registry, n).Values(n, code) {
+		key, _ := w.local(v)
+		keys = append(keys, key)
+	}
+	return keys
 }

@@ -14,7 +14,7 @@ func (w *known) write(r *rand.Rand) Ask {
 	n := w.one(r)
 	typ := n.ResourceType()
 	body := w.changed(r, n)
-	q := func() string { return w.where(r, typ) }
+	q := func() string { return w.where(r, typ).encode() }
 	switch r.IntN(14) {
 	case 0:
 		return Ask{Request: resources.Request{Interaction: resources.Create, Type: typ}, Body: body}
@@ -96,16 +96,16 @@ func (w *known) transaction(r *rand.Rand) Ask {
 		typ := n.ResourceType()
 		body := w.changed(r, n)
 		if r.IntN(2) == 0 {
-			body = strings.Replace(body, `"reference":"Patient/p1"`, `"reference":`+jsonText("Patient?"+w.where(r, "Patient")), 1)
-			body = strings.Replace(body, `"reference":"Practitioner/d1"`, `"reference":`+jsonText("Practitioner?"+w.where(r, "Practitioner")), 1)
+			body = strings.Replace(body, `"reference":"Patient/p1"`, `"reference":`+jsonText("Patient?"+w.where(r, "Patient").encode()), 1)
+			body = strings.Replace(body, `"reference":"Practitioner/d1"`, `"reference":`+jsonText("Practitioner?"+w.where(r, "Practitioner").encode()), 1)
 		}
 		switch r.IntN(4) {
 		case 0:
 			entries = append(entries, fmt.Sprintf(`{"resource":%s,"request":{"method":"PUT","url":"%s/%s"}}`, body, typ, n.ID()))
 		case 1:
-			entries = append(entries, fmt.Sprintf(`{"resource":%s,"request":{"method":"POST","url":"%s","ifNoneExist":%s}}`, body, typ, jsonText(w.where(r, typ))))
+			entries = append(entries, fmt.Sprintf(`{"resource":%s,"request":{"method":"POST","url":"%s","ifNoneExist":%s}}`, body, typ, jsonText(w.where(r, typ).encode())))
 		case 2:
-			entries = append(entries, fmt.Sprintf(`{"request":{"method":"DELETE","url":%s}}`, jsonText(pick(r, []string{typ + "/" + n.ID(), typ + "?" + w.where(r, typ)}))))
+			entries = append(entries, fmt.Sprintf(`{"request":{"method":"DELETE","url":%s}}`, jsonText(pick(r, []string{typ + "/" + n.ID(), typ + "?" + w.where(r, typ).encode()}))))
 		default:
 			entries = append(entries, fmt.Sprintf(`{"resource":%s,"request":{"method":"POST","url":"%s"}}`, body, typ))
 		}

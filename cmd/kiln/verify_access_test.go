@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/internal/kilntest"
+)
+
+func TestVerifyAccess(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	file := filepath.Join(t.TempDir(), "some.ndjson")
+	text := `{"resourceType":"Practitioner","id":"d"}
+{"resourceType":"Patient","id":"a","name":[{"family":"Apple"}],"generalPractitioner":[{"reference":"Practitioner/d"}]}
+{"resourceType":"Patient","id":"b","name":[{"family":"Berry"}],"link":[{"other":{"reference":"Patient/a"},"type":"seealso"}]}
+{"resourceType":"Observation","id":"oa","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"1-8"}]},"subject":{"reference":"Patient/a"}}
+{"resourceType":"Observation","id":"ob","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"1-8"}]},"subject":{"reference":"Patient/b"}}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := command(t, "import", "--database-url="+url, file); code != 0 {
+		t.Fatal(out, errs)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	written := func() (n int64) { // versions, and the mark that histories leave
+		if err := conn.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM resource_change) + (SELECT last_value FROM history_shown)").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := written()
+	code, out, errs := command(t, "verify-access", "--database-url="+url, "--seed=7", "--callers=6", "--requests=30")
+	if code != 0 || !strings.Contains(out, "Seed 7.") || !strings.Contains(out, "180 requests") {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
+	}
+	if after := written(); after != before {
+		t.Errorf("it wrote: %d, before %d", after, before)
+	}
+	// A hole in the rule is told of with a code that scripts see, and without anybody's name.
+	if _, err := conn.Exec(t.Context(), "CREATE OR REPLACE VIEW visible.search_index AS SELECT x.* FROM public.search_index x"); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs = command(t, "verify-access", "--database-url="+url, "--seed=7", "--callers=12", "--requests=60")
+	if code != 1 || !strings.Contains(out, "reads show") || strings.Contains(out, "Apple") || strings.Contains(out, "Berry") {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
+	}
+}

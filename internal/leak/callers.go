@@ -1,0 +1,133 @@
+package leak
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"kiln/auth"
+	"kiln/fhir/search"
+)
+
+// Account is a user whom the database knows.
+type Account struct {
+	Roles    []string
+	FHIRUser []string
+}
+
+// Caller makes one of the callers that this data has: with the rights of its patients, practitioners, administrators and
+// backend systems, by scopes of all kinds. None of them signs in, and none is left behind.
+func (w *World) Caller(r *rand.Rand, accounts []Account) Caller {
+	if len(accounts) > 0 && r.IntN(3) == 0 {
+		if c, ok := w.account(r, pick(r, accounts)); ok {
+			return c
+		}
+	}
+	patient, practitioner := w.of(r, "Patient"), w.of(r, "Practitioner")
+	switch kind := r.IntN(10); {
+	case kind < 3 && patient != nil:
+		return w.patient(r, patient.ID())
+	case kind < 7 && practitioner != nil:
+		c := w.caller(r, "practitioner", auth.LevelUser, auth.RolePractitioner)
+		c.FHIRUser = keyOf(practitioner)
+		if r.IntN(4) == 0 {
+			c.Roles = append(c.Roles, auth.RoleAdmin)
+		}
+		if patient != nil && r.IntN(3) == 0 {
+			c.Scopes, c.Patient = w.scopes(r, auth.LevelPatient), patient.ID()
+		}
+		return c
+	case kind < 8:
+		return w.caller(r, "administrator", auth.LevelUser, auth.RoleAdmin)
+	}
+	c := Caller{Name: "backend system"}
+	c.Client, c.Scopes = "verify-access", w.scopes(r, auth.LevelSystem)
+	return c
+}
+
+func (w *World) patient(r *rand.Rand, id string) Caller {
+	c := w.caller(r, "patient", pick(r, []auth.Level{auth.LevelPatient, auth.LevelUser}), auth.RolePatient)
+	c.FHIRUser, c.Patient = "Patient/"+id, id
+	return c
+}
+
+// account is a caller with the roles of a user.
+func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
+	var roles []auth.Role
+	for _, role := range a.Roles {
+		roles = append(roles, auth.Role(role))
+	}
+	if len(roles) == 0 {
+		return Caller{}, false
+	}
+	c := w.caller(r, "user", auth.LevelUser, roles...)
+	if len(a.FHIRUser) > 0 {
+		c.FHIRUser = a.FHIRUser[0]
+	}
+	if id, is := strings.CutPrefix(c.FHIRUser, "Patient/"); is && r.IntN(2) == 0 {
+		c.Patient, c.Scopes = id, w.scopes(r, auth.LevelPatient)
+	}
+	return c, true
+}
+
+func (w *World) caller(r *rand.Rand, name string, level auth.Level, roles ...auth.Role) Caller {
+	c := Caller{Name: name}
+	c.User, c.Client, c.Roles, c.Scopes = "verify-access", "verify-access", roles, w.scopes(r, level)
+	c.Purpose = pick(r, []string{"", "", "TREAT", "HRESCH"})
+	return c
+}
+
+// String is the caller as a person reads it: who it stands for, by id, and by which scopes.
+func (c Caller) String() string {
+	text := c.Name
+	for _, part := range []string{c.FHIRUser, c.Purpose} {
+		if part != "" {
+			text += " " + part
+		}
+	}
+	if c.Patient != "" && c.FHIRUser != "Patient/"+c.Patient {
+		text += " with Patient/" + c.Patient
+	}
+	return fmt.Sprintf("%s %v by %q", text, c.Roles, c.Scopes.String())
+}
+
+// scopes are scopes of a level, always for reading and searching alike: visible by search is visible by read.
+func (w *World) scopes(r *rand.Rand, level auth.Level) auth.Scopes {
+	var words []string
+	switch r.IntN(5) {
+	case 0, 1:
+		words = []string{string(level) + "/*." + pick(r, []string{"rs", "read", "cruds", "*"})}
+	case 2:
+		for range 3 + r.IntN(5) {
+			words = append(words, string(level)+"/"+pick(r, w.types)+".rs")
+		}
+	default:
+		for range 2 + r.IntN(4) {
+			words = append(words, w.granular(r, level))
+		}
+		words = append(words, string(level)+"/Patient.rs")
+	}
+	slices.Sort(words)
+	list, _ := auth.ParseScopes(strings.Join(slices.Compact(words), " "))
+	return list
+}
+
+// granular is a scope with a condition that some resource of the sample meets.
+func (w *World) granular(r *rand.Rand, level auth.Level) string {
+	n := w.one(r)
+	typ := n.ResourceType()
+	plain := string(level) + "/" + typ + ".rs"
+	for range 20 {
+		p := w.condition(r, n)
+		def := w.registry.SearchParameter(typ, p.Name)
+		if def == nil || def.Type != search.Token && def.Type != search.Reference || p.Name == "_id" {
+			continue
+		}
+		text := plain + "?" + p.Name + "=" + p.Value
+		if s, err := auth.ParseScope(text); err == nil && s.Level != auth.LevelNone && s.Check(w.registry) == nil {
+			return text
+		}
+	}
+	return plain
+}

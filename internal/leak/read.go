@@ -1,0 +1,185 @@
+package leak
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"kiln/fhir"
+	"kiln/resources"
+)
+
+// Read makes one request that reads: any interaction, operation and kind of search that shows what is stored.
+func (w *World) Read(r *rand.Rand) Ask {
+	n := w.one(r)
+	typ, id := n.ResourceType(), n.ID()
+	if r.IntN(12) == 0 {
+		id = "nothing-has-this-id"
+	}
+	switch r.IntN(24) {
+	case 0:
+		return Ask{Request: resources.Request{Interaction: resources.Read, Type: typ, ID: id}}
+	case 1:
+		return Ask{Request: resources.Request{Interaction: resources.VRead, Type: typ, ID: id, Version: fmt.Sprint(1 + r.IntN(3))}}
+	case 2:
+		return w.history(r, resources.Request{Interaction: resources.HistoryInstance, Type: typ, ID: id})
+	case 3:
+		return w.history(r, resources.Request{Interaction: resources.HistoryType, Type: typ})
+	case 4:
+		return w.history(r, resources.Request{Interaction: resources.HistorySystem})
+	case 5:
+		return w.compartment(r)
+	case 6:
+		return w.system(r)
+	case 7:
+		return w.operation(r)
+	case 8:
+		return w.batch(r)
+	default:
+		return w.search(r, typ)
+	}
+}
+
+func (w *World) history(r *rand.Rand, request resources.Request) Ask {
+	a := Ask{Request: request}
+	if r.IntN(2) == 0 {
+		a.Params = append(a.Params, fixed(fmt.Sprintf("_count=%d", r.IntN(6)))...)
+	}
+	if r.IntN(4) == 0 {
+		a.Params = append(a.Params, fixed(pick(r, []string{"_since=2020-01-01", "_at=2026", "_since=2030-01-01"}))...)
+	}
+	return a
+}
+
+// compartment searches in the compartment of anybody.
+func (w *World) compartment(r *rand.Rand) Ask {
+	owner := w.of(r, pick(r, []string{"Patient", "Patient", "Encounter", "Practitioner", "RelatedPerson", "Device"}))
+	if owner == nil {
+		owner = w.one(r)
+	}
+	a := Ask{Request: resources.Request{Interaction: resources.SearchType, Compartment: owner.ResourceType(), CompartmentID: owner.ID(), Type: pick(r, w.types)}}
+	if r.IntN(2) == 0 {
+		a.Interaction, a.Type = resources.SearchSystem, ""
+	} else {
+		a.Params = w.shape(r, a.Type)
+	}
+	return a
+}
+
+// system searches several types.
+func (w *World) system(r *rand.Rand) Ask {
+	a := Ask{Request: resources.Request{Interaction: resources.SearchSystem}}
+	types := pick(r, w.types)
+	for range r.IntN(3) {
+		if t := pick(r, w.types); !strings.Contains(types, t) {
+			types += "," + t
+		}
+	}
+	a.Params = append(a.Params, fixed("_type="+types)...)
+	if r.IntN(2) == 0 {
+		n := w.one(r)
+		a.Params = append(a.Params, Param{"_content", word(r, n), "a word of " + keyOf(n)})
+	}
+	if r.IntN(2) == 0 {
+		a.Params = append(a.Params, fixed(pick(r, []string{"_sort=_lastUpdated", "_sort=-_id", "_total=accurate", "_summary=count", "_count=3"}))...)
+	}
+	return a
+}
+
+// operation runs an operation that reads.
+func (w *World) operation(r *rand.Rand) Ask {
+	n := w.one(r)
+	run := func(code string, n *fhir.Node, params ...string) Ask {
+		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: code, Type: n.ResourceType(), ID: n.ID(), Safe: true}, Params: fixed(params...)}
+	}
+	switch r.IntN(9) {
+	case 0, 1:
+		if p := w.of(r, "Patient"); p != nil {
+			return run("everything", p, pick(r, [][]string{nil, {"_count=3"}, {"_since=2000-01-01T00:00:00Z"}, {"_type=Observation,Patient,Practitioner"}, {"start=2000-01-01", "end=2024-06-01"}})...)
+		}
+	case 2:
+		if e := w.of(r, "Encounter"); e != nil {
+			return run("everything", e)
+		}
+	case 3:
+		if c := w.of(r, "Composition"); c != nil {
+			return run("document", c)
+		}
+	case 4:
+		return run("diff", n, pick(r, [][]string{nil, {"from=1", "to=2"}, {"from=1"}})...)
+	case 5:
+		return run("validate", n)
+	case 6:
+		if c := pick(r, w.terminology()); c != nil {
+			switch c.ResourceType() {
+			case "ValueSet":
+				return run("expand", c)
+			case "CodeSystem":
+				return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "lookup", Type: "CodeSystem", Safe: true},
+					Params: fixed("system="+c.GetText("url"), "code="+firstCode(c))}
+			}
+		}
+	case 7:
+		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: pick(r, []string{"reindex-status", "everything", "meta"}), Safe: true}}
+	}
+	return run("meta", n)
+}
+
+func (w *World) terminology() []*fhir.Node {
+	list := append([]*fhir.Node{nil}, w.byType["ValueSet"]...)
+	return append(list, w.byType["CodeSystem"]...)
+}
+
+func firstCode(c *fhir.Node) string {
+	for concept := range c.Get("concept").Items() {
+		return concept.GetText("code")
+	}
+	return "none"
+}
+
+// batch asks several things at once.
+func (w *World) batch(r *rand.Rand) Ask {
+	kind, interaction := "batch", resources.Batch
+	if r.IntN(3) == 0 {
+		kind, interaction = "transaction", resources.Transaction
+	}
+	var entries []string
+	for range 1 + r.IntN(3) {
+		a := w.search(r, pick(r, w.types))
+		target := a.Type + "?" + encode(a.Params)
+		switch r.IntN(3) {
+		case 0:
+			n := w.one(r)
+			target = keyOf(n)
+		case 1:
+			n := w.one(r)
+			target = keyOf(n) + "/_history/1"
+		}
+		entries = append(entries, `{"request":{"method":"GET","url":`+jsonText(target)+`}}`)
+	}
+	return Ask{Request: resources.Request{Interaction: interaction},
+		Body: `{"resourceType":"Bundle","type":"` + kind + `","entry":[` + strings.Join(entries, ",") + `]}`}
+}
+
+func jsonText(s string) string { n := fhir.Str(s); return string(n.JSON()) }
+
+func quoted(s string) string { return `"` + strings.NewReplacer(`\`, ``, `"`, ``).Replace(s) + `"` }
+
+// word is a word of the text of a resource.
+func word(r *rand.Rand, n *fhir.Node) string {
+	var words []string
+	n.Walk(func(n *fhir.Node) bool {
+		if n.Kind == fhir.String && n.Name != "reference" {
+			for _, w := range strings.FieldsFunc(n.Text, func(c rune) bool { return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z') }) {
+				if len(w) > 3 {
+					words = append(words, w)
+				}
+			}
+		}
+		return true
+	})
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return pick(r, words)
+}

@@ -1,0 +1,238 @@
+package leak
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"kiln/fhir"
+	"kiln/resources"
+)
+
+// Options say how much Verify tries.
+type Options struct {
+	Seed uint64
+	// Callers is how many callers ask, Requests how many requests each makes. Whichever ends first, that or the context, ends
+	// it all.
+	Callers, Requests int
+	Accounts          []Account
+}
+
+// Report is what was tried and found.
+type Report struct {
+	Callers map[string]int // by what they are
+	Asked   map[string]int // by interaction or operation
+	// Shown are the entries of answers that were checked, Hidden the resources that a caller could not read and whose absence
+	// was compared with that of one that is missing. Skipped are answers too long to compare in full.
+	Shown, Hidden, Skipped int
+	Findings               []Finding
+}
+
+// Finding is one answer that told more, or less, than reads do. It holds ids and no other data of patients.
+type Finding struct{ Caller, Ask, Problem string }
+
+// Verify asks for callers of all kinds, and compares each answer with what the same caller can read one by one.
+func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Report, error) {
+	report := &Report{Callers: map[string]int{}, Asked: map[string]int{}}
+	r := rand.New(rand.NewPCG(o.Seed, 0))
+	if len(w.types) == 0 {
+		return report, nil
+	}
+	for range o.Callers {
+		who := w.Caller(r, o.Accounts)
+		report.Callers[who.Name]++
+		v := &session{service: s, world: w, who: who, report: report, reads: map[string]bool{}}
+		for range o.Requests {
+			if ctx.Err() != nil {
+				return report, nil
+			}
+			ask := w.Read(r)
+			report.Asked[ask.kind()]++
+			problem, err := v.settled(ctx, ask)
+			switch {
+			case ctx.Err() != nil:
+				return report, nil
+			case err != nil:
+				return report, fmt.Errorf("%s: %w", ask, err)
+			case problem == "":
+				continue
+			}
+			ask = Shrink(ask, func(a Ask) bool { p, err := v.settled(ctx, a); return err == nil && p != "" })
+			if problem, err = v.settled(ctx, ask); err != nil || problem == "" {
+				continue // the data has changed meanwhile
+			}
+			if report.Findings = append(report.Findings, Finding{who.String(), ask.String(), problem}); len(report.Findings) == maxFindings {
+				return report, nil
+			}
+			break // one finding a caller: the next ones are most often the same
+		}
+	}
+	return report, nil
+}
+
+const maxFindings = 20
+
+func (a Ask) kind() string {
+	if a.Interaction == resources.Operate {
+		return "$" + a.Operation
+	}
+	if a.Compartment != "" {
+		return "compartment"
+	}
+	return string(a.Interaction)
+}
+
+// session is one caller who asks.
+type session struct {
+	service *resources.Service
+	world   *World
+	who     Caller
+	report  *Report
+	reads   map[string]bool
+}
+
+// settled is check, made sure of: where others write at the same time, what was seen a moment ago may be gone.
+func (v *session) settled(ctx context.Context, a Ask) (problem string, err error) {
+	for range 3 {
+		if problem, err = v.check(ctx, a); problem == "" || err != nil {
+			return problem, err
+		}
+		clear(v.reads)
+	}
+	return problem, nil
+}
+
+func (v *session) as(ctx context.Context, who Caller, a Ask) (*resources.Response, error) {
+	a.Principal = who.Principal
+	return v.service.Do(ctx, a.request())
+}
+
+// check says what is wrong with the answer to a; "" for nothing. An error is one of the server.
+func (v *session) check(ctx context.Context, a Ask) (string, error) {
+	resp, err := v.as(ctx, v.who, a)
+	switch fhir.KindOf(err) {
+	case fhir.Internal, fhir.Transient:
+		if err != nil {
+			return "", err
+		}
+	}
+	if a.ID != "" {
+		if problem, err := v.missing(ctx, a, Answer(resp, err)); problem != "" || err != nil {
+			return problem, err
+		}
+	}
+	if err != nil {
+		return "", nil
+	}
+	if problem, err := v.shown(ctx, resp); problem != "" || err != nil {
+		return problem, err
+	}
+	switch {
+	case a.Interaction == resources.SearchType || a.Interaction == resources.SearchSystem:
+		return v.search(ctx, a)
+	case strings.HasPrefix(string(a.Interaction), "history"), a.Interaction == resources.Operate && a.Operation == "everything":
+		return v.listed(ctx, a)
+	}
+	return "", nil
+}
+
+// shown says what an answer shows that a read refuses.
+func (v *session) shown(ctx context.Context, resp *resources.Response) (string, error) {
+	if resp == nil {
+		return "", nil
+	}
+	if resp.Version != nil {
+		if problem, err := v.mayRead(ctx, versionKeyOf(resp)); problem != "" || err != nil {
+			return problem, err
+		}
+	}
+	if resp.Bundle == nil {
+		return "", nil
+	}
+	for _, e := range resp.Bundle.Entries {
+		if e.Version != nil {
+			v.report.Shown++
+			key := e.Version.Type + "/" + e.Version.ID
+			if resp.Bundle.Type == "history" {
+				key += fmt.Sprintf("/_history/%d", e.Version.Number)
+			}
+			if problem, err := v.mayRead(ctx, key); problem != "" || err != nil {
+				return problem, err
+			}
+		}
+		if problem, err := v.shown(ctx, e.Response); problem != "" || err != nil {
+			return problem, err
+		}
+	}
+	return "", nil
+}
+
+func versionKeyOf(resp *resources.Response) string {
+	return fmt.Sprintf("%s/%s/_history/%d", resp.Version.Type, resp.Version.ID, resp.Version.Number)
+}
+
+func (v *session) mayRead(ctx context.Context, key string) (string, error) {
+	readable, err := v.readable(ctx, key)
+	if err != nil || readable {
+		return "", err
+	}
+	return "it shows " + key + ", which a read refuses", nil
+}
+
+// readable says whether a plain read shows a resource, Type/id, or a version of one.
+func (v *session) readable(ctx context.Context, key string) (bool, error) {
+	if known, ok := v.reads[key]; ok {
+		return known, nil
+	}
+	parts := strings.Split(key, "/")
+	a := Ask{Request: resources.Request{Interaction: resources.Read, Type: parts[0], ID: parts[1]}}
+	if len(parts) == 4 {
+		a.Interaction, a.Version = resources.VRead, parts[3]
+	}
+	_, err := v.as(ctx, v.who, a)
+	switch kind := fhir.KindOf(err); {
+	case err == nil || kind == fhir.Gone:
+		v.reads[key] = true
+	case kind == fhir.NotFound || kind == fhir.Forbidden || kind == fhir.Unauthenticated:
+		v.reads[key] = false
+	default:
+		return false, err
+	}
+	return v.reads[key], nil
+}
+
+// missing compares the answer about a resource that the caller cannot read with that about one that does not exist.
+func (v *session) missing(ctx context.Context, a Ask, answer string) (string, error) {
+	key := a.Type + "/" + a.ID
+	if readable, err := v.readable(ctx, key); err != nil || readable {
+		return "", err
+	}
+	v.report.Hidden++
+	other := a
+	other.ID = "no-such-resource-anywhere"
+	resp, err := v.as(ctx, v.who, other)
+	if strings.ReplaceAll(answer, key, "…") != strings.ReplaceAll(Answer(resp, err), other.Type+"/"+other.ID, "…") {
+		return "the answer is another one for " + key + ", which a read does not show, than for what does not exist", nil
+	}
+	return "", nil
+}
+
+// Summary is what was tried, in lines.
+func (r *Report) Summary() []string {
+	count := func(m map[string]int, what string) string {
+		var parts []string
+		n := 0
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			n += m[name]
+			parts = append(parts, fmt.Sprintf("%d %s", m[name], name))
+		}
+		return fmt.Sprintf("%d %s: %s", n, what, strings.Join(parts, ", "))
+	}
+	return []string{count(r.Callers, "callers"), count(r.Asked, "requests"),
+		fmt.Sprintf("%d resources and versions in answers were read one by one", r.Shown),
+		fmt.Sprintf("%d times a resource that the caller cannot read was compared with one that does not exist", r.Hidden),
+		fmt.Sprintf("%d answers were too long to be compared whole; what they show was read", r.Skipped)}
+}

@@ -1,0 +1,96 @@
+package leak
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/conformance"
+	"kiln/internal/kilntest"
+	"kiln/resources"
+	"kiln/storage"
+)
+
+// verified fills a database, breaks a rule of it by sql, and looks for leaks as the command does.
+func verified(t *testing.T, sql string, requests int) *Report {
+	t.Helper()
+	now := clock(time.Now().UTC().Truncate(time.Second))
+	url := kilntest.DB(t)
+	s, store := open(t, url, now.read, true)
+	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 1)), now: now.read()}).write()
+	store.Close()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	looking, err := storage.Open(t.Context(), storage.Options{URL: url, Base: base, Registry: registry, PoolSize: 2, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer looking.Close()
+	if s, err = resources.New(resources.Options{Store: looking, Registry: registry, Base: base}); err != nil {
+		t.Fatal(err)
+	}
+	world, err := Sample(t.Context(), s, registry, base, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(t.Context(), s, world, Options{Seed: *seed, Callers: 12, Requests: requests,
+		Accounts: []Account{{[]string{"practitioner", "admin"}, []string{"Practitioner/d0"}}, {[]string{"patient"}, []string{"Patient/p1"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Findings {
+		t.Logf("%s\n  %s\n  %s", f.Caller, f.Ask, f.Problem)
+	}
+	t.Log(strings.Join(report.Summary(), "\n"))
+	return report
+}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	r := verified(t, "SELECT 1", 80)
+	if len(r.Findings) > 0 {
+		t.Error("it found what is not there")
+	}
+	if r.Shown < 500 || r.Hidden < 10 || len(r.Asked) < 10 || len(r.Callers) < 4 {
+		t.Errorf("it tried too little: %+v", r)
+	}
+}
+
+// Whatever hole there is in the rule, it is found; and what is told of it is no patient's data.
+func TestVerify_finds(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"a_search_index_without_a_rule": `CREATE OR REPLACE VIEW visible.search_index AS SELECT x.* FROM public.search_index x`,
+		"versions_without_a_rule":       `CREATE OR REPLACE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x`,
+		"reads_without_relationships":   `CREATE OR REPLACE FUNCTION visible.treats(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true'`,
+		"reads_without_consents":        `CREATE OR REPLACE FUNCTION visible.has_consents(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT false'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := verified(t, sql, 60)
+			if len(r.Findings) == 0 {
+				t.Error("it found nothing")
+			}
+			for _, f := range r.Findings {
+				for _, word := range []string{"Amber", "Birch", "Cedar", "Dahlia", "Elder", "Fern"} {
+					if strings.Contains(f.Ask+f.Problem, word) {
+						t.Errorf("it tells patient data: %s: %s", f.Ask, f.Problem)
+					}
+				}
+			}
+		})
+	}
+}
