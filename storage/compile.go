@@ -19,6 +19,21 @@ type compiler struct {
 	codes   searchCodes
 	// access is what the caller may see; nil for everything.
 	access *Access
+	// Paging looks at resources as they were: see search_past.go. was says that the rows that the search returns come from
+	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
+	was    bool
+	others string
+}
+
+// table is a table of the index, or of the contents, for conditions on the row x.
+func (c *compiler) table(name, x string) string {
+	switch {
+	case x != "x":
+		return c.others + name
+	case c.was:
+		return "jsonb_populate_recordset(NULL::" + name + ", x.tables->'" + name + "')"
+	}
+	return name
 }
 
 // arg adds a parameter and returns its placeholder with the type PostgreSQL must read it as.
@@ -122,7 +137,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	inner := fmt.Sprintf("FROM search_index %s WHERE %s", y, cond)
+	inner := fmt.Sprintf("FROM %s %s WHERE %s", c.table("search_index", y), y, cond)
 	if p.patient && e.Target == "Patient" {
 		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
 	}
@@ -132,7 +147,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	}
 	salt := c.arg(p.salt, "bigint")
 	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
-		byURL := fmt.Sprintf("SELECT u.f # %s FROM search_index %s, unnest(%s.refs) AS u(f) WHERE %s", salt, y, y, cond)
+		byURL := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
 		return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s UNION ALL %s)", x, y, salt, inner, byURL), nil
 	}
 	return fmt.Sprintf("%s%s.refs && ARRAY(SELECT %s.rk # %s %s)", same, x, y, salt, inner), nil
@@ -180,9 +195,9 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		return "", err
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
-		return fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM search_index %s WHERE %s)", x, y, y, cond), nil
+		return fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM %s %s WHERE %s)", x, y, c.table("search_index", y), y, cond), nil
 	}
-	from := fmt.Sprintf("SELECT u.f # %s FROM search_index %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), y, y, cond)
+	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), c.table("search_index", y), y, y, cond)
 	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
 		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
 	}
@@ -286,7 +301,7 @@ func notOffered(m *search.Match) error {
 func (c *compiler) side(table string, key uint32, values []search.Value, x string, cond func(search.Value) (string, error)) (string, error) {
 	param := c.arg(int32(key), "integer")
 	any, err := disjunction(values, cond)
-	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, table, param, any), err
+	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, c.table(table, x), param, any), err
 }
 
 func disjunction(values []search.Value, cond func(search.Value) (string, error)) (string, error) {

@@ -28,7 +28,7 @@ func (c *compiler) text(m *search.Match, x string) (string, error) {
 	if len(alternatives) == 0 {
 		return "false", nil // nothing but punctuation
 	}
-	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM search_text s WHERE s.words @@ %s)", x,
+	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.words @@ %s)", x, c.table("search_text", x),
 		c.arg(strings.Join(alternatives, " | "), "text::tsquery")), nil
 }
 

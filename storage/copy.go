@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -63,51 +64,70 @@ func (t *tableRows) add(values ...any) { t.rows = append(t.rows, values) }
 func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Version) {
 	resource := &tableRows{table: "resource", columns: []string{"rk", "type", "id", "version", "last_updated", "method", "content", "literal", "type_number", "compartments", "labels"}}
 	change := &tableRows{table: "resource_change", columns: []string{"last_updated", "type", "rk", "version", "compartments", "labels"}}
-	index := &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation", "compartments", "labels"}}
-	text := &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}}
-	date := &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}}
-	number := &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}}
-	composite := &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
-		"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}}
-	codes := &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk"}}
-	words := &tableRows{table: "search_text", columns: []string{"rk", "words"}}
-	place := &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}}
+	index := newIndexTables()
 	versions := make([]*Version, len(list))
 	care, roles, consent, withheld := accessTables()
 	for i, p := range list {
 		v := tx.stamp(p, nil, method)
 		versions[i] = v
-		low, high := mainDateColumns(p.row)
 		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
 			p.row.typ, p.row.compartments, p.row.labels)
 		change.add(v.LastUpdated, p.row.typ, p.rk, int32(1), p.row.compartments, p.row.labels)
-		index.add(p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
-			p.row.compartments, p.row.labels)
-		for i, param := range p.row.stringParams {
-			text.add(param, p.row.stringValues[i], p.rk)
-		}
-		for _, term := range p.row.codes {
-			codes.add(term, low, p.rk)
-		}
-		if p.row.words != "" {
-			words.add(p.rk, p.row.words)
-		}
-		if at := p.row.position; at != nil {
-			place.add(p.rk, at.latitude, at.longitude)
-		}
-		for _, d := range p.row.dates {
-			date.add(d.param, timestamp(d.low), timestamp(d.high), p.rk)
-		}
-		for _, n := range p.row.numbers {
-			unit, canonicalLow, canonicalHigh := n.canonical.columns()
-			number.add(n.param, numeric(n.low), numeric(n.high), n.units, unit, canonicalLow, canonicalHigh, p.rk)
-		}
-		for _, c := range p.row.composites {
-			composite.add(compositeRow(c, p.rk)...)
-		}
+		index.add(p.rk, p.row, v.LastUpdated, p.by.generation)
 		tx.copyAccess(care, roles, consent, withheld, p)
 	}
-	return []*tableRows{resource, change, index, text, date, number, composite, codes, words, place, care, roles, consent, withheld}, versions
+	return append(append([]*tableRows{resource, change}, index.all()...), care, roles, consent, withheld), versions
+}
+
+// indexTables are the rows of resources in search_index and its side tables.
+type indexTables struct {
+	index, text, date, number, composite, codes, words, place *tableRows
+}
+
+func newIndexTables() *indexTables {
+	return &indexTables{
+		index:  &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation", "compartments", "labels"}},
+		text:   &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}},
+		date:   &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}},
+		number: &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}},
+		composite: &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
+			"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}},
+		codes: &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk"}},
+		words: &tableRows{table: "search_text", columns: []string{"rk", "words"}},
+		place: &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}},
+	}
+}
+
+func (t *indexTables) all() []*tableRows {
+	return []*tableRows{t.index, t.text, t.date, t.number, t.composite, t.codes, t.words, t.place}
+}
+
+// add adds the rows of one resource, as it was updated at a time.
+func (t *indexTables) add(rk int64, row *indexRow, updated time.Time, generation int32) {
+	low, high := mainDateColumns(row)
+	t.index.add(rk, row.typ, updated, row.patient, low, high, row.tokens, row.refs, generation, row.compartments, row.labels)
+	for i, param := range row.stringParams {
+		t.text.add(param, row.stringValues[i], rk)
+	}
+	for _, term := range row.codes {
+		t.codes.add(term, low, rk)
+	}
+	if row.words != "" {
+		t.words.add(rk, row.words)
+	}
+	if at := row.position; at != nil {
+		t.place.add(rk, at.latitude, at.longitude)
+	}
+	for _, d := range row.dates {
+		t.date.add(d.param, timestamp(d.low), timestamp(d.high), rk)
+	}
+	for _, n := range row.numbers {
+		unit, canonicalLow, canonicalHigh := n.canonical.columns()
+		t.number.add(n.param, numeric(n.low), numeric(n.high), n.units, unit, canonicalLow, canonicalHigh, rk)
+	}
+	for _, c := range row.composites {
+		t.composite.add(compositeRow(c, rk)...)
+	}
 }
 
 func compositeRow(c compositeEntry, rk int64) []any {

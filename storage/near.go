@@ -60,7 +60,7 @@ func (c *compiler) near(m *search.Match, x string) (string, error) {
 		distance, _ := v.Parts[2].Number.Rat().Float64()
 		return c.within(latitude, longitude, distance), nil
 	})
-	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM search_position s WHERE %s)", x, any), err
+	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE %s)", x, c.table("search_position", x), any), err
 }
 
 func (c *compiler) within(latitude, longitude, distance float64) string {

@@ -77,14 +77,22 @@ func dependsOnValues(where string) bool {
 	return strings.Contains(where, "(SELECT") || strings.Contains(where, ".date_") || strings.Contains(where, ".last_updated")
 }
 
-// query runs a statement whose conditions are where and gives its rows to read.
-func query(ctx context.Context, run *runner, where, sql string, args []any, read func(pgx.Rows) error) error {
-	if !dependsOnValues(where) {
+// query runs a statement, planned anew or once, and gives its rows to read. after, nil for none, adds statements
+// to the same round trip.
+func query(ctx context.Context, run *runner, anew bool, sql string, args []any, read func(pgx.Rows) error, after func(*pgx.Batch)) error {
+	if !anew && after == nil {
 		return run.rows(ctx, read, sql, args...)
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(sqlPlanAnew)
+	if anew {
+		batch.Queue(sqlPlanAnew)
+	}
 	batch.Queue(sql, args...).Query(read)
-	batch.Queue(sqlPlanOnce)
+	if anew {
+		batch.Queue(sqlPlanOnce)
+	}
+	if after != nil {
+		after(batch)
+	}
 	return run.send(ctx, batch)
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,25 +27,38 @@ type SearchMark struct {
 	// Keys are the sort keys as PostgreSQL writes them; nil stands for a missing value.
 	Keys []*string `json:"k"`
 	Row  int64     `json:"r"`
+	// Snapshot is what the first page saw: a snapshot of PostgreSQL and, behind a slash, the transaction that the page was
+	// part of, where that had written.
+	Snapshot string `json:"s,omitempty"`
 }
 
 // Search returns up to limit matches after mark, or the first ones. tx may be nil; inside a transaction the search sees
-// what the transaction has written.
+// what the transaction has written. Pages behind the first show, in its order, what was there at the first: each match
+// once, as it is now, without those that are gone or hidden from the caller meanwhile.
 //
-// The server chooses the plan and does not leave it to the statistics: first it looks at a bounded number of rows in
-// the order asked for, which is enough for what matches often; what matches seldom it collects as a set and sorts.
+// Errors: TooCostly where more than MaxChangedWhilePaging resources have changed since the first page.
 func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, mark *SearchMark) (*SearchPage, error) {
 	run, err := s.runner(ctx, tx)
 	if err != nil {
 		return nil, translate(err)
 	}
-	plan, err := s.plan(ctx, run, q)
+	p := s.pastOf(q, mark)
+	page, err := s.page(ctx, run, q, limit, mark, p)
+	if errors.Is(err, errChanged) {
+		page, err = s.later(ctx, tx, q, limit, mark, p)
+	}
+	return page, translate(err)
+}
+
+// page returns one page, of which p tells what the first one saw.
+//
+// The server chooses the plan and does not leave it to the statistics: first it looks at a bounded number of rows in
+// the order asked for, which is enough for what matches often; what matches seldom it collects as a set and sorts.
+func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit int, mark *SearchMark, p *past) (*SearchPage, error) {
+	backward := mark != nil && mark.Backward
+	plan, err := s.planSince(ctx, run, q, limit+1, mark, p)
 	if err != nil {
 		return nil, err
-	}
-	backward := mark != nil && mark.Backward
-	if backward {
-		plan.order.reverse()
 	}
 	var rows []found
 	how := plan.strategy(q)
@@ -59,11 +73,11 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	case walk:
 		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1), limit+1)
 	}
-	if err == nil && how != direct && len(rows) <= limit {
+	if err == nil && how != direct && unchanged(rows) <= limit {
 		rows, err = plan.run(ctx, run, plan.set(mark, limit+1), limit+1)
 	}
 	if err != nil {
-		return nil, translate(err)
+		return nil, err
 	}
 	return pageOf(rows, limit, mark, backward), nil
 }
@@ -85,10 +99,10 @@ func pageOf(rows []found, limit int, mark *SearchMark, backward bool) *SearchPag
 	}
 	first, last := rows[0].mark, rows[len(rows)-1].mark
 	if more && !backward || backward {
-		page.Next = &SearchMark{Keys: last.Keys, Row: last.Row}
+		page.Next = &SearchMark{Keys: last.Keys, Row: last.Row, Snapshot: last.Snapshot}
 	}
 	if mark != nil && (!backward || more) {
-		page.Previous = &SearchMark{Backward: true, Keys: first.Keys, Row: first.Row}
+		page.Previous = &SearchMark{Backward: true, Keys: first.Keys, Row: first.Row, Snapshot: first.Snapshot}
 	}
 	return page
 }
@@ -113,10 +127,10 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
 	var n int64
-	err = query(ctx, run, plan.where, sql, c.args, func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, dependsOnValues(plan.where), sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 		return err
-	})
+	}, nil)
 	return n, translate(err)
 }
 
@@ -134,10 +148,10 @@ func (s *Store) Keys(ctx context.Context, tx *Tx, q *search.Query, limit int) ([
 	sql := fmt.Sprintf(`WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)
 SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, where, limit)
 	var keys []Key
-	err = query(ctx, run, plan.where, sql, c.args, func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, dependsOnValues(plan.where), sql, c.args, func(rows pgx.Rows) (err error) {
 		keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
 		return err
-	})
+	}, nil)
 	return keys, translate(err)
 }
 

@@ -36,6 +36,10 @@ type searchPlan struct {
 	bounded, own bool
 	nearby       bool
 	number       int16 // of the type, where it is bounded
+	// past is what the first page saw; nil for the first page itself.
+	past *past
+	// before finds those that have changed since, as they were; "" where none have.
+	before string
 }
 
 // sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
@@ -74,9 +78,16 @@ type statement struct {
 	args []any
 }
 
+// compiler goes on behind the first n arguments.
+func (p *searchPlan) compiler(n int) *compiler {
+	c := *p.c
+	c.args = slices.Clone(c.args[:n])
+	return &c
+}
+
 // collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
 func (p *searchPlan) collected(n int) (where string, c *compiler) {
-	c = &compiler{ix: p.c.ix, args: slices.Clone(p.c.args[:n]), access: p.c.access}
+	c = p.compiler(n)
 	if where = p.where; p.nearby {
 		where += " AND " + c.nearby("x", p.number)
 	}
@@ -84,8 +95,14 @@ func (p *searchPlan) collected(n int) (where string, c *compiler) {
 }
 
 func (s *Store) plan(ctx context.Context, run *runner, q *search.Query) (*searchPlan, error) {
+	return s.planFor(ctx, run, q, compiler{})
+}
+
+// planFor is plan with a compiler that knows which tables to read and has arguments already.
+func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c compiler) (*searchPlan, error) {
 	ix := s.indexer.Load()
-	p := &searchPlan{c: &compiler{ix: ix, access: run.access}}
+	c.ix, c.access = ix, run.access
+	p := &searchPlan{c: &c}
 	p.c.codes = storedCodes{ctx, s, run, ix}
 	conditions := make([]string, len(q.Where))
 	for i, e := range q.Where {
@@ -197,7 +214,7 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 		} else {
 			which = "s.param = ANY(" + p.c.arg(params, "integer[]") + ")"
 		}
-		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND %s)", best, column, table, which)
+		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND %s)", best, column, p.c.table(table, "x"), which)
 	}
 	switch plan.def.Type {
 	case search.Date:
@@ -212,8 +229,8 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 	case search.String, search.URI:
 		key.sql = from("value", "search_string")
 	default:
-		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM resource r, unnest(%s) AS path, jsonb_path_query(r.content, path::jsonpath) AS v(value) WHERE r.rk = x.rk)`,
-			best, p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
+		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM %s r, unnest(%s) AS path, jsonb_path_query(r.content, path::jsonpath) AS v(value) WHERE r.rk = x.rk)`,
+			best, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
 	}
 	key.sql += ` COLLATE "C"`
 	if key.typ != "text" {
@@ -346,7 +363,7 @@ const versionColumns = "r.type, r.id, r.version, r.last_updated, r.method, r.con
 
 // ordered reads an index in the order asked for. With look > 0 it looks at so many rows and no more.
 func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
-	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args)}
+	c := p.compiler(len(p.c.args))
 	key := func(int) string { return p.order.keys[0].sql }
 	place := p.after(c, mark, key, "x.rk")
 	inner := fmt.Sprintf("SELECT x.rk, %s AS k0 FROM search_index x WHERE %s AND %s AND %s ORDER BY %s LIMIT %d",
@@ -362,45 +379,70 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 // set collects all matches, then sorts them.
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
-	column := func(i int) string { return fmt.Sprintf("k%d", i) }
+	return p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
+}
+
+// collect is what set does with the rows of a table that are as search_index has them.
+func (p *searchPlan) collect(table, where, after string, limit int) string {
 	list := ""
 	for i, k := range p.order.keys {
 		list += fmt.Sprintf(", %s AS k%d", k.sql, i)
 	}
-	inner := fmt.Sprintf("SELECT * FROM s WHERE %s ORDER BY %s LIMIT %d", p.after(c, mark, column, "rk"), p.orderBy(column, "rk"), limit)
-	s := p.fetch(c, inner)
-	s.sql = fmt.Sprintf("WITH s AS MATERIALIZED (SELECT x.rk%s FROM search_index x WHERE %s)\n", list, where) + s.sql
-	return s
+	return fmt.Sprintf("WITH s AS MATERIALIZED (SELECT x.rk%s FROM %s x WHERE %s)\nSELECT * FROM s WHERE %s ORDER BY %s LIMIT %d",
+		list, table, where, after, p.orderBy(p.column, "rk"), limit)
 }
+
+func (p *searchPlan) column(i int) string { return fmt.Sprintf("k%d", i) }
 
 // fetch adds the resources to the rows found.
 func (p *searchPlan) fetch(c *compiler, inner string) statement {
 	column := func(i int) string { return fmt.Sprintf("m.k%d", i) }
-	return statement{fmt.Sprintf("SELECT m.rk, %s%s\nFROM (%s) m JOIN resource r USING (rk) WHERE r.content IS NOT NULL\nORDER BY %s",
-		p.columns("m."), versionColumns, inner, p.orderBy(column, "m.rk")), c.args}
+	snapshot, changed := sqlPresent, "false"
+	if p.past != nil {
+		snapshot = "''"
+	}
+	if p.before != "" {
+		list := "rk"
+		for i := range p.order.keys {
+			list += fmt.Sprintf(", k%d", i)
+		}
+		inner, changed = fmt.Sprintf("SELECT %s, false AS changed FROM (%s) a\nUNION ALL SELECT %s, true FROM (%s) b", list, inner, list, p.before), "m.changed"
+	}
+	return statement{fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk) WHERE r.content IS NOT NULL\nORDER BY %s",
+		snapshot, changed, p.columns("m."), versionColumns, inner, p.orderBy(column, "m.rk")), c.args}
 }
 
 // found is one match with its place in the order.
 type found struct {
 	version *Version
 	mark    SearchMark
+	// changed says that it has changed since the first page, and stands where it was then.
+	changed bool
 }
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
 	list := make([]found, 0, min(limit, 64))
-	err := query(ctx, on, p.where, s.sql, s.args, func(rows pgx.Rows) (err error) {
+	anew := dependsOnValues(p.where)
+	var after func(*pgx.Batch)
+	if p.past != nil {
+		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check
+	}
+	err := query(ctx, on, anew, s.sql, s.args, func(rows pgx.Rows) (err error) {
 		for rows.Next() {
 			f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
-			before := []any{&f.mark.Row}
+			before := []any{&f.mark.Row, &f.mark.Snapshot, &f.changed}
 			for i := range f.mark.Keys {
 				before = append(before, &f.mark.Keys[i])
 			}
 			if f.version, err = scanVersion(rows, before...); err != nil {
 				return err
 			}
+			if p.past != nil {
+				f.mark.Snapshot = p.past.mark
+			}
 			list = append(list, f)
 		}
 		return rows.Err()
-	})
+	}, after)
 	return list, err
 }

@@ -43,12 +43,12 @@ func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 		if !ok || m.Param.Kind != search.String || len(m.Values) != 1 || m.Modifier != "" {
 			continue
 		}
-		inner, ok := strings.CutPrefix(conditions[i], "x.rk IN (SELECT s.rk FROM search_string s WHERE ")
+		inner, ok := strings.CutPrefix(conditions[i], "x.rk IN (SELECT s.rk FROM "+p.c.table("search_string", "x")+" s WHERE ")
 		if !ok {
 			continue
 		}
 		all := strings.TrimSuffix(inner, ")")
-		p.order.keys = []sortKey{{sql: "(SELECT min(s.value) FROM search_string s WHERE s.rk = x.rk AND " + all + `) COLLATE "C"`, typ: "text", notNull: true}}
+		p.order.keys = []sortKey{{sql: "(SELECT min(s.value) FROM " + p.c.table("search_string", "x") + " s WHERE s.rk = x.rk AND " + all + `) COLLATE "C"`, typ: "text", notNull: true}}
 		p.order.side = &sideOrder{table: "search_string", column: "value", which: all}
 		return true
 	}
@@ -68,7 +68,7 @@ func (p *searchPlan) walkable(mark *SearchMark) bool {
 // one that sorts first counts. What it gives is the beginning of the answer; a page that it does not fill may lack
 // resources further on and those without a value.
 func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
-	c := &compiler{ix: p.c.ix, args: slices.Clone(p.c.args[:p.conditions])}
+	c := p.compiler(p.conditions)
 	known := *p
 	known.order.keys = slices.Clone(p.order.keys)
 	known.order.keys[0].notNull = true

@@ -172,7 +172,7 @@ func (s *Store) loadInstance(ctx context.Context) error {
 		err := s.pool.QueryRow(ctx, sql, args...).Scan(&hashKey, &cursorKey)
 		if err == nil {
 			s.hash, s.cursor = newHasher(hashKey), cursorKey
-			return nil
+			return s.noticeRestore(ctx)
 		}
 		if err != pgx.ErrNoRows {
 			return fmt.Errorf("storage: read instance: %w", err)

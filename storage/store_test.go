@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -32,7 +34,7 @@ func openOn(t testing.TB, url string) *storage.Store {
 	return s
 }
 
-func put(t testing.TB, s *storage.Store, src string) *storage.Version {
+func put(t rapid.TB, s *storage.Store, src string) *storage.Version {
 	t.Helper()
 	n, err := fhir.ParseJSON([]byte(src))
 	if err != nil {

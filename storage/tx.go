@@ -18,6 +18,8 @@ type Tx struct {
 	conn  *pgxpool.Conn
 	queue pgx.Batch
 	begun bool
+	// steady makes all statements see the database as it was at the first one. Such a transaction cannot write.
+	steady bool
 	// now is the lastUpdated of what the transaction writes, zero until it writes something.
 	now time.Time
 	// newShapes are remembered by the process once the transaction has committed.
@@ -68,7 +70,7 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 			}
 		}
 		var changed bool
-		changed, err = s.try(ctx, work)
+		changed, err = s.try(ctx, false, work)
 		if changed || outdated(err) {
 			// Without a connection in hand, since it takes one. What fails after a commit, the watch makes up for.
 			if refresh := s.RefreshParameters(context.WithoutCancel(ctx)); refresh != nil && err != nil {
@@ -91,7 +93,7 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 }
 
 // try runs work once. changed says that it committed and that the search parameters are others now.
-func (s *Store) try(ctx context.Context, work func(*Tx) error) (changed bool, err error) {
+func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (changed bool, err error) {
 	access, err := s.access(ctx)
 	if err != nil {
 		return false, err
@@ -104,7 +106,7 @@ func (s *Store) try(ctx context.Context, work func(*Tx) error) (changed bool, er
 	if err != nil {
 		return false, err
 	}
-	tx := &Tx{store: s, conn: conn, guarded: !access.everything, unconfirmed: access.practitioner}
+	tx := &Tx{store: s, conn: conn, steady: steady, guarded: !access.everything, unconfirmed: access.practitioner}
 	committed := false
 	defer func() {
 		if !committed && tx.begun {
@@ -193,7 +195,11 @@ func (tx *Tx) begin() {
 	if !tx.begun {
 		queued := tx.queue.QueuedQueries
 		tx.queue = pgx.Batch{}
-		tx.queue.Queue("BEGIN")
+		begin := "BEGIN"
+		if tx.steady {
+			begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+		}
+		tx.queue.Queue(begin)
 		tx.queue.QueuedQueries = append(tx.queue.QueuedQueries, queued...)
 		tx.begun = true
 	}
