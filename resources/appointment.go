@@ -27,6 +27,8 @@ type intent struct {
 	ask bool
 	// answer is what a participant said where the state stays.
 	answer bool
+	// recheck looks at the coverage once more.
+	recheck bool
 }
 
 // How long things wait.
@@ -52,6 +54,11 @@ type move struct {
 	intent   intent
 	// reference is "Appointment/id".
 	reference string
+	// check is what the gate made of the visit before, covering what it makes of it now; onlyCoverage says that the visit
+	// would be booked if it were not for that.
+	check        *storage.CoverageCheck
+	covering     *covering
+	onlyCoverage bool
 }
 
 // allowAppointment is the rule of every write of an Appointment, whichever way it comes: the state moves along the table
@@ -94,6 +101,9 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 		m.to = m.from
 		return nil
 	}
+	if m.intent.recheck {
+		return s.recheck(ctx, m)
+	}
 	if done, err := s.aim(m); done || err != nil {
 		return err
 	}
@@ -113,7 +123,10 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 			return err
 		}
 	}
-	return s.apply(ctx, m)
+	if err := s.apply(ctx, m); err != nil {
+		return err
+	}
+	return s.noteCover(ctx, m)
 }
 
 // isRecord says whether a write records what has been, or what others have decided: then nothing has to be free, and
@@ -199,6 +212,9 @@ func (s *Service) aim(m *move) (done bool, err error) {
 
 // keep leaves the state as it is.
 func (s *Service) keep(m *move) (bool, error) {
+	if !slices.Equal(s.supports(m.before, "Coverage"), s.supports(m.after, "Coverage")) {
+		m.tx.Recheck(m.reference, s.now())
+	}
 	if m.was == nil {
 		m.to = m.from
 		m.save(nil, time.Time{})
@@ -295,7 +311,9 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 			due = now.Add(holdTime)
 		}
 	case scheduling.Awaiting:
-		due = s.answerDue(m.visit.start)
+		if due = s.answerDue(m.visit.start); m.onlyCoverage {
+			due = s.coverageDue(m.visit.start)
+		}
 	}
 	asked, _ := askedFor(m.after)
 	if !asked.IsZero() { // whatever happens now, the question is over

@@ -213,6 +213,9 @@ func (s *Service) takeNew(ctx context.Context, tx *storage.Tx, c *call, o *order
 	n.Set("status", fhir.Str("pending"))
 	s.addPatient(n, o.patient)
 	addComment(c, n)
+	if err := s.payBy(ctx, tx, c, n); err != nil {
+		return nil, err
+	}
 	p, err := s.store.Prepare(n)
 	if err != nil {
 		return nil, err
@@ -246,6 +249,9 @@ func (s *Service) takeStored(ctx context.Context, tx *storage.Tx, c *call, o *or
 	}
 	s.addPatient(n, o.patient)
 	addComment(c, n)
+	if err := s.payBy(ctx, tx, c, n); err != nil {
+		return nil, err
+	}
 	n.Set("status", fhir.Str("pending"))
 	setInstantExtension(n, fhir.HeldUntilExtension, time.Time{})
 	return s.putMoved(ctx, tx, &o.request, old, n, o.do)
@@ -299,7 +305,9 @@ func (s *Service) booked(resp *Response) (*Response, error) {
 	answer.Bundle.Total = &one
 	text := "The appointment is booked"
 	if n.GetText("status") == "pending" {
-		if text = "The practitioner has to accept the appointment"; true {
+		if text = "The practitioner has to accept the appointment"; allAccepted(n) {
+			text = "The time is kept, and booked as soon as the coverage is settled"
+		} else {
 			for e := range n.Get("extension").Items() {
 				if e.GetText("url") == fhir.HeldUntilExtension {
 					answer.Expires = instant(e.Get("valueInstant"))
@@ -308,7 +316,7 @@ func (s *Service) booked(resp *Response) (*Response, error) {
 			}
 		}
 	}
-	answer.Bundle.Issues = []fhir.Issue{{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Text: text}}
+	answer.Bundle.Issues = append([]fhir.Issue{{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Text: text}}, resp.Issues...)
 	return answer, nil
 }
 

@@ -48,7 +48,7 @@ func (s *Service) changeAppointment(ctx context.Context, c *call, prepare func(*
 	if err != nil {
 		return nil, err
 	}
-	return &Response{Version: resp.Version}, nil
+	return &Response{Version: resp.Version, Issues: resp.Issues}, nil
 }
 
 // cancelAppointment is Appointment/[id]/$cancel. It releases holds too. A practitioner who cancels what awaits an answer

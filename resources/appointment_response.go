@@ -147,7 +147,15 @@ func (s *Service) followResponse(ctx context.Context, c *change) error {
 		do = intent{who: a.who, trigger: scheduling.ByReschedule, to: scheduling.Booked}
 	case status == "accepted":
 		a.say(a.said, "accepted")
-		if a.from == scheduling.Awaiting && a.allAccepted() {
+		held := false
+		if a.from == scheduling.Awaiting && allAccepted(a.node) {
+			if held, err = s.holdsBack(ctx, c.tx, a.old.Type+"/"+a.old.ID, a.visit); err != nil {
+				return err
+			}
+		}
+		if held { // all that is left is the coverage
+			c.tx.SetDue(a.old.Type+"/"+a.old.ID, s.coverageDue(a.visit.start))
+		} else if a.from == scheduling.Awaiting && allAccepted(a.node) {
 			do = intent{who: a.who, trigger: scheduling.ByAccept, to: scheduling.Booked}
 		} else if a.from == scheduling.Hold {
 			do = intent{who: a.who, trigger: scheduling.ByAccept, to: scheduling.Booked} // the table says no
@@ -182,15 +190,6 @@ func (a *answer) say(who []participant, status string) {
 	for _, p := range who {
 		list.Kids[p.index].Set("status", fhir.Str(status))
 	}
-}
-
-func (a *answer) allAccepted() bool {
-	for p := range a.node.Get("participant").Items() {
-		if r := p.GetText("required"); (r == "" || r == "required") && p.GetText("status") != "accepted" {
-			return false
-		}
-	}
-	return true
 }
 
 // decline cancels: what awaits an answer by the refusal, what is booked like $cancel.

@@ -201,7 +201,7 @@ func TestEach_transition_with_each_role(t *testing.T) {
 		for _, from := range row.From {
 			for _, trigger := range row.Triggers {
 				switch {
-				case trigger == scheduling.ByExpiry, trigger == scheduling.ByOffer, trigger == scheduling.ByEncounter, // the server's own
+				case trigger == scheduling.ByExpiry, trigger == scheduling.ByOffer, trigger == scheduling.ByEncounter, trigger == scheduling.ByCoverage, // the server's own
 					trigger == scheduling.ByPost && from == scheduling.Hold,
 					(trigger == scheduling.ByHold || trigger == scheduling.ByBook) && from == scheduling.Proposed && row.To != scheduling.Booked,
 					trigger == scheduling.ByPost && from == scheduling.Proposed && row.To != scheduling.Booked:

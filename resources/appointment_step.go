@@ -29,6 +29,8 @@ func (s *Service) meets(ctx context.Context, m *move, c scheduling.Condition) er
 		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, text).Coded(string(c)).At(at...)
 	}
 	switch c {
+	case scheduling.Coverage:
+		return s.cover(ctx, m)
 	case scheduling.WindowOpen:
 		return s.windowOpen(m, no)
 	case scheduling.HoldLimit:
@@ -97,7 +99,7 @@ func (s *Service) meets(ctx context.Context, m *move, c scheduling.Condition) er
 			return no("Say in comment why this is corrected", "Appointment.comment")
 		}
 	}
-	// TimeFree is up to the database; OwnAnswer to the response; Coverage to the gate in front of a booking.
+	// TimeFree is up to the database; OwnAnswer to the response.
 	return nil
 }
 

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ type visit struct {
 	// length is how long the service takes; zero where nothing says so.
 	length time.Duration
 	zone   *time.Location
+	// services are CodeableConcepts of what is done, as its HealthcareServices say.
+	services []fhir.Node
 }
 
 type participant struct {
@@ -253,7 +256,12 @@ func (s *Service) readPolicy(ctx context.Context, tx *storage.Tx, v *visit, foun
 		more[name] = n
 	}
 	base := scheduling.DefaultPolicy()
-	for a := range services {
+	for _, a := range slices.Sorted(maps.Keys(services)) {
+		for _, element := range []string{"type", "category", "specialty"} {
+			for c := range more[a].Get(element).Items() {
+				v.services = append(v.services, *c)
+			}
+		}
 		base, _ = base.Read(more[a])
 		if d, ok := scheduling.StatedDuration(more[a]); ok {
 			v.length = max(v.length, d)

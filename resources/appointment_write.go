@@ -135,7 +135,7 @@ func (m *move) participants() {
 		case scheduling.Hold:
 			status = "needs-action"
 		case scheduling.Awaiting:
-			if typ := typeOf(p.person); typ == "Practitioner" || typ == "PractitionerRole" {
+			if typ := typeOf(p.person); !m.onlyCoverage && (typ == "Practitioner" || typ == "PractitionerRole") {
 				status = "needs-action"
 			}
 		}

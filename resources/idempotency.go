@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"hash"
 	"io"
 	"time"
@@ -20,38 +21,68 @@ import (
 // Errors: BusinessRule where the key was used for another request.
 func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, work func(*storage.Tx) (*Response, error)) (*Response, error) {
 	var resp *Response
-	err := s.store.Write(ctx, func(tx *storage.Tx) (err error) {
-		if r.IdempotencyKey == "" {
-			if resp, err = work(tx); err != nil {
-				return err
+	var open []*unanswered
+	var notes []any
+	try := func(again bool) error {
+		return s.store.Write(ctx, func(tx *storage.Tx) (err error) {
+			open, notes = nil, nil
+			if again {
+				tx.Note(asked{})
 			}
-			return s.settle(ctx, tx)
-		}
-		key := idempotencyKey(r)
-		known, err := tx.Recall(ctx, key)
-		if err != nil {
+			resp, err = s.once(ctx, tx, r, fingerprint, func(tx *storage.Tx) (*Response, error) {
+				resp, err := work(tx)
+				if open = questions(tx); err == nil && len(open) > 0 {
+					err = errUnanswered
+				}
+				return resp, err
+			})
+			notes = tx.Noted()
 			return err
+		})
+	}
+	err := try(false)
+	if errors.Is(err, errUnanswered) {
+		// Nothing is held while payers are asked: then all is done again, with their answers.
+		if err = s.askFor(ctx, open); err == nil {
+			err = try(true)
 		}
-		if known != nil {
-			resp, err = s.replay(ctx, tx, r, fingerprint, known)
-			return err
-		}
-		if resp, err = work(tx); err != nil {
-			return err
-		}
-		if err = s.settle(ctx, tx); err != nil {
-			return err
-		}
-		content, err := json.Marshal(remember(resp))
-		if err != nil {
-			return err
-		}
-		tx.Record(key, storage.Answer{Request: fingerprint, Content: content})
-		return nil
-	})
+	}
 	if err != nil {
 		return nil, s.withAlternatives(ctx, err)
 	}
+	s.afterwards(ctx, notes)
+	return resp, nil
+}
+
+// once is one try of write.
+func (s *Service) once(ctx context.Context, tx *storage.Tx, r *Request, fingerprint []byte, work func(*storage.Tx) (*Response, error)) (*Response, error) {
+	if r.IdempotencyKey == "" {
+		resp, err := work(tx)
+		if err != nil {
+			return nil, err
+		}
+		return resp, s.settle(ctx, tx)
+	}
+	key := idempotencyKey(r)
+	known, err := tx.Recall(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil {
+		return s.replay(ctx, tx, r, fingerprint, known)
+	}
+	resp, err := work(tx)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.settle(ctx, tx); err != nil {
+		return nil, err
+	}
+	content, err := json.Marshal(remember(resp))
+	if err != nil {
+		return nil, err
+	}
+	tx.Record(key, storage.Answer{Request: fingerprint, Content: content})
 	return resp, nil
 }
 

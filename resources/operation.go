@@ -58,6 +58,8 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Schedule-generate":      s.generateSlots,
 		"Schedule-block":         s.blockTime,
 
+		"CoverageEligibilityRequest-submit": s.submitEligibility,
+
 		"ValueSet-expand":          s.expand,
 		"ValueSet-validate-code":   s.validateInSet,
 		"CodeSystem-validate-code": s.validateInSystem,

@@ -17,8 +17,10 @@ type change struct {
 	old *storage.Version
 	// after is what it is going to be; nil where it is deleted.
 	after *fhir.Node
-	// changed is set by a rule that changes after.
-	changed bool
+	// changed is set by a rule that changes after, keep by one for which nothing is to be written after all.
+	changed, keep bool
+	// idle is set by a rule that has nothing to follow up.
+	idle bool
 	// issues are what a rule has to tell the caller beside.
 	issues []fhir.Issue
 
@@ -101,6 +103,9 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 	if ruled && rule.allow != nil {
 		if err := rule.allow(ctx, c); err != nil {
 			return nil, err
+		}
+		if c.keep {
+			return &Response{Version: old, Unchanged: true, Issues: c.issues}, nil
 		}
 		if c.changed {
 			var err error

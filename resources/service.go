@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"kiln/auth"
 	"kiln/conformance"
 	"kiln/fhir"
+	"kiln/resources/coverage"
 	"kiln/resources/records"
 	"kiln/storage"
 )
@@ -35,6 +37,10 @@ type Options struct {
 	// commands such as import make it an operator.
 	Anonymous auth.Principal
 	Limits    Limits
+	// Payers are adapters beside those that are always there (coverage.AdapterLocal, AdapterSandbox), by name.
+	Payers map[string]coverage.Payer
+	// PayerTimeout is how long a payer has to answer; zero is DefaultPayerTimeout.
+	PayerTimeout time.Duration
 }
 
 // Limits bound what one request may ask for. A zero field means its default. docs/limits.md publishes them.
@@ -79,6 +85,7 @@ type Service struct {
 	lives map[string]*records.Lifecycle
 	// operations are those on offer, by code.
 	operations []*operation
+	payers     map[string]coverage.Payer
 	rights     rightsCache
 }
 
@@ -89,6 +96,9 @@ func New(o Options) (*Service, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.PayerTimeout == 0 {
+		o.PayerTimeout = DefaultPayerTimeout
 	}
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
@@ -101,7 +111,14 @@ func New(o Options) (*Service, error) {
 		"Patient":               {allow: s.allowPatient},
 		"Schedule":              {allow: s.allowSchedule},
 		"Slot":                  {allow: s.allowSlot},
+
+		"Coverage":                    {follow: s.followCoverage},
+		"CoverageEligibilityRequest":  {allow: s.allowEligibilityRequest, follow: s.followEligibilityRequest},
+		"CoverageEligibilityResponse": {follow: s.followEligibilityResponse},
+		"Task":                        {follow: s.followTask},
 	}
+	s.payers = map[string]coverage.Payer{coverage.AdapterLocal: localPayer{s}, coverage.AdapterSandbox: coverage.Sandbox{}}
+	maps.Copy(s.payers, o.Payers)
 	s.recordRules()
 	if err := s.loadOperations(); err != nil {
 		return nil, err

@@ -45,6 +45,8 @@ type Tx struct {
 	releasing bool
 	// kin are references to look at before the end.
 	kin kinship
+	// notes are what the work has left for its end: see Note.
+	notes []any
 }
 
 const (

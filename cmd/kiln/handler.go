@@ -123,6 +123,11 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			log.Error("end holds and offer free time: failed and will be tried again", "error", err)
 		})
 	})
+	work.Go(func() {
+		service.TidyCoverage(working, func(err error) {
+			log.Error("ask payers and look at coverages again: failed and will be tried again", "error", err)
+		})
+	})
 	if authorization != nil {
 		work.Go(func() { authorization.Sweep(working) })
 	}

@@ -103,6 +103,7 @@ const (
 	ByExpiry     Trigger = "expiry"    // a hold's or an answer's time is over
 	ByOffer      Trigger = "offer"     // time became free for somebody on the waitlist
 	ByPost       Trigger = "create"    // POST Appointment
+	ByCoverage   Trigger = "coverage"  // what was open about the coverage is settled
 )
 
 // Condition is what a transition asks for beside state and role. The names are those of the error details where it is
@@ -156,8 +157,9 @@ func Table() []Transition {
 		{3, []State{None, Proposed, Hold}, Awaiting, []Trigger{ByBook, ByPost}, P, []Condition{WindowOpen, TimeFree, Coverage},
 			"the patient has accepted, the practitioner needs to; an answer is due"},
 		{4, []State{None, Proposed, Hold}, Booked, []Trigger{ByBook, ByPost}, P | D | A, []Condition{WindowOpen, TimeFree, Coverage},
-			"the slot becomes busy, all have accepted, reminders are planned"},
+			"the slot becomes busy, all have accepted, reminders are planned; while the coverage is open it is awaiting (coverage.md)"},
 		{5, []State{Awaiting}, Booked, []Trigger{ByAccept}, P | D | A, []Condition{OwnAnswer, NotPast}, "the slot becomes busy; patient and practitioner are told"},
+		{5, []State{Awaiting}, Booked, []Trigger{ByCoverage}, S, []Condition{NotPast}, "what was open about the coverage is settled, and all have accepted"},
 		{6, []State{Awaiting}, Cancelled, []Trigger{ByDecline}, P | D | A, []Condition{OwnAnswer, ReasonGiven}, "the slot becomes free; the patient is told"},
 		{7, []State{Awaiting}, Awaiting, []Trigger{ByCounter}, D | A, []Condition{OwnAnswer, TimeFree}, "the new time is taken and the old one released; the patient has to answer"},
 		{8, []State{Hold}, Cancelled, []Trigger{ByCancel, ByExpiry, ByStatus}, P | D | A | S, nil, "the slot becomes free; nobody is told"},

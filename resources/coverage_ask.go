@@ -1,0 +1,362 @@
+package resources
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"kiln/fhir"
+	"kiln/resources/coverage"
+	"kiln/storage"
+)
+
+const (
+	// DefaultPayerTimeout is how long a payer has to answer.
+	DefaultPayerTimeout = 5 * time.Second
+	// askAtOnce is how many payers are asked at a time for one request, maxAsked how many questions one request may raise; those
+	// beyond are asked in the background.
+	askAtOnce = 4
+	maxAsked  = 20
+	// askLease is how long a question is left to whoever asks it: then the background takes it up.
+	askLease = time.Minute
+	// askPause doubles with each try up to askPauseMost.
+	askPause, askPauseMost = time.Minute, time.Hour
+)
+
+// unanswered is a question that a try of a transaction has come upon: noted in it, asked when it is rolled back.
+type unanswered struct {
+	draft   *coverage.Draft
+	version int
+}
+
+// errUnanswered ends a try that has come upon questions.
+var errUnanswered = errors.New("resources: a payer has to be asked first")
+
+// asked is the note in a try that comes after the asking: what has no answer now gets none.
+type asked struct{}
+
+func hasAsked(tx *storage.Tx) bool {
+	for _, n := range tx.Noted() {
+		if _, ok := n.(asked); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// questions are those that a try has come upon.
+func questions(tx *storage.Tx) (list []*unanswered) {
+	for _, n := range tx.Noted() {
+		if u, ok := n.(*unanswered); ok {
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
+// askFor puts questions to payers, without any lock, and stores what they say. A payer that does not answer makes an answer
+// too: one that is queued.
+func (s *Service) askFor(ctx context.Context, list []*unanswered) error {
+	ctx = everything(ctx)
+	seen := map[string]bool{}
+	var names []string
+	for _, u := range list {
+		key := u.draft.Coverage + " " + u.draft.Key()
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		name, err := s.putQuestion(ctx, u, len(names) < maxAsked)
+		if err != nil {
+			return err
+		}
+		if name != "" && len(names) < maxAsked {
+			names = append(names, name)
+		}
+	}
+	return s.answerAll(ctx, names)
+}
+
+// putQuestion stores the question of a booking; "" where the coverage is another one by now, or is not there yet. soon says
+// that it is going to be asked at once.
+func (s *Service) putQuestion(ctx context.Context, u *unanswered, soon bool) (name string, err error) {
+	v, err := s.store.Read(ctx, "Coverage", keyOf(u.draft.Coverage).ID)
+	if err != nil || v == nil || v.Deleted || v.Number != u.version {
+		return "", err
+	}
+	draft := *u.draft
+	draft.ID, draft.Created = s.options.NewID(), s.now()
+	node := draft.Node()
+	p, err := s.store.Prepare(&node)
+	if err != nil {
+		return "", err
+	}
+	name = "CoverageEligibilityRequest/" + draft.ID
+	err = s.store.Write(ctx, func(tx *storage.Tx) error {
+		tx.Insert(p, storage.MethodCreate)
+		row := &storage.CoverageAnswer{Request: name, Coverage: u.draft.Coverage, Version: u.version, Question: u.draft.Key(),
+			Outcome: coverage.Queued, Asked: s.now(), Due: s.now()}
+		if soon {
+			row.Due = s.now().Add(askLease)
+		}
+		tx.SaveAnswer(row)
+		return nil
+	})
+	return name, err
+}
+
+// answerAll has payers answer stored requests, several at a time.
+func (s *Service) answerAll(ctx context.Context, requests []string) error {
+	faults := make([]error, len(requests))
+	gate := make(chan struct{}, askAtOnce)
+	var wg sync.WaitGroup
+	for i, name := range requests {
+		wg.Go(func() {
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			faults[i] = s.answerRequest(ctx, name)
+		})
+	}
+	wg.Wait()
+	return errors.Join(faults...)
+}
+
+// answerRequest puts a stored CoverageEligibilityRequest to its payer and stores the answer: a new response, or the next
+// version of the one that said that there was none yet.
+func (s *Service) answerRequest(ctx context.Context, request string) error {
+	ctx = everything(ctx)
+	q, row, err := s.readQuestion(ctx, request)
+	if err != nil || q == nil {
+		return err
+	}
+	a := s.putTo(ctx, q)
+	if err := ctx.Err(); err != nil {
+		return err // whoever wanted to know is gone; the request is due again soon
+	}
+	id := s.options.NewID()
+	if row.Response != "" {
+		id = keyOf(row.Response).ID
+	}
+	node := a.Node(id, q)
+	if _, err := s.validate(ctx, nil, &node); err != nil { // an adapter that makes what is not FHIR
+		a = cannot("The answer of the payer cannot be understood")
+		node = a.Node(id, q)
+	}
+	p, err := s.store.Prepare(&node)
+	if err != nil {
+		return err
+	}
+	return s.store.Write(ctx, func(tx *storage.Tx) error { return s.storeAnswer(ctx, tx, q, a, p, row) })
+}
+
+func cannot(why string) *coverage.Answer {
+	return &coverage.Answer{Outcome: coverage.Failed, Disposition: why, Errors: []fhir.Node{fhir.Obj(fhir.Str(why).As("text"))}}
+}
+
+// putTo asks the adapter of the payor.
+func (s *Service) putTo(ctx context.Context, q *coverage.Question) *coverage.Answer {
+	name := coverage.AdapterOf(q.Payor)
+	payer := s.payers[name]
+	if payer == nil {
+		return cannot("This server has no way to ask this payer")
+	}
+	if name != coverage.AdapterLocal { // which waits for nobody
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.options.PayerTimeout)
+		defer cancel()
+	}
+	a, err := payer.Ask(ctx, q)
+	switch {
+	case err == nil:
+		return a
+	case errors.Is(err, coverage.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded), fhir.KindOf(err) == fhir.Transient:
+		return &coverage.Answer{Outcome: coverage.Queued, Disposition: "The payer has not answered yet; it is asked again"}
+	}
+	return cannot("This payer cannot be asked")
+}
+
+// storeAnswer writes an answer, who it comes from, and what the gate needs to know of it.
+func (s *Service) storeAnswer(ctx context.Context, tx *storage.Tx, q *coverage.Question, a *coverage.Answer, p *storage.Prepared, was *storage.CoverageAnswer) error {
+	key := storage.Key{Type: "CoverageEligibilityResponse", ID: p.Node.ID()}
+	name := key.Type + "/" + key.ID
+	locked, err := tx.Lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	row, err := tx.AnswerTo(ctx, was.Request)
+	if err != nil || row == nil || row.Response != was.Response || row.Tries != was.Tries {
+		return err // somebody else was faster, or the question has been withdrawn
+	}
+	if old := locked[key]; old != nil {
+		tx.Replace(p, old, storage.MethodUpdate)
+	} else {
+		tx.Insert(p, storage.MethodCreate)
+	}
+	row.Response, row.Outcome, row.Asked = name, a.Outcome, s.now()
+	row.Benefit, row.Recorded, row.Since = a.Benefit, a.Recorded, a.Since
+	row.Due = time.Time{}
+	if row.Tries++; a.Outcome == coverage.Queued {
+		row.Due = s.now().Add(min(askPause<<min(row.Tries-1, 10), askPauseMost))
+	}
+	tx.SaveAnswer(row)
+	tx.RecheckResponse(name)
+	return s.vouch(ctx, tx, q, name)
+}
+
+// vouch writes the Provenance of an answer: the payer says it, and an adapter of this server wrote it.
+func (s *Service) vouch(ctx context.Context, tx *storage.Tx, q *coverage.Question, response string) error {
+	insurer := fhir.Obj(fhir.Str("The payer").As("display"))
+	if n := q.Request.Get("insurer"); n != nil {
+		insurer = n.Clone()
+	}
+	role := func(code string) fhir.Node {
+		return fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str("http://terminology.hl7.org/CodeSystem/provenance-participant-type").As("system"), fhir.Str(code).As("code"))).As("coding"))
+	}
+	writer := fhir.Obj(fhir.Str("Kiln, payer adapter " + coverage.AdapterOf(q.Payor)).As("display"))
+	n := fhir.Obj(fhir.Str("Provenance").As("resourceType"), fhir.Str(s.options.NewID()).As("id"),
+		fhir.Arr(reference(response)).As("target"), fhir.Str(fhir.FormatInstant(s.now())).As("recorded"),
+		fhir.Arr(fhir.Obj(role("author").As("type"), insurer.As("who")), fhir.Obj(role("assembler").As("type"), writer.As("who"))).As("agent"),
+		fhir.Arr(fhir.Obj(fhir.Str("source").As("role"), reference("CoverageEligibilityRequest/"+q.Request.ID()).As("what"))).As("entity"))
+	p, err := s.store.Prepare(&n)
+	if err != nil {
+		return err
+	}
+	if err := tx.Inherit(everything(ctx), p); err != nil {
+		return err
+	}
+	tx.Insert(p, storage.MethodCreate)
+	return nil
+}
+
+// readQuestion reads a stored request with what it refers to; nil where it is not to be answered any more. What has waited
+// longer than it asks about is given up.
+func (s *Service) readQuestion(ctx context.Context, request string) (q *coverage.Question, row *storage.CoverageAnswer, err error) {
+	err = s.store.Write(ctx, func(tx *storage.Tx) error {
+		q = nil
+		if row, err = tx.AnswerTo(ctx, request); err != nil || row == nil {
+			return err
+		}
+		found, err := s.readAll(ctx, tx, request)
+		if err != nil {
+			return err
+		}
+		n := found[request]
+		if n == nil || n.GetText("status") != "active" {
+			tx.DropAnswer(request)
+			return nil
+		}
+		question := &coverage.Question{Request: n, Items: coverage.ItemsOf(n), Asked: s.now()}
+		question.From, question.To = coverage.Dates(n)
+		if row.Tries > 0 && question.To != "" && question.To < s.now().AddDate(0, 0, -1).Format(time.DateOnly) {
+			row.Due = time.Time{}
+			tx.SaveAnswer(row)
+			return nil
+		}
+		q = question
+		return s.readParties(ctx, tx, q)
+	})
+	return q, row, err
+}
+
+// readParties reads the people, coverages and the payor of a question.
+func (s *Service) readParties(ctx context.Context, tx *storage.Tx, q *coverage.Question) error {
+	patient, insurer := s.local(q.Request.Get("patient")), s.local(q.Request.Get("insurer"))
+	var names []string
+	for i := range q.Request.Get("insurance").Items() {
+		if name := s.local(i.Get("coverage")); typeOf(name) == "Coverage" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		keys, err := s.match(ctx, tx, "Coverage", "status=active&beneficiary="+patient, maxCoverages)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			names = append(names, k.Type+"/"+k.ID)
+		}
+	}
+	found, err := s.readAll(ctx, tx, append(names, patient, insurer)...)
+	if err != nil {
+		return err
+	}
+	q.Patient, q.Payor = found[patient], found[insurer]
+	for _, name := range names {
+		n := found[name]
+		if n == nil || coverage.IsSelfPay(n) || len(q.Coverages) >= maxCoverages || insurer != "" && s.payorOf(n) != "" && s.payorOf(n) != insurer {
+			continue
+		}
+		q.Coverages = append(q.Coverages, n)
+	}
+	var endpoints []string
+	for e := range q.Payor.Get("endpoint").Items() {
+		endpoints = append(endpoints, s.local(e))
+	}
+	more, err := s.readAll(ctx, tx, endpoints...)
+	for _, name := range endpoints {
+		if n := more[name]; n != nil && q.Endpoint == "" && n.GetText("status") == "active" && n.Get("connectionType").GetText("code") == "hl7-fhir-rest" {
+			q.Endpoint = n.GetText("address")
+		}
+	}
+	return err
+}
+
+// afterwards does what a committed transaction has left to do: put questions of clients to their payers, and look again at
+// visits that staff have settled. What fails is due again in the background.
+func (s *Service) afterwards(ctx context.Context, notes []any) {
+	var requests []string
+	for _, n := range notes {
+		switch n := n.(type) {
+		case submitted:
+			if len(requests) < maxAsked {
+				requests = append(requests, string(n))
+			}
+		case settled:
+			_ = s.recheckVisit(ctx, string(n))
+		}
+	}
+	if len(requests) > 0 {
+		_ = s.answerAll(everything(ctx), requests)
+	}
+}
+
+// submitted is the note of a CoverageEligibilityRequest that a client has stored, settled that of an appointment.
+type (
+	submitted string
+	settled   string
+)
+
+// TidyCoverage asks payers again that have not answered, and looks again at the coverage of visits, until ctx ends.
+func (s *Service) TidyCoverage(ctx context.Context, report func(error)) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		if err := s.RecheckCoverage(ctx); err != nil && ctx.Err() == nil {
+			report(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// RecheckCoverage is one round of TidyCoverage.
+func (s *Service) RecheckCoverage(ctx context.Context) error {
+	ctx = everything(ctx)
+	requests, err := s.store.DueAnswers(ctx, s.now().Add(askLease), maxAsked)
+	if err != nil {
+		return err
+	}
+	fault := s.answerAll(ctx, requests)
+	visits, err := s.store.DueChecks(ctx, s.now().Add(askLease), maxAsked)
+	if err != nil {
+		return errors.Join(fault, err)
+	}
+	for _, name := range visits {
+		fault = errors.Join(fault, s.recheckVisit(ctx, name))
+	}
+	return fault
+}

@@ -1,0 +1,351 @@
+package resources
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"kiln/auth"
+	"kiln/fhir"
+	"kiln/resources/coverage"
+	"kiln/resources/scheduling"
+	"kiln/storage"
+)
+
+const (
+	// answerFresh is how old a payer's answer may be.
+	answerFresh = 3 * 24 * time.Hour
+	// maxCoverages is how many coverages of a patient are tried, in their order.
+	maxCoverages = 4
+	// recheckAhead is how long before a visit its coverage is looked at once more.
+	recheckAhead = 72 * time.Hour
+)
+
+// What the gate says of a visit.
+const (
+	covered     = "passed"
+	selfPay     = "self-pay"
+	coverOpen   = "open"
+	coverFailed = "failed"
+)
+
+// covering is what the gate has found out about one visit.
+type covering struct {
+	state                       string
+	coverage, response, benefit string
+	// visit is the date of the visit by the clocks of the place.
+	visit string
+	found []coverage.Finding
+	// again says that nobody could be asked now: the visit is looked at again at once.
+	again bool
+	// asking says that a payer has to be asked first: the try ends here, whatever else it does.
+	asking bool
+}
+
+func (k *covering) passed() bool { return k.state == covered || k.state == selfPay }
+
+// needsStaff says whether the visit waits for what somebody has to do: a payer that is slow is asked again without them.
+func (k *covering) needsStaff() bool {
+	return k.state == coverFailed || k.state == coverOpen && slices.ContainsFunc(k.found, func(f coverage.Finding) bool { return f.Code == coverage.Authorization })
+}
+
+// issues are the findings, as severity where they stand in the way and as warnings otherwise.
+func (k *covering) issues(severity string) (list []fhir.Issue) {
+	for _, f := range k.found {
+		if f.Warns() {
+			list = append(list, f.Issue(fhir.SeverityWarning))
+		} else {
+			list = append(list, f.Issue(severity))
+		}
+	}
+	return list
+}
+
+// cover is the gate in front of a booking (the condition scheduling.Coverage). A payer is never asked inside of the
+// transaction: what is not known yet is noted, the transaction is rolled back, and it runs again when there is an answer
+// (see Service.write).
+//
+// Errors: BusinessRule with the code of a step of coverage.Steps, where the service is strict.
+func (s *Service) cover(ctx context.Context, m *move) error {
+	mode := m.visit.policy.Coverage
+	if m.visit.patient == "" || mode == scheduling.CoverageOff {
+		return nil
+	}
+	k, err := s.weigh(ctx, m)
+	if err != nil || k.asking {
+		return err
+	}
+	if m.covering = k; !m.intent.override {
+		if k.state == coverFailed && mode == scheduling.CoverageStrict {
+			return &fhir.Error{Kind: fhir.BusinessRule, Issues: k.issues(fhir.SeverityError)}
+		}
+		// A visit that is booked already stays so: staff are told instead.
+		if !k.passed() && mode != scheduling.CoverageWarn && m.to == scheduling.Booked && m.from != scheduling.Booked {
+			m.to, m.onlyCoverage = scheduling.Awaiting, true
+		}
+	}
+	m.issues = append(m.issues, k.issues(fhir.SeverityWarning)...)
+	s.linkCoverage(m)
+	return nil
+}
+
+// weigh finds the coverage that pays for a visit, or why none does.
+func (s *Service) weigh(ctx context.Context, m *move) (*covering, error) {
+	var err error
+	if m.check == nil && m.was != nil {
+		if m.check, err = m.tx.CoverageCheck(ctx, m.reference); err != nil {
+			return nil, err
+		}
+	}
+	zone := m.visit.zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	date := scheduling.DateOf(m.visit.start, zone).String()
+	names, err := s.coverages(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	best := &covering{state: coverFailed, visit: date, found: []coverage.Finding{{Code: coverage.Missing,
+		Text: "No coverage of the patient is known: record one, or choose to pay for the visit yourself"}}}
+	for i, name := range names {
+		k, err := s.weighOne(ctx, m, name, date)
+		if err != nil || k.asking || k.state != coverFailed {
+			return k, err
+		}
+		if i == 0 || best.response == "" && k.response != "" {
+			best = k
+		}
+	}
+	if m.check != nil && m.check.Cleared && m.check.Visit == date { // staff know better
+		best.state = covered
+	}
+	return best, nil
+}
+
+// coverages are those that may pay for a visit, the first to be tried first: those that a new booking names, or else all of
+// the patient, by Coverage.order. One that pays itself has to be named.
+func (s *Service) coverages(ctx context.Context, m *move) ([]string, error) {
+	named, err := s.namedCoverages(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	if fresh := m.from == scheduling.None || m.from == scheduling.Hold || m.from == scheduling.Proposed; fresh && len(named) > 0 {
+		return named[:min(len(named), maxCoverages)], nil
+	}
+	keys, err := s.match(everything(ctx), m.tx, "Coverage", "beneficiary="+m.visit.patient, 50)
+	if err != nil || len(keys) == 0 {
+		return named, err
+	}
+	refs := make([]string, len(keys))
+	for i, k := range keys {
+		refs[i] = k.Type + "/" + k.ID
+	}
+	found, err := s.readAll(ctx, m.tx, refs...)
+	if err != nil {
+		return nil, err
+	}
+	refs = slices.DeleteFunc(refs, func(name string) bool {
+		n := found[name]
+		return n == nil || coverage.IsSelfPay(n) || n.GetText("status") == "entered-in-error" || slices.Contains(named, name)
+	})
+	rank := func(name string) (int, int) {
+		active, order := 1, 1<<30
+		if found[name].GetText("status") == "active" {
+			active = 0
+		}
+		if n := numberOf(found[name].Get("order")); n > 0 {
+			order = n
+		}
+		return active, order
+	}
+	slices.SortFunc(refs, func(a, b string) int {
+		activeA, orderA := rank(a)
+		activeB, orderB := rank(b)
+		return cmp.Or(activeA-activeB, orderA-orderB, cmp.Compare(a, b))
+	})
+	refs = append(named, refs...)
+	return refs[:min(len(refs), maxCoverages)], nil
+}
+
+// namedCoverages are those that an appointment refers to. One that the caller brings in, and may not see, is as one that is
+// not there.
+func (s *Service) namedCoverages(ctx context.Context, m *move) (named []string, err error) {
+	had := s.supports(m.before, "Coverage")
+	var brought []storage.Key
+	for _, name := range s.supports(m.after, "Coverage") {
+		if named = append(named, name); !slices.Contains(had, name) {
+			brought = append(brought, keyOf(name))
+		}
+	}
+	if len(brought) == 0 {
+		return named, nil
+	}
+	seen, err := m.tx.Read(acting(ctx, auth.Read), brought...)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range brought {
+		if v := seen[k]; v == nil || v.Deleted {
+			return nil, fhir.NewError(fhir.BusinessRule, fhir.CodeNotFound, k.Type+"/"+k.ID+" is not known here").
+				Coded("unknown-coverage").At("Appointment.supportingInformation")
+		}
+	}
+	return named, nil
+}
+
+// supports are the resources of a type that an appointment names in supportingInformation.
+func (s *Service) supports(appointment *fhir.Node, typ string) (list []string) {
+	for ref := range appointment.Get("supportingInformation").Items() {
+		if name := s.local(ref); typeOf(name) == typ && !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// weighOne takes the steps of the gate for one coverage. It locks it, so that two visits do not both take the last of a
+// benefit, and none is booked beside a change of the coverage.
+func (s *Service) weighOne(ctx context.Context, m *move, name, date string) (*covering, error) {
+	k := &covering{state: coverFailed, coverage: name, visit: date}
+	locked, err := m.tx.Lock(everything(ctx), keyOf(name))
+	if err != nil {
+		return nil, err
+	}
+	v := locked[keyOf(name)]
+	if v == nil || v.Deleted {
+		k.found = []coverage.Finding{{Code: coverage.Inactive, Text: "The coverage has been deleted: choose another one, or pay for the visit yourself"}}
+		return k, nil
+	}
+	n, err := fhir.ParseJSON(v.Content)
+	if err != nil {
+		return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+	}
+	payorName := s.payorOf(n)
+	payors, err := s.readAll(ctx, m.tx, payorName)
+	if err != nil {
+		return nil, err
+	}
+	k.found = coverage.JudgeCoverage(n, payors[payorName], s.local(n.Get("beneficiary")), m.visit.patient, date)
+	if coverage.IsSelfPay(n) {
+		k.found = slices.DeleteFunc(k.found, func(f coverage.Finding) bool { return f.Code == coverage.Identifier })
+	}
+	if len(k.found) > 0 {
+		return k, nil
+	}
+	if coverage.IsSelfPay(n) {
+		k.state = selfPay
+		return k, nil
+	}
+	return k, s.weighAnswer(ctx, m, k, n, v.Number)
+}
+
+// payorOf is the Organization that pays by a Coverage, or "".
+func (s *Service) payorOf(n *fhir.Node) string {
+	for p := range n.Get("payor").Items() {
+		if name := s.local(p); typeOf(name) == "Organization" {
+			return name
+		}
+	}
+	return ""
+}
+
+// weighAnswer judges by the payer's answer, or notes that there is none.
+func (s *Service) weighAnswer(ctx context.Context, m *move, k *covering, n *fhir.Node, version int) error {
+	draft := s.draft(m, k, n)
+	a, err := m.tx.CoverageAnswer(ctx, k.coverage, version, draft.Key(), s.now().Add(-answerFresh))
+	if err != nil {
+		return err
+	}
+	var answer *coverage.Answer
+	if a != nil {
+		found, err := s.readAll(ctx, m.tx, a.Response)
+		if err != nil {
+			return err
+		}
+		if read, ok := coverage.ReadAnswer(found[a.Response]); ok {
+			read.Since = a.Since
+			answer = read
+		}
+	}
+	if answer == nil {
+		if !hasAsked(m.tx) {
+			k.asking = true
+			m.tx.Note(&unanswered{draft: draft, version: version})
+			return nil
+		}
+		// The coverage came with this transaction, say: nobody else sees it yet.
+		k.again = true
+		answer = &coverage.Answer{Outcome: coverage.Queued}
+	} else {
+		k.response, k.benefit = a.Response, a.Benefit
+	}
+	visit := coverage.Visit{Coverage: k.coverage, Date: k.visit, Cleared: m.check != nil && m.check.Cleared && m.check.Visit == k.visit}
+	if k.benefit != "" {
+		known, until := answer.Visits(k.coverage)
+		now, err := m.tx.CoverageUses(ctx, k.coverage, k.benefit, a.Since, until, m.reference)
+		if err != nil {
+			return err
+		}
+		visit.Booked = now - (known - a.Recorded)
+	}
+	k.found = append(k.found, answer.Judge(visit)...)
+	k.state = covered
+	for _, f := range k.found {
+		switch {
+		case f.Warns():
+		case !f.Waits():
+			k.state = coverFailed
+		case k.state == covered:
+			k.state = coverOpen
+		}
+	}
+	return nil
+}
+
+// draft is what a payer is asked about a visit.
+func (s *Service) draft(m *move, k *covering, n *fhir.Node) *coverage.Draft {
+	d := &coverage.Draft{Patient: m.visit.patient, Coverage: k.coverage, Date: k.visit}
+	for p := range n.Get("payor").Items() {
+		if d.Insurer == nil || typeOf(s.local(p)) == "Organization" {
+			d.Insurer = new(p.Clone())
+		}
+	}
+	if name := s.payorOf(n); name != "" {
+		d.Insurer = new(reference(name))
+	}
+	for _, p := range m.visit.participants {
+		switch typ := typeOf(p.person); {
+		case typ == "Practitioner" && d.Provider == "":
+			d.Provider = p.person
+		case typ == "Location" && d.Facility == "":
+			d.Facility = p.actor
+		}
+	}
+	for _, a := range m.visit.actors {
+		if typeOf(a) == "Practitioner" && d.Provider == "" {
+			d.Provider = a
+		}
+	}
+	codings := fhir.Arr()
+	add := func(concepts *fhir.Node) {
+		for c := range concepts.Items() {
+			for x := range c.Get("coding").Items() {
+				if !slices.ContainsFunc(codings.Kids, func(y fhir.Node) bool { return y.Equal(x) }) {
+					coding := x.Clone()
+					coding.Name = ""
+					codings.Kids = append(codings.Kids, coding)
+				}
+			}
+		}
+	}
+	add(m.after.Get("serviceType"))
+	for i := range m.visit.services {
+		add(&m.visit.services[i])
+	}
+	if d.Service = fhir.Obj(); len(codings.Kids) > 0 {
+		d.Service.Set("coding", codings)
+	}
+	return d
+}
