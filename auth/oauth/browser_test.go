@@ -2,20 +2,20 @@ package oauth_test
 
 import (
 	"context"
+	"crypto"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/go-jose/go-jose/v4"
 
+	"kiln/internal/browser"
 	"kiln/storage/identity"
 )
 
@@ -25,8 +25,10 @@ import (
 //go:embed testdata/fhirclient/fhir-client.min.js
 var fhirclient []byte
 
-// app is a SMART app made of fhirclient and a few lines: it starts at /launch.html and shows what it read at /.
-func app(t *testing.T, clientID, scope string) string {
+// app is a SMART app made of fhirclient and a few lines: it starts at /launch.html and shows what it read at /. It
+// refreshes before, unless it signs: fhirclient 2.6.3 sends no assertion with a refresh.
+// settings are more arguments of FHIR.oauth2.authorize, such as a secret.
+func app(t *testing.T, clientID, scope string, settings ...string) string {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /fhir-client.js", func(w http.ResponseWriter, _ *http.Request) {
@@ -42,11 +44,12 @@ function show(text) { var e = document.createElement("pre"); e.id = "result"; e.
 		}
 	}
 	mux.HandleFunc("GET /launch.html", page(fmt.Sprintf(
-		`FHIR.oauth2.authorize({clientId: %q, scope: %q, redirectUri: "index.html"}).catch(function (e) { show("error " + e.message); });`, clientID, scope)))
+		`FHIR.oauth2.authorize({clientId: %q, scope: %q, redirectUri: "index.html", %s}).catch(function (e) { show("error " + e.message); });`,
+		clientID, scope, strings.Join(settings, ", "))))
 	mux.HandleFunc("GET /index.html", page(`
 FHIR.oauth2.ready().then(function (client) {
   return Promise.all([client.patient.read(), client.request("Condition?patient=" + client.patient.id), client.request(client.getFhirUser()),
-    client.getState("tokenResponse.refresh_token") ? client.refresh() : client.state])
+    client.getState("tokenResponse.refresh_token") && !client.getState("clientPrivateJwk") ? client.refresh() : client.state])
     .then(function (all) {
       return client.patient.read().then(function (again) {
         show("patient " + again.id + " " + all[0].name[0].family + "; conditions " + (all[1].entry || []).length + "; user " + all[2].resourceType + "/" + all[2].id +
@@ -59,93 +62,35 @@ FHIR.oauth2.ready().then(function (client) {
 	return server.URL
 }
 
-// chrome is a headless Chromium with nothing in it. Without one the test is skipped.
-func chrome(t *testing.T) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("needs Chromium (apt-get install chromium)")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1100, 900))
-	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox)
-	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil { // starts it, and must not be under the time limit
-		t.Fatal(err)
-	}
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
+// css, keep and picture are short for the browser's; step is one thing that somebody does there.
+type step = browser.Step
 
-// picture keeps a screenshot for a person, in the folder that KILN_SCREENSHOTS names.
-func picture(name string) step {
-	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		dir := os.Getenv("KILN_SCREENSHOTS")
-		if dir == "" {
-			return nil
-		}
-		png, err := chromedp.FullScreenshot(100)(ctx, target)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)
-	})
-}
+var css, picture = browser.CSS, browser.Picture
 
-// step is one thing that somebody does in a browser.
-type step = chromedp.Action[chromedp.Void]
+func keep[T any](into *T, a chromedp.Action[T]) step { return browser.Keep(into, a) }
 
-func css(selector string) chromedp.CSS { return chromedp.CSS(selector) }
-
-// keep has an action's value for later.
-func keep[T any](into *T, a chromedp.Action[T]) step {
-	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) (err error) {
-		*into, err = a(ctx, target)
-		return err
-	})
-}
-
-func (w *world) addBrowserApp(id, origin string, launch bool) {
+// addBrowserApp registers an app at an origin: a public one, unless change makes another of it.
+func (w *world) addBrowserApp(id, origin string, change ...func(*identity.Client)) {
 	w.Helper()
 	c := &identity.Client{
 		ID: id, Name: "Growth Chart", AuthMethod: identity.AuthNone, RedirectURIs: []string{origin + "/index.html"},
-		GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: allScopes,
+		LaunchURI: origin + "/launch.html", GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: allScopes,
 	}
-	if launch {
-		c.LaunchURI = origin + "/launch.html"
+	for _, f := range change {
+		f(c)
 	}
 	if err := w.identity.AddClient(w.Context(), c); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func run(t *testing.T, ctx context.Context, actions ...step) {
-	t.Helper()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		where, _ := chromedp.Run(ctx, chromedp.Location())
-		body, _ := chromedp.Run(ctx, chromedp.Text(css("body")))
-		t.Fatalf("%v\nat %s:\n%s", err, where, body)
-	}
-}
-
 func TestBrowser_fhirclient_standalone_launch_of_a_patient(t *testing.T) {
-	ctx := chrome(t)
 	w := newWorld(t)
+	b := browser.Open(t)
 	origin := app(t, "growth", "launch/patient openid fhirUser offline_access patient/Patient.rs patient/Condition.rs")
-	w.addBrowserApp("growth", origin, false)
+	w.addBrowserApp("growth", origin)
 	var result string
-	run(t, ctx,
+	b.Do(
 		chromedp.Navigate(origin+"/launch.html?"+url.Values{"iss": {w.origin + "/fhir"}}.Encode()),
 		chromedp.WaitVisible(css("#username")), picture("login"),
 		chromedp.SendKeys(css("#username"), "ada"), chromedp.SendKeys(css("#password"), "wrong password"), chromedp.Click(css("button.main")),
@@ -161,12 +106,12 @@ func TestBrowser_fhirclient_standalone_launch_of_a_patient(t *testing.T) {
 }
 
 func TestBrowser_fhirclient_ehr_launch_of_a_practitioner(t *testing.T) {
-	ctx := chrome(t)
 	w := newWorld(t)
+	b := browser.Open(t)
 	origin := app(t, "growth", "launch openid fhirUser offline_access user/Patient.rs user/Condition.rs user/Practitioner.rs")
-	w.addBrowserApp("growth", origin, true)
+	w.addBrowserApp("growth", origin)
 	var result string
-	run(t, ctx,
+	b.Do(
 		chromedp.Navigate(w.origin+"/auth/"), chromedp.WaitVisible(css("#username")),
 		chromedp.SendKeys(css("#username"), "greta"), chromedp.SendKeys(css("#password"), password), chromedp.Submit(css("#password")),
 		chromedp.WaitVisible(css("#q")), picture("launcher"),
@@ -183,9 +128,72 @@ func TestBrowser_fhirclient_ehr_launch_of_a_practitioner(t *testing.T) {
 	}
 }
 
-func TestBrowser_pages_on_a_phone_and_by_keyboard(t *testing.T) {
-	ctx := chrome(t)
+// TestBrowser_fhirclient_confidential_apps: apps with a secret and apps that sign complete an EHR launch and a standalone
+// launch, and read.
+func TestBrowser_fhirclient_confidential_apps(t *testing.T) {
 	w := newWorld(t)
+	signs := func(key any, alg string) (setting string, change func(*identity.Client)) {
+		private, err := json.Marshal(jose.JSONWebKey{Key: key, KeyID: alg, Algorithm: alg})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var members map[string]any
+		if err := json.Unmarshal(private, &members); err != nil {
+			t.Fatal(err)
+		}
+		members["key_ops"] = []string{"sign"}
+		if private, err = json.Marshal(members); err != nil {
+			t.Fatal(err)
+		}
+		public, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.(interface{ Public() crypto.PublicKey }).Public(), KeyID: alg, Use: "sig"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "clientPrivateJwk: " + string(private), func(c *identity.Client) { c.AuthMethod, c.JWKS = identity.AuthPrivateKey, public }
+	}
+	rs, withRS := signs(w.rsa, "RS384")
+	es, withES := signs(w.ec, "ES384")
+	for _, c := range []struct {
+		name, setting string
+		change        func(*identity.Client)
+	}{
+		{"symmetric", `clientSecret: "a-secret-of-plain-characters"`, func(c *identity.Client) {
+			c.AuthMethod, c.Secret = identity.AuthSecret, identity.Hash("a-secret-of-plain-characters")
+		}},
+		{"RS384", rs, withRS},
+		{"ES384", es, withES},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := browser.Open(t)
+			origin := app(t, c.name, "launch launch/patient openid fhirUser offline_access user/Patient.rs user/Condition.rs user/Practitioner.rs", c.setting)
+			w.addBrowserApp(c.name, origin, c.change, func(c *identity.Client) { c.Name = "App " + c.ID })
+			var launched, alone string
+			b.Do(
+				chromedp.Navigate(w.origin+"/auth/launch"), chromedp.WaitVisible(css("#username")),
+				chromedp.SendKeys(css("#username"), "greta"), chromedp.SendKeys(css("#password"), password), chromedp.Submit(css("#password")),
+				chromedp.WaitVisible(css("#q")), chromedp.Navigate(w.origin+"/auth/launch?patient=p1"),
+				chromedp.WaitVisible(css("#visit")), chromedp.SetValue(css("#visit"), "Encounter/e1"),
+				chromedp.Click(css(`button[value="`+c.name+`"]`)),
+				chromedp.WaitVisible(css(`button[value="allow"]`)), chromedp.Click(css(`button[value="allow"]`)),
+				chromedp.WaitVisible(css("#result")), keep(&launched, chromedp.Text(css("#result"))),
+				chromedp.Navigate(origin+"/launch.html?"+url.Values{"iss": {w.origin + "/fhir"}}.Encode()),
+				chromedp.WaitVisible(css(`button[value="p1"]`)), chromedp.Click(css(`button[value="p1"]`)),
+				chromedp.WaitVisible(css(`button[value="allow"]`)), chromedp.Click(css(`button[value="allow"]`)),
+				chromedp.WaitVisible(css("#result")), keep(&alone, chromedp.Text(css("#result"))),
+			)
+			if launched != "patient p1 Okafor; conditions 2; user Practitioner/dr; encounter e1; banner true" {
+				t.Errorf("launched, the app shows: %s", launched)
+			}
+			if alone != "patient p1 Okafor; conditions 2; user Practitioner/dr; encounter null; banner undefined" {
+				t.Errorf("by itself, the app shows: %s", alone)
+			}
+		})
+	}
+}
+
+func TestBrowser_pages_on_a_phone_and_by_keyboard(t *testing.T) {
+	w := newWorld(t)
+	b := browser.Open(t)
 	request := w.request("public", "launch/patient openid fhirUser offline_access patient/*.rs patient/Observation.cruds")
 	var wide bool
 	noScroll := func(page string) step {
@@ -209,7 +217,7 @@ func TestBrowser_pages_on_a_phone_and_by_keyboard(t *testing.T) {
 			return err
 		})
 	}
-	run(t, ctx,
+	b.Do(
 		chromedp.EmulateViewport(375, 667, chromedp.EmulateScale(2), chromedp.EmulateMobile),
 		chromedp.Navigate(w.origin+"/auth/authorize?"+request.Encode()),
 		chromedp.WaitVisible(css("#username")), labelled("login"), noScroll("login"),
@@ -224,7 +232,7 @@ func TestBrowser_pages_on_a_phone_and_by_keyboard(t *testing.T) {
 		chromedp.Navigate(w.origin+"/auth/launch"), chromedp.WaitVisible(css("#q")), labelled("launcher"), noScroll("launcher"),
 	)
 	w.tokens("greta", "p1", "launch/patient offline_access patient/Condition.rs?category="+category+"problem-list-item patient/Patient.rs")
-	run(t, ctx, chromedp.Navigate(w.origin+"/auth/apps"), chromedp.WaitVisible(css("button.danger")), noScroll("apps"))
+	b.Do(chromedp.Navigate(w.origin+"/auth/apps"), chromedp.WaitVisible(css("button.danger")), noScroll("apps"))
 	if strings.Contains(w.log.String(), "internal error") {
 		t.Errorf("%s", w.log)
 	}

@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/base32"
@@ -17,7 +18,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
-	"context"
+	"kiln/internal/browser"
 )
 
 // otp is what an authenticator app shows (RFC 6238), written again here so that it checks the server's.
@@ -122,8 +123,8 @@ func TestAccount_password_change(t *testing.T) {
 }
 
 func TestBrowser_passkey(t *testing.T) {
-	ctx := chrome(t)
 	w := newWorld(t)
+	b := browser.Open(t)
 	const yes = true
 	device := chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		if _, err := cdp.Call(ctx, target, webauthn.Enable, webauthn.EnableParams{}); err != nil {
@@ -138,7 +139,7 @@ func TestBrowser_passkey(t *testing.T) {
 		return err
 	})
 	var who string
-	run(t, ctx, device,
+	b.Do(device,
 		chromedp.Navigate(w.origin+"/auth/login?to=account"), chromedp.WaitVisible(css("#username")),
 		chromedp.SendKeys(css("#username"), "greta"), chromedp.SendKeys(css("#password"), password), chromedp.Submit(css("#password")),
 		chromedp.WaitVisible(css("#current3")), chromedp.SendKeys(css("#current3"), password),

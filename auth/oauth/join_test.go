@@ -14,7 +14,7 @@ import (
 )
 
 // joining fills in the form of somebody who registers.
-func (b *browser) joining(change ...string) *response {
+func (b *person) joining(change ...string) *response {
 	b.Helper()
 	page := b.open("/auth/join")
 	if page.StatusCode != http.StatusOK {

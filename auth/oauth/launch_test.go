@@ -246,7 +246,7 @@ func TestPages_forms_from_elsewhere_are_refused(t *testing.T) {
 	elsewhere := w.browser()
 	elsewhere.open("/auth/login")
 	for name, c := range map[string]struct {
-		b      *browser
+		b      *person
 		token  string
 		origin string
 		site   string

@@ -18,7 +18,7 @@ import (
 )
 
 // outsideButton presses "Sign in with …" on the sign-in page and returns where the browser is sent.
-func (b *browser) outsideButton(page *response) *url.URL {
+func (b *person) outsideButton(page *response) *url.URL {
 	b.Helper()
 	fields := form(page.body)
 	r := b.send(b.client, http.MethodPost, "/auth/login/outside", url.Values{
@@ -48,7 +48,7 @@ func TestOutside_another_Kiln_as_the_provider(t *testing.T) {
 		t.Fatal(err)
 	}
 	// come goes to the provider and back as ada, with the same browser.
-	come := func(b *browser, page *response) *response {
+	come := func(b *person, page *response) *response {
 		t.Helper()
 		if !strings.Contains(page.body, "Sign in with the hospital") {
 			t.Fatalf("no button: %s", page.body)
@@ -57,7 +57,7 @@ func TestOutside_another_Kiln_as_the_provider(t *testing.T) {
 		if q := to.Query(); q.Get("code_challenge_method") != "S256" || q.Get("state") == "" || q.Get("nonce") == "" || q.Get("scope") != "openid" {
 			t.Errorf("the request to the provider: %s", to)
 		}
-		atProvider := &browser{there, b.client}
+		atProvider := &person{there, b.client}
 		back := atProvider.consent(atProvider.open(to.String()), "ada", "")
 		return b.open(back.Header.Get("Location"))
 	}
@@ -97,7 +97,7 @@ func TestOutside_another_Kiln_as_the_provider(t *testing.T) {
 	t.Run("answer_in_another_browser", func(t *testing.T) {
 		b := here.browser()
 		to := b.outsideButton(b.open("/auth/apps"))
-		atProvider := &browser{there, b.client}
+		atProvider := &person{there, b.client}
 		back := atProvider.consent(atProvider.open(to.String()), "ada", "").Header.Get("Location")
 		victim := here.browser()
 		victim.open("/auth/apps")
@@ -114,7 +114,7 @@ func TestOutside_another_Kiln_as_the_provider(t *testing.T) {
 	t.Run("user_says_no_there", func(t *testing.T) {
 		b := here.browser()
 		to := b.outsideButton(b.open("/auth/apps"))
-		atProvider := &browser{there, b.client}
+		atProvider := &person{there, b.client}
 		back := atProvider.consent(atProvider.open(to.String()), "ada", "", func(v url.Values) { v.Set("decision", "deny") })
 		if r := b.open(back.Header.Get("Location")); r.StatusCode != http.StatusUnauthorized || !strings.Contains(r.body, "did not work") {
 			t.Errorf("%d %s", r.StatusCode, r.body)

@@ -296,18 +296,18 @@ func (w *world) get(path, token string, headers ...string) *response {
 	return w.send(nil, http.MethodGet, server.FHIRPath+path, nil, headers...)
 }
 
-// browser is somebody's browser.
-type browser struct {
+// person is somebody with a browser that runs no scripts.
+type person struct {
 	*world
 	client *http.Client
 }
 
-func (w *world) browser() *browser {
+func (w *world) browser() *person {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		w.Fatal(err)
 	}
-	return &browser{w, &http.Client{Jar: jar}}
+	return &person{w, &http.Client{Jar: jar}}
 }
 
 var (
@@ -336,13 +336,13 @@ func form(page string) url.Values {
 }
 
 // open follows redirects within Kiln and returns the last answer: a page, or the redirect that leads out.
-func (b *browser) open(target string) *response {
+func (b *person) open(target string) *response {
 	b.Helper()
 	r := b.send(b.client, http.MethodGet, target, nil)
 	return b.follow(r)
 }
 
-func (b *browser) follow(r *response) *response {
+func (b *person) follow(r *response) *response {
 	b.Helper()
 	for range 10 {
 		if r.StatusCode != http.StatusSeeOther {
@@ -361,13 +361,13 @@ func (b *browser) follow(r *response) *response {
 	return nil
 }
 
-func (b *browser) submit(path string, fields url.Values) *response {
+func (b *person) submit(path string, fields url.Values) *response {
 	b.Helper()
 	return b.follow(b.send(b.client, http.MethodPost, path, fields, "Origin: "+b.origin))
 }
 
 // signIn fills in the sign-in page that r is.
-func (b *browser) signIn(r *response, user string) *response {
+func (b *person) signIn(r *response, user string) *response {
 	b.Helper()
 	if !strings.Contains(r.body, `name="password"`) {
 		b.Fatalf("not the sign-in page: %d %s", r.StatusCode, r.body)
@@ -417,7 +417,7 @@ func (w *world) outcome(r *response) url.Values {
 }
 
 // consent goes through sign-in (as user, if asked), picker (of patient, if asked) and consent, changed by the functions.
-func (b *browser) consent(r *response, user, patient string, change ...func(url.Values)) *response {
+func (b *person) consent(r *response, user, patient string, change ...func(url.Values)) *response {
 	b.Helper()
 	if strings.Contains(r.body, `name="password"`) {
 		r = b.signIn(r, user)
