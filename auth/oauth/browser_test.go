@@ -1,7 +1,6 @@
 package oauth_test
 
 import (
-	"context"
 	"crypto"
 	_ "embed"
 	"encoding/json"
@@ -188,52 +187,5 @@ func TestBrowser_fhirclient_confidential_apps(t *testing.T) {
 				t.Errorf("by itself, the app shows: %s", alone)
 			}
 		})
-	}
-}
-
-func TestBrowser_pages_on_a_phone_and_by_keyboard(t *testing.T) {
-	w := newWorld(t)
-	b := browser.Open(t)
-	request := w.request("public", "launch/patient openid fhirUser offline_access patient/*.rs patient/Observation.cruds")
-	var wide bool
-	noScroll := func(page string) step {
-		return chromedp.Steps(
-			keep(&wide, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > window.innerWidth`)),
-			chromedp.Func(func(context.Context, *chromedp.Target) error {
-				if wide {
-					t.Errorf("%s is wider than a phone", page)
-				}
-				return nil
-			}),
-			picture("phone-"+page))
-	}
-	labelled := func(page string) step {
-		return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-			const script = `[...document.querySelectorAll("input:not([type=hidden]):not([hidden]), select")].filter(e => e.labels.length == 0).length`
-			unlabelled, err := chromedp.Evaluate[int](script)(ctx, target)
-			if unlabelled > 0 {
-				t.Errorf("%d fields without a label on %s", unlabelled, page)
-			}
-			return err
-		})
-	}
-	b.Do(
-		chromedp.EmulateViewport(375, 667, chromedp.EmulateScale(2), chromedp.EmulateMobile),
-		chromedp.Navigate(w.origin+"/auth/authorize?"+request.Encode()),
-		chromedp.WaitVisible(css("#username")), labelled("login"), noScroll("login"),
-		// Nothing but the keyboard from here on.
-		chromedp.KeyEvent("greta\t"+password+"\r"),
-		chromedp.WaitVisible(css("#q")), labelled("picker"), noScroll("picker"),
-		chromedp.KeyEvent("okafor\r"),
-		chromedp.WaitVisible(css(`button.pick`)), chromedp.Focus(css(`button.pick`)), chromedp.KeyEvent("\r"),
-		chromedp.WaitVisible(css(`button[value="allow"]`)), labelled("consent"), noScroll("consent"),
-		chromedp.Click(css("summary")), noScroll("consent-open"),
-		chromedp.Navigate(w.origin+"/auth/account"), chromedp.WaitVisible(css("#current")), labelled("account"), noScroll("account"),
-		chromedp.Navigate(w.origin+"/auth/launch"), chromedp.WaitVisible(css("#q")), labelled("launcher"), noScroll("launcher"),
-	)
-	w.tokens("greta", "p1", "launch/patient offline_access patient/Condition.rs?category="+category+"problem-list-item patient/Patient.rs")
-	b.Do(chromedp.Navigate(w.origin+"/auth/apps"), chromedp.WaitVisible(css("button.danger")), noScroll("apps"))
-	if strings.Contains(w.log.String(), "internal error") {
-		t.Errorf("%s", w.log)
 	}
 }

@@ -92,12 +92,22 @@ func choiceOf(scope auth.Scope, key string) choice {
 		c.Label += " that you can see"
 	}
 	for _, p := range scope.Params {
-		c.Note = strings.TrimPrefix(c.Note+"; only "+p.Name+" "+p.Value, "; ")
+		c.Note = strings.TrimPrefix(c.Note+"; only "+narrowing(scope.Type, p), "; ")
 	}
 	if len(scope.Params) == 0 {
 		c.Kinds = kindsOf[scope.Type]
 	}
 	return c
+}
+
+// narrowing says what a parameter narrows a scope to: the kind by its name, where it is one that people know.
+func narrowing(typ string, p auth.Param) string {
+	for _, kind := range kindsOf[typ] {
+		if p.Name == "category" && p.Value == kind.value {
+			return kind.Label
+		}
+	}
+	return p.Name + " " + p.Value
 }
 
 // typeLabel writes a type as words: MedicationRequest becomes "Medication request".

@@ -22,7 +22,7 @@ import (
 )
 
 // otp is what an authenticator app shows (RFC 6238), written again here so that it checks the server's.
-func otp(t *testing.T, seed string, at time.Time) string {
+func otp(t testing.TB, seed string, at time.Time) string {
 	t.Helper()
 	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(seed)
 	if err != nil {
