@@ -94,7 +94,7 @@ func forbidden(text string) *fhir.Error {
 
 // notYours refuses a write for what it would make of a resource. It says nothing about what is stored.
 func notYours(typ string) *fhir.Error {
-	return forbidden("This caller may not write a " + typ + " that belongs to these patients, or that the token's scopes leave out").Coded("out-of-compartment")
+	return forbidden("This caller may not write a " + typ + " that belongs to these patients, that consents or labels keep from it, or that the token's scopes leave out").Coded("out-of-compartment")
 }
 
 func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {

@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -82,6 +83,11 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 		return nil, err
 	}
 	if ok, err := tx.Permits(ctx, p, old); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, notYours(c.key.Type)
+	}
+	if ok, err := tx.SeesTargets(acting(ctx, auth.Read), p, old); err != nil {
 		return nil, err
 	} else if !ok {
 		return nil, notYours(c.key.Type)

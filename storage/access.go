@@ -38,6 +38,9 @@ type Access struct {
 	whole bool
 	// withheld are the labels that keep the own record from this caller.
 	withheld int32
+	// clearance are the labels that the caller is cleared for, consent what holds without a Consent, or "off".
+	clearance int32
+	consent   string
 	// inexact says that the views alone let through more than granular scopes do.
 	inexact bool
 }
@@ -128,6 +131,7 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 		labels |= 1 << bit
 	}
 	a.whole = consent == "off" && clearance&labels == labels
+	a.clearance, a.consent = clearance, consent
 	a.withheld = rules.withholds &^ clearance
 	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
 	return a, a.settings(ix, r, clearance, consent)

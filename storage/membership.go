@@ -73,6 +73,10 @@ func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
 		}
 	case "Binary":
 		row.inherits(ix, n.Get("securityContext"))
+	case "Slot":
+		if ref, ok := ix.parseReference(n.Get("schedule").GetText("reference")); ok && ref.Type == "Schedule" && ref.Base == "" {
+			row.schedules = []int64{ix.hash.Resource(ref.Type, ref.ID)}
+		}
 	}
 	if len(row.compartments) == 0 && len(row.inherit) == 0 && ix.ofPatients(typ) {
 		row.compartments = unique(row.practitioners)

@@ -60,8 +60,11 @@ func (tx *Tx) Permits(ctx context.Context, p *Prepared, old *Version) (bool, err
 	}
 	for _, g := range a.reach[row.typ] {
 		ok, err := tx.permits(ctx, ix, a, g, before, after)
-		if err != nil || ok {
-			return ok, err
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			return tx.shownToWriter(ctx, ix, a, before, after)
 		}
 	}
 	return false, nil
@@ -97,6 +100,10 @@ func (tx *Tx) permits(ctx context.Context, ix *Indexer, a *Access, g grant, befo
 		named := func(row *indexRow) bool {
 			return row == nil || len(row.compartments) == 0 && len(without(row.practitioners, a.self)) == 0 && len(row.practitioners) > 0
 		}
+		if ix.registry.TypeName(typeOf(before, after)) == "Slot" {
+			owned, err := tx.ownedSlots(ctx, ix, before, after)
+			return err == nil && named(owned[0]) && named(owned[1]), err
+		}
 		return named(before) && named(after), nil
 	case search.ReachOwn:
 		if !overlap(is, a.patients) || before != nil && !overlap(was, a.patients) {
@@ -121,6 +128,14 @@ func (tx *Tx) permits(ctx context.Context, ix *Indexer, a *Access, g grant, befo
 		return overlap(is, reached) && len(without(moved, reached)) == 0, nil
 	}
 	return false, nil
+}
+
+// typeOf is the type of the resource that one of two rows is of.
+func typeOf(before, after *indexRow) int16 {
+	if after != nil {
+		return after.typ
+	}
+	return before.typ
 }
 
 const sqlTreated = `SELECT DISTINCT t.patient FROM treated t WHERE t.patient = ANY($1)`
