@@ -79,8 +79,9 @@ func NewPolicy(rules []PolicyRule, registry *conformance.Registry) (*Policy, err
 		}
 		slices.Sort(types)
 		r.Types = slices.Compact(types)
-		if r.Role != RoleAdmin && r.Role != RoleSystem {
-			r.Types = slices.DeleteFunc(r.Types, func(t string) bool { return t == "AuditEvent" && r.Actions&(Create|Update|Delete) != 0 })
+		// Practitioners never read the log of who looked at what, and patients only read it.
+		if r.Role == RolePractitioner || r.Role == RolePatient && r.Actions&(Create|Update|Delete) != 0 {
+			r.Types = slices.DeleteFunc(r.Types, func(t string) bool { return t == "AuditEvent" })
 		}
 		p.rules = append(p.rules, r)
 	}

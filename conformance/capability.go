@@ -18,6 +18,8 @@ type CapabilityOptions struct {
 	Formats, PatchFormats []string
 	// TypeInteractions are offered for every resource type, SystemInteractions for the whole server.
 	TypeInteractions, SystemInteractions []string
+	// ReadOnly are types that clients can only read, one by one or by search.
+	ReadOnly []string
 	// Operations are those on offer.
 	Operations []*Operation
 	// MultipleDelete says that a conditional delete may remove several resources.
@@ -77,21 +79,25 @@ func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
 }
 
 func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOptions) fhir.Node {
+	readOnly := slices.Contains(o.ReadOnly, typ)
+	interactions, conditionalDelete := o.TypeInteractions, "single"
+	switch {
+	case readOnly:
+		interactions, conditionalDelete = slices.DeleteFunc(slices.Clone(interactions), func(code string) bool { return !slices.Contains(readInteractions, code) }), "not-supported"
+	case o.MultipleDelete:
+		conditionalDelete = "multiple"
+	}
 	n := fhir.Obj(
 		fhir.Str(typ).As("type"),
 		fhir.Str("http://hl7.org/fhir/StructureDefinition/"+typ).As("profile"),
-		codes(o.TypeInteractions).As("interaction"),
+		codes(interactions).As("interaction"),
 		fhir.Str("versioned").As("versioning"),
 		fhir.Boolean(true).As("readHistory"),
-		fhir.Boolean(true).As("updateCreate"),
-		fhir.Boolean(true).As("conditionalCreate"),
+		fhir.Boolean(!readOnly).As("updateCreate"),
+		fhir.Boolean(!readOnly).As("conditionalCreate"),
 		fhir.Str("full-support").As("conditionalRead"),
-		fhir.Boolean(true).As("conditionalUpdate"),
+		fhir.Boolean(!readOnly).As("conditionalUpdate"),
 	)
-	conditionalDelete := "single"
-	if o.MultipleDelete {
-		conditionalDelete = "multiple"
-	}
 	n.Set("conditionalDelete", fhir.Str(conditionalDelete))
 	n.Set("referencePolicy", stringList([]string{"literal", "logical"}))
 	var includes []string
@@ -112,6 +118,9 @@ func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOpti
 	}
 	return n
 }
+
+// readInteractions are those of types in CapabilityOptions.ReadOnly.
+var readInteractions = []string{"read", "vread", "history-instance", "search-type"}
 
 func operationsOf(all []*Operation, offered func(*Operation) bool) []fhir.Node {
 	var list []fhir.Node

@@ -14,6 +14,10 @@ import (
 // With an Idempotency-Key each entry that writes has a key of its own, made of that of the batch. A batch that is sent
 // again after it was cut off in the middle does then only what was left.
 func (s *Service) batch(ctx context.Context, r Request, entries []fhir.Node) (*Response, error) {
+	t := trailOf(ctx)
+	if t != nil {
+		t.batch = true
+	}
 	if r.IdempotencyKey != "" {
 		// Nothing is done here but to see that the same key came with the same Bundle.
 		claim := r
@@ -30,6 +34,10 @@ func (s *Service) batch(ctx context.Context, r Request, entries []fhir.Node) (*R
 		entry.Interaction = req.Interaction
 		if err == nil {
 			err = ctx.Err()
+		}
+		if err != nil && t != nil {
+			req.Principal = r.Principal
+			t.pending = append(t.pending, s.refusal(ctx, &req, err))
 		}
 		if err == nil {
 			if r.IdempotencyKey != "" && req.Interaction.writes() {

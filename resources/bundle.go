@@ -26,6 +26,9 @@ func (s *Service) bundle(ctx context.Context, r Request) (*Response, error) {
 		return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue, text).At("Bundle.type").Coded("bundle-type")
 	}
 	r.Interaction = kind
+	if t := trailOf(ctx); t != nil {
+		t.request.Interaction = kind
+	}
 	list := r.Body.Get("entry")
 	if list != nil && list.Kind != fhir.Array {
 		return nil, fhir.NewError(fhir.Invalid, fhir.CodeStructure, "Bundle.entry must be an array").At("Bundle.entry")

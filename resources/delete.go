@@ -73,6 +73,9 @@ func (s *Service) deleteAll(ctx context.Context, tx *storage.Tx, r *Request, fou
 			return nil, err
 		}
 		total.Deleted += resp.Deleted
+		if resp.Deleted > 0 {
+			total.touched = append(total.touched, resp.Version)
+		}
 		if total.Version = resp.Version; len(found) > 1 {
 			total.Version = nil
 		}

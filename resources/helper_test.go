@@ -23,7 +23,7 @@ func newService(t testing.TB, change ...func(*Options, *storage.Options)) *Servi
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Registry: registry, Base: testBase, Anonymous: auth.Operator("test")}
+	o := Options{Registry: registry, Base: testBase, Anonymous: auth.Operator("test"), ForeignAudit: true}
 	so := storage.Options{URL: kilntest.DB(t), Base: testBase, Registry: registry, Unrestricted: true}
 	for _, c := range change {
 		c(&o, &so)

@@ -36,8 +36,10 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 				}
 				return resp, err
 			})
-			notes = tx.Noted()
-			return err
+			if notes = tx.Noted(); err != nil {
+				return err
+			}
+			return s.auditIn(ctx, tx, resp)
 		})
 	}
 	err := try(false)
@@ -50,6 +52,7 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 	if err != nil {
 		return nil, s.withAlternatives(ctx, err)
 	}
+	auditDone(ctx)
 	s.afterwards(ctx, notes)
 	return resp, nil
 }
@@ -206,13 +209,13 @@ func (s *Service) replay(ctx context.Context, tx *storage.Tx, r *Request, finger
 	for node := range entries.Items() {
 		entry := &answer.Entries[i]
 		entry.Interaction = m.Entries[i].Interaction
-		var err error
-		if entry.Interaction.writes() {
-			entry.Response, err = s.retell(ctx, tx, &m.Entries[i])
-		} else {
-			var req Request
-			if req, _, err = s.parseEntry(node); err == nil {
-				req.Lenient, req.Principal = r.Lenient, r.Principal
+		req, _, err := s.parseEntry(node)
+		if err == nil {
+			req.Lenient, req.Principal = r.Lenient, r.Principal
+			entry.asked = &req
+			if entry.Interaction.writes() {
+				entry.Response, err = s.retell(ctx, tx, &m.Entries[i])
+			} else {
 				entry.Response, err = s.readEntry(ctx, tx, req)
 			}
 		}

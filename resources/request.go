@@ -82,6 +82,9 @@ type Response struct {
 	Issues []fhir.Issue
 	// Expires is when what the answer tells ends to hold; zero for never.
 	Expires time.Time
+
+	// touched are the versions that one request wrote where they are several, for the audit log.
+	touched []*storage.Version
 }
 
 // Bundle is the answer of a search, history, batch or transaction, with its resources still as stored bytes.
@@ -110,17 +113,27 @@ type Entry struct {
 	Interaction Interaction
 	Response    *Response
 	Err         error
+	// asked is the request of an entry of a transaction, for the audit log.
+	asked *Request
 }
 
-type requestIDKey struct{}
+// Origin is where a request came from: its id (X-Request-Id), and the network address of the client.
+type Origin struct{ RequestID, Address string }
 
-// WithRequestID makes a context that knows the id of the request (X-Request-Id) that the work is done for.
-func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+type originKey struct{}
+
+// WithOrigin makes a context that knows where the request came from that the work is done for.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
 }
 
 // RequestID is the id of the request that the work is done for, for logs and audit; "" where there is none.
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+	o, _ := ctx.Value(originKey{}).(Origin)
+	return o.RequestID
+}
+
+func clientAddress(ctx context.Context) string {
+	o, _ := ctx.Value(originKey{}).(Origin)
+	return o.Address
 }

@@ -36,11 +36,15 @@ type Options struct {
 	// Anonymous is who asks where a request does not say; the zero value is nobody, who may do nothing. KILN_AUTH=off and
 	// commands such as import make it an operator.
 	Anonymous auth.Principal
-	Limits    Limits
 	// Payers are adapters beside those that are always there (coverage.AdapterLocal, AdapterSandbox), by name.
 	Payers map[string]coverage.Payer
 	// PayerTimeout is how long a payer has to answer; zero is DefaultPayerTimeout.
 	PayerTimeout time.Duration
+	// Audit keeps the log of what every request did: docs/audit.md.
+	Audit bool
+	// ForeignAudit lets AuditEvents of others be stored, for import. Otherwise nobody writes any but the server.
+	ForeignAudit bool
+	Limits       Limits
 }
 
 // Limits bound what one request may ask for. A zero field means its default. docs/limits.md publishes them.
@@ -87,6 +91,7 @@ type Service struct {
 	operations []*operation
 	payers     map[string]coverage.Payer
 	rights     rightsCache
+	refusals   refusals
 }
 
 // New makes a Service. It fails when a definition of an operation on offer cannot be read.
@@ -116,6 +121,7 @@ func New(o Options) (*Service, error) {
 		"CoverageEligibilityRequest":  {allow: s.allowEligibilityRequest, follow: s.followEligibilityRequest},
 		"CoverageEligibilityResponse": {follow: s.followEligibilityResponse},
 		"Task":                        {follow: s.followTask},
+		auditEventType:                {allow: s.allowAuditEvent},
 	}
 	s.payers = map[string]coverage.Payer{coverage.AdapterLocal: localPayer{s}, coverage.AdapterSandbox: coverage.Sandbox{}}
 	maps.Copy(s.payers, o.Payers)
@@ -129,15 +135,22 @@ func New(o Options) (*Service, error) {
 // Do performs one interaction. Request.Body is the service's from here on: it may change it.
 //
 // Beside the error Gone it still returns a Response, with the version that the delete made.
-func (s *Service) Do(ctx context.Context, r Request) (*Response, error) {
-	if r.Type != "" && !s.isType(r.Type) {
-		return nil, s.unknownType(r.Type)
+func (s *Service) Do(ctx context.Context, r Request) (*Response, error) { return s.audited(ctx, &r) }
+
+// perform is Do without the audit log. It changes the Principal of who, and nothing else.
+func (s *Service) perform(ctx context.Context, who *Request) (*Response, error) {
+	if who.Type != "" && !s.isType(who.Type) {
+		return nil, s.unknownType(who.Type)
 	}
-	ctx, err := s.identified(ctx, &r.Principal)
+	ctx, err := s.identified(ctx, &who.Principal)
 	if err != nil {
 		return nil, err
 	}
+	r := *who
 	if ctx, err = authorize(ctx, &r); err != nil {
+		return nil, err
+	}
+	if err := s.auditEventsAreOurs(&r); err != nil {
 		return nil, err
 	}
 	switch r.Interaction {

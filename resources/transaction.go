@@ -200,7 +200,7 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	answer := &Bundle{Type: "transaction-response", Entries: make([]Entry, len(t.entries))}
 	for i, e := range t.entries {
 		e.resp.Issues = atEntryIssues(e.resp.Issues, i)
-		answer.Entries[i] = Entry{Interaction: e.req.Interaction, Response: e.resp}
+		answer.Entries[i] = Entry{Interaction: e.req.Interaction, Response: e.resp, asked: &e.req}
 	}
 	return &Response{Bundle: answer}, nil
 }

@@ -30,6 +30,9 @@ func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*tran
 		if e.req, e.fullURL, faults[i] = s.parseEntry(&list[i]); faults[i] == nil {
 			e.req.Lenient, e.req.Principal = r.Lenient, r.Principal
 			if _, faults[i] = authorize(ctx, &e.req); faults[i] == nil {
+				faults[i] = s.auditEventsAreOurs(&e.req)
+			}
+			if faults[i] == nil {
 				faults[i] = s.planEntry(ctx, e)
 			}
 		}

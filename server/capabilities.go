@@ -24,6 +24,7 @@ func Capabilities(current func() *conformance.Registry, building func(*conforman
 		TypeInteractions: codesOf(resources.Read, resources.VRead, resources.Update, resources.Patch, resources.Delete,
 			resources.HistoryInstance, resources.HistoryType, resources.Create, resources.SearchType),
 		SystemInteractions: codesOf(resources.Transaction, resources.Batch, resources.SearchSystem, resources.HistorySystem),
+		ReadOnly:           resources.ReadOnlyTypes(),
 		Operations:         operations,
 		MultipleDelete:     multipleDelete,
 		Offered:            resources.Offered,

@@ -241,6 +241,7 @@ func (x *exchange) do(req resources.Request) error {
 	ctx, cancel := x.context(limit)
 	defer cancel()
 	req.Principal = x.principal
+	x.noted = true
 	if x.proof != nil {
 		ctx = storage.WithProof(ctx, x.proof)
 	}
@@ -257,7 +258,7 @@ func (x *exchange) do(req resources.Request) error {
 // context is what the work on the request runs under: it ends with the time limit or when the client leaves, and knows
 // the request's id.
 func (x *exchange) context(limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(resources.WithRequestID(x.r.Context(), x.id), limit)
+	return context.WithTimeout(x.origin(x.r.Context()), limit)
 }
 
 // metadata gives the CapabilityStatement, or with mode=terminology the TerminologyCapabilities.

@@ -31,6 +31,8 @@ type exchange struct {
 	written int64
 	// turn says that the request holds a place in server.bundles.
 	turn bool
+	// noted says that the audit log tells of the request, or that the service sees to it.
+	noted bool
 	// owed says that the body has not been read to its end.
 	owed bool
 

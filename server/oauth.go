@@ -19,7 +19,7 @@ func (s *server) addOAuth(add func(string, map[string]action) *route) {
 	for _, served := range s.oauth.Routes() {
 		methods := make(map[string]action, len(served.Methods))
 		for method, answer := range served.Methods {
-			methods[method] = func(x *exchange) error { answer(x, x.r); return nil }
+			methods[method] = func(x *exchange) error { answer(x, x.r.WithContext(x.origin(x.r.Context()))); return nil }
 		}
 		rt := add(served.Pattern, methods)
 		rt.oauth, rt.cross = true, served.CrossOrigin

@@ -60,6 +60,7 @@ func (x *exchange) fail(err error) {
 			slog.String("request_id", x.id), slog.String("route", x.route.pattern), causes(err))
 		panic(http.ErrAbortHandler)
 	}
+	x.noteRefusal(err)
 	v := x.judge(err)
 	x.writeOutcome(v)
 	if v.status == http.StatusServiceUnavailable && x.r.Context().Err() != nil {

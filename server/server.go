@@ -105,6 +105,7 @@ const FHIRPath = "/fhir"
 // server is what all requests share. Nothing in it changes after New.
 type server struct {
 	service      Doer
+	refused      func(context.Context, resources.Request, error) error // notes what the service did not see; nil for nobody
 	types        map[string]bool
 	typeNames    []string
 	schema       *fhir.Schema
@@ -144,6 +145,9 @@ func New(o Options) http.Handler {
 		oauth:        o.OAuth,
 		now:          o.Now,
 		newID:        o.NewID,
+	}
+	if r, ok := o.Service.(refuser); ok {
+		s.refused = r.Refused
 	}
 	s.bundles = make(chan struct{}, s.limits.BundlesAtOnce)
 	for _, name := range o.ResourceTypes {

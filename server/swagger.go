@@ -28,7 +28,7 @@ var swaggerPages embed.FS
 func Descriptions(current func() *conformance.Registry, baseURL, version string, operations []*conformance.Operation,
 	endpoints map[string]string) func(name string) ([]byte, bool) {
 	o := openapi.Options{
-		Base: baseURL + FHIRPath, Version: version, Offered: resources.Offered, Operations: operations,
+		Base: baseURL + FHIRPath, Version: version, Offered: resources.Offered, ReadOnly: resources.ReadOnlyTypes(), Operations: operations,
 		AuthorizeURL: endpoints["authorize"], TokenURL: endpoints["token"],
 	}
 	var mu sync.Mutex

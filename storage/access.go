@@ -208,6 +208,9 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	set("purpose", r.Purpose)
 	set("terms", arrayText(unique(terms)))
 	set("caller", r.Caller)
+	if log := ix.registry.TypeNumber("AuditEvent"); slices.ContainsFunc(a.reach[log], func(g grant) bool { return g.reach == search.ReachAny && !g.context }) {
+		set("log", strconv.Itoa(int(log)))
+	}
 	return nil
 }
 
@@ -229,7 +232,7 @@ func arrayText[T int16 | int64](list []T) string {
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
 var allSettings = []string{"kiln.plain", "kiln.care", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.self", "kiln.actors",
-	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller"}
+	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log"}
 
 const sqlSettings = `SELECT count(set_config(n, v, true)) FROM unnest($1::text[], $2::text[]) AS u(n, v)`
 

@@ -72,7 +72,9 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 		versions[i] = v
 		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
 			p.row.typ, p.row.compartments, p.row.labels)
-		change.add(v.LastUpdated, p.row.typ, p.rk, int32(1), p.row.compartments, p.row.labels)
+		if !tx.unlisted {
+			change.add(v.LastUpdated, p.row.typ, p.rk, int32(1), p.row.compartments, p.row.labels)
+		}
 		index.add(p.rk, p.row, v.LastUpdated, p.by.generation)
 		tx.copyAccess(care, roles, consent, withheld, p)
 	}
@@ -165,7 +167,7 @@ func numeric(literal string) pgtype.Numeric {
 }
 
 const sqlEach = `
-SELECT x.last_updated, x.rk, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal
+SELECT x.last_updated, x.rk, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments
 FROM (SELECT last_updated, rk FROM search_index WHERE type = $1 AND (last_updated, rk) > ($2, $3)
   ORDER BY last_updated, rk LIMIT 500) x
 JOIN resource r USING (rk) WHERE r.content IS NOT NULL ORDER BY x.last_updated, x.rk`

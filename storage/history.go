@@ -59,7 +59,8 @@ const (
 
 const historyPage = `
 SELECT c.seq, r.type, r.id, c.version, c.last_updated, coalesce(h.method, r.method),
-  CASE WHEN h.rk IS NULL THEN r.content ELSE h.content END, CASE WHEN h.rk IS NULL THEN r.literal ELSE h.literal END
+  CASE WHEN h.rk IS NULL THEN r.content ELSE h.content END, CASE WHEN h.rk IS NULL THEN r.literal ELSE h.literal END,
+  CASE WHEN h.rk IS NULL THEN r.compartments ELSE h.compartments END
 FROM (SELECT c.seq, c.rk, c.version, c.last_updated`
 
 const historyOrder = ` AND (c.last_updated, c.seq) < ($5, $6)

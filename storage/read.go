@@ -7,15 +7,15 @@ import (
 )
 
 const sqlRead = `
-SELECT type, id, version, last_updated, method, content, literal FROM resource
+SELECT type, id, version, last_updated, method, content, literal, compartments FROM resource
 WHERE rk = $1 AND type = $2 AND id = $3`
 
 const sqlReadVersion = `
-SELECT r.type, r.id, h.version, h.last_updated, h.method, h.content, h.literal
+SELECT r.type, r.id, h.version, h.last_updated, h.method, h.content, h.literal, h.compartments
 FROM resource r JOIN resource_history h USING (rk)
 WHERE r.rk = $1 AND r.type = $2 AND r.id = $3 AND h.version = $4
 UNION ALL
-SELECT type, id, version, last_updated, method, content, literal FROM resource
+SELECT type, id, version, last_updated, method, content, literal, compartments FROM resource
 WHERE rk = $1 AND type = $2 AND id = $3 AND version = $4`
 
 // Read returns the current version, which may be a deleted one, or nil where the resource never existed.
@@ -41,7 +41,7 @@ func (s *Store) one(ctx context.Context, sql string, args ...any) (*Version, err
 }
 
 const sqlReadAll = `
-SELECT type, id, version, last_updated, method, content, literal FROM resource WHERE rk = ANY($1)`
+SELECT type, id, version, last_updated, method, content, literal, compartments FROM resource WHERE rk = ANY($1)`
 
 // Read returns the current versions of the resources named, deleted ones included, as the transaction sees them.
 // Resources that never existed are absent from the answer.

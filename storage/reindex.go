@@ -262,7 +262,7 @@ func waitForOlder(ctx context.Context, conn *pgxpool.Conn) error {
 }
 
 const sqlOldRows = `
-SELECT x.last_updated, x.rk, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal
+SELECT x.last_updated, x.rk, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments
 FROM (SELECT last_updated, rk FROM search_index WHERE type = $1 AND generation < $2 AND (last_updated, rk) > ($3, $4)
   ORDER BY last_updated, rk LIMIT $5) x
 JOIN resource r USING (rk) WHERE r.content IS NOT NULL ORDER BY x.last_updated, x.rk`

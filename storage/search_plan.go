@@ -359,7 +359,7 @@ func (p *searchPlan) columns(prefix string) (list string) {
 	return list
 }
 
-const versionColumns = "r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal"
+const versionColumns = "r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments"
 
 // ordered reads an index in the order asked for. With look > 0 it looks at so many rows and no more.
 func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {

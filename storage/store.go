@@ -45,6 +45,7 @@ type Options struct {
 type Store struct {
 	pool     *pgxpool.Pool // for the server itself and for who may do everything
 	guarded  *pgxpool.Pool // for callers: in the role kiln_access, with the views of the schema visible in front
+	log      *pgxpool.Pool // one connection for the audit log of what changes nothing
 	hash     Hasher
 	cursor   []byte
 	indexer  atomic.Pointer[Indexer]
@@ -52,6 +53,7 @@ type Store struct {
 	profiles atomic.Pointer[profiles]
 	options  Options
 	shapes   shapeCache
+	auditor  auditor
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
 	shown atomic.Int64
 	// changed is the state of search_parameter_set that indexer was made for; refreshing guards it.
@@ -112,7 +114,19 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, guarded: guarded, options: o, wake: make(chan struct{}, 1)}
+	config = config.Copy()
+	delete(config.ConnConfig.RuntimeParams, "role")
+	delete(config.ConnConfig.RuntimeParams, "search_path")
+	config.MaxConns = 1
+	// Reads do not wait for the disk: docs/audit.md says what a crash of PostgreSQL may cost.
+	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
+	log, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		pool.Close()
+		guarded.Close()
+		return nil, fmt.Errorf("storage: open pool: %w", err)
+	}
+	s := &Store{pool: pool, guarded: guarded, log: log, options: o, wake: make(chan struct{}, 1)}
 	if s.jobs, err = river.NewClient(s.jobDriver(), &river.Config{}); err != nil {
 		s.closePools()
 		return nil, fmt.Errorf("storage: %w", err)
@@ -142,6 +156,7 @@ func (s *Store) Close() {
 func (s *Store) closePools() {
 	s.pool.Close()
 	s.guarded.Close()
+	s.log.Close()
 }
 
 // Ping says whether the database answers.

@@ -47,6 +47,8 @@ type Tx struct {
 	kin kinship
 	// notes are what the work has left for its end: see Note.
 	notes []any
+	// unlisted says that what this transaction writes is in no history of a type or of the system: AuditEvents.
+	unlisted bool
 }
 
 const (

@@ -18,6 +18,8 @@ type Version struct {
 	Method string
 	// Content is the resource as JSON, with id, meta.versionId and meta.lastUpdated in place.
 	Content []byte
+	// Compartments are the row keys of those in whose compartments it lies, for the audit log.
+	Compartments []int64
 }
 
 // How a version came about. The first letter is what the database keeps.
@@ -44,12 +46,13 @@ func methodOf(letter string) string {
 	return MethodCreate
 }
 
-// scanVersion reads type, id, version, last_updated, method, content, literal, after the columns in before.
+// scanVersion reads type, id, version, last_updated, method, content, literal, compartments, after the
+// columns in before.
 func scanVersion(rows pgx.Rows, before ...any) (*Version, error) {
 	v := &Version{}
 	var method string
 	var literal *string
-	err := rows.Scan(append(before, &v.Type, &v.ID, &v.Number, &v.LastUpdated, &method, &v.Content, &literal)...)
+	err := rows.Scan(append(before, &v.Type, &v.ID, &v.Number, &v.LastUpdated, &method, &v.Content, &literal, &v.Compartments)...)
 	if err != nil {
 		return nil, err
 	}

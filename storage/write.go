@@ -51,7 +51,7 @@ func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) {
 type Key struct{ Type, ID string }
 
 const sqlLock = `
-SELECT rk, type, id, version, last_updated, method, content, literal FROM public.resource
+SELECT rk, type, id, version, last_updated, method, content, literal, compartments FROM public.resource
 WHERE rk = ANY($1) ORDER BY rk FOR UPDATE`
 
 // Lock reads the current versions of the resources named, deleted ones included, and keeps others from changing them
@@ -157,7 +157,7 @@ func (tx *Tx) LockCriteria(ctx context.Context, criteria ...string) error {
 
 // stamp writes id, versionId and lastUpdated into a resource and returns the version.
 func (tx *Tx) stamp(p *Prepared, old *Version, method string) *Version {
-	v := &Version{Type: p.Node.ResourceType(), ID: p.Node.ID(), Number: 1, LastUpdated: tx.now, Method: method}
+	v := &Version{Type: p.Node.ResourceType(), ID: p.Node.ID(), Number: 1, LastUpdated: tx.now, Method: method, Compartments: p.row.compartments}
 	if old != nil {
 		v.Number = old.Number + 1
 		if next := old.LastUpdated.Add(time.Millisecond); v.LastUpdated.Before(next) {
@@ -259,7 +259,8 @@ func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 // Delete queues the version that says old, which the transaction must hold locked, is gone.
 func (tx *Tx) Delete(old *Version) *Version {
 	tx.announce(tx.store.indexer.Load().generation)
-	v := &Version{Type: old.Type, ID: old.ID, Number: old.Number + 1, LastUpdated: tx.now, Deleted: true, Method: MethodDelete}
+	v := &Version{Type: old.Type, ID: old.ID, Number: old.Number + 1, LastUpdated: tx.now, Deleted: true, Method: MethodDelete,
+		Compartments: old.Compartments}
 	if next := old.LastUpdated.Add(time.Millisecond); v.LastUpdated.Before(next) {
 		v.LastUpdated = next
 	}

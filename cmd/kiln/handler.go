@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"kiln/auth"
 	"kiln/conformance"
 	"kiln/conformance/validate"
@@ -57,6 +59,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	}
 	service, err := resources.New(resources.Options{
 		Anonymous:      anonymous(c.HTTP),
+		Audit:          c.Audit != "off",
 		Validate:       validator.Resource,
 		Lenient:        c.Validation == "lenient",
 		Store:          store,
@@ -86,7 +89,10 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if c.PublishSlots {
 		published = resources.NewPublisher(service).Current
 	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(newAuditMetrics(store))
 	handler = server.New(server.Options{
+		Metrics:       metrics,
 		Published:     published,
 		OAuth:         authorization,
 		Service:       service,
@@ -126,6 +132,11 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	work.Go(func() {
 		service.TidyCoverage(working, func(err error) {
 			log.Error("ask payers and look at coverages again: failed and will be tried again", "error", err)
+		})
+	})
+	work.Go(func() {
+		service.KeepAudit(working, func(err error) {
+			log.Error("the audit log: making AuditEvents failed and will be tried again", "error", err)
 		})
 	})
 	if authorization != nil {

@@ -89,6 +89,7 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 	store.StartTerminology(ctx, func(bool, error) {}) // for criteria with :in and the like; a server makes up for what fails
 	service, err := resources.New(resources.Options{
 		Anonymous:      auth.Operator("command"),
+		ForeignAudit:   true,
 		Validate:       validator.Resource,
 		Lenient:        c.Validation == "lenient",
 		Store:          store,

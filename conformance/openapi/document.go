@@ -14,6 +14,8 @@ type Options struct {
 	Base, Version string
 	// Offered says whether a search parameter works; nil for all.
 	Offered func(*conformance.SearchParameter) bool
+	// ReadOnly are types that clients can only read, one by one or by search.
+	ReadOnly []string
 	// Operations are those on offer.
 	Operations []*conformance.Operation
 	// AuthorizeURL and TokenURL are the endpoints of SMART authorization; empty where requests need no token.

@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"slices"
 	"strings"
 
 	"kiln/conformance"
@@ -45,6 +46,16 @@ func (d *document) typePaths() fhir.Node {
 		d.call("vread"+t, "Read a version", "One version as it was.", nil, nil, d.answer(t, "The version"), "401", "403", "404", "410").As("get")))
 	paths.Set("/"+t+"/_history", obj(
 		d.call("typeHistory"+t, "History of the type", "The versions of all resources of the type, newest first.", historyParameters(), nil, d.answer("Bundle", "A page of versions"), "400", "401", "403").As("get")))
+	if slices.Contains(d.ReadOnly, t) {
+		paths.Remove("/" + t + "/_history")
+		for i := range paths.Kids {
+			for _, method := range []string{"post", "put", "patch", "delete"} {
+				if !strings.HasSuffix(paths.Kids[i].Name, "/_search") {
+					paths.Kids[i].Remove(method)
+				}
+			}
+		}
+	}
 	for _, o := range d.Operations {
 		if !o.On(t) {
 			continue

@@ -54,6 +54,7 @@ type HTTP struct {
 	Addr            string        `name:"addr" env:"KILN_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
 	Auth            string        `name:"auth" env:"KILN_AUTH" default:"smart" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off, for a trial: everybody who reaches the address may do everything; refused unless that is a loopback address."`
+	Audit           string        `name:"audit" env:"KILN_AUDIT" default:"all" enum:"all,off" help:"all: every request is noted in the audit log before it is answered (docs/audit.md). off: none is; refused unless the address is a loopback address."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"6m" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop; what is left then is cut. The default is longer than bundle-timeout."`
 }
 
@@ -92,6 +93,9 @@ func (h *HTTP) Validate() error {
 			strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			return errors.New("KILN_BASE_URL: want an origin such as https://ehr.example.org, without a path")
 		}
+	}
+	if h.Audit == "off" && !IsLoopback(host) {
+		return fmt.Errorf("KILN_AUDIT=off is refused on %s: nobody could tell who saw or changed a record", h.Addr)
 	}
 	switch h.Auth {
 	case "off":

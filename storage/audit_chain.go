@@ -1,0 +1,221 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/fhir"
+)
+
+const (
+	sqlChainLock = `SELECT pg_try_advisory_xact_lock(7264, 0)`
+	sqlChainHead = `SELECT position, hash FROM public.audit_chain ORDER BY position DESC LIMIT 1`
+	// What is in no place of the chain yet. Rows that become visible late have small numbers: hence low, and not the last.
+	sqlUnchained = `
+SELECT e.id, e.recorded, e.entry FROM public.audit_entry e
+WHERE e.id > (SELECT low FROM public.audit_progress) AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id)
+ORDER BY e.id LIMIT $1`
+	sqlPatientIDs = `SELECT rk, id FROM public.resource WHERE rk = ANY($1) AND type = 'Patient'`
+	// Before sqlUnchained: whether all that there will ever be up to mark can be seen by then.
+	sqlSettled = `SELECT mark, mark_xid <= pg_snapshot_xmin(pg_current_snapshot()) FROM public.audit_progress`
+	// After it, where it found all there was: low goes up to a mark that is settled, and the next mark is set.
+	sqlProgress = `
+UPDATE public.audit_progress SET low = greatest(low, mark), mark = (SELECT coalesce(max(entry), 0) FROM public.audit_chain),
+  mark_xid = pg_snapshot_xmax(pg_current_snapshot())`
+)
+
+// ChainAudit takes up to limit entries that are not in the chain yet, makes AuditEvents of them and binds both to all that
+// went before. Servers do it in turn; where another one is at it, or nothing is left, it takes none. events makes the
+// resources of one entry, whose Patients are all known by then.
+func (s *Store) ChainAudit(ctx context.Context, limit int, events func(*AuditEntry) []*fhir.Node) (n int, err error) {
+	err = s.Write(asSystem(ctx), func(tx *Tx) error {
+		tx.unlisted = true
+		n, err = tx.chainAudit(ctx, limit, events)
+		return err
+	})
+	return n, err
+}
+
+func (tx *Tx) chainAudit(ctx context.Context, limit int, events func(*AuditEntry) []*fhir.Node) (int, error) {
+	var mine, settled bool
+	var mark, position int64
+	head := make([]byte, sha256.Size)
+	tx.begin()
+	tx.queue.Queue(sqlChainLock).QueryRow(func(row pgx.Row) error { return row.Scan(&mine) })
+	if err := tx.flush(ctx); err != nil || !mine {
+		return 0, err
+	}
+	var list []*AuditEntry
+	tx.queue.Queue(sqlSettled).QueryRow(func(row pgx.Row) error { return row.Scan(&mark, &settled) })
+	tx.queue.Queue(sqlChainHead).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := rows.Scan(&position, &head); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	var texts []string
+	tx.queue.Queue(sqlUnchained, limit).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			e, text := &AuditEntry{}, ""
+			if err := rows.Scan(&e.ID, &e.Recorded, &text); err != nil {
+				return err
+			}
+			list, texts = append(list, e), append(texts, text)
+		}
+		return rows.Err()
+	})
+	if err := tx.flush(ctx); err != nil {
+		return 0, err
+	}
+	for i, e := range list {
+		if err := json.Unmarshal([]byte(texts[i]), e); err != nil {
+			// Somebody else has written it. It is part of the log nevertheless, as far as it can be told.
+			*e = AuditEntry{ID: e.ID, Recorded: e.Recorded, Act: "unreadable", Outcome: "8"}
+		}
+	}
+	if err := tx.namePatients(ctx, list); err != nil {
+		return 0, err
+	}
+	chain := &tableRows{table: "audit_chain", columns: []string{"position", "entry", "events", "hash"}}
+	var prepared []*Prepared
+	var digests [][]byte // of prepared
+	counts := make([]int, len(list))
+	for i, e := range list {
+		for _, n := range events(e) {
+			p, err := tx.store.Prepare(n)
+			if err != nil {
+				return 0, err
+			}
+			// Words would find nothing in an AuditEvent that its parameters do not, and cost more than all else of it.
+			p.row.words = ""
+			prepared = append(prepared, p)
+			counts[i]++
+		}
+	}
+	if len(prepared) > 0 {
+		versions, err := tx.InsertAll(ctx, prepared, MethodCreate)
+		if err != nil {
+			return 0, err
+		}
+		for _, v := range versions {
+			digest, err := contentDigest(v.Content)
+			if err != nil {
+				return 0, err
+			}
+			digests = append(digests, digest)
+		}
+	}
+	for i, e := range list {
+		ids := make([]string, counts[i])
+		for j := range ids {
+			ids[j] = prepared[j].Node.ID()
+		}
+		position++
+		head = chainHash(head, e.ID, e.Recorded, texts[i], digests[:counts[i]])
+		chain.add(position, e.ID, ids, head)
+		prepared, digests = prepared[counts[i]:], digests[counts[i]:]
+	}
+	if len(chain.rows) > 0 {
+		if err := tx.Flush(ctx); err != nil {
+			return 0, err
+		}
+		if _, err := tx.conn.CopyFrom(ctx, pgx.Identifier{"public", chain.table}, chain.columns, pgx.CopyFromRows(chain.rows)); err != nil {
+			return 0, err
+		}
+	}
+	if settled && len(list) < limit {
+		tx.exec(sqlProgress)
+	}
+	return len(list), nil
+}
+
+// namePatients finds the ids of the patients whose records entries touched.
+func (tx *Tx) namePatients(ctx context.Context, list []*AuditEntry) error {
+	var rks []int64
+	for _, e := range list {
+		rks = append(rks, e.Compartments...)
+	}
+	if rks = unique(rks); len(rks) == 0 {
+		return nil
+	}
+	ids := make(map[int64]string, len(rks))
+	if err := tx.system(ctx, func(rows pgx.Rows) error {
+		var rk int64
+		var id string
+		_, err := pgx.ForEachRow(rows, []any{&rk, &id}, func() error { ids[rk] = id; return nil })
+		return err
+	}, sqlPatientIDs, rks); err != nil {
+		return err
+	}
+	for _, e := range list {
+		for _, rk := range e.Compartments {
+			if id := ids[rk]; id != "" && !slices.Contains(e.Patients, id) {
+				e.Patients = append(e.Patients, id)
+			}
+		}
+	}
+	return nil
+}
+
+// chainHash is the hash of one place of the chain: of the place before, the entry as it is written, and the contents of the
+// AuditEvents made of it.
+func chainHash(before []byte, id int64, recorded time.Time, entry string, events [][]byte) []byte {
+	h := sha256.New()
+	h.Write(before)
+	var fixed [24]byte
+	binary.BigEndian.PutUint64(fixed[:], uint64(id))
+	binary.BigEndian.PutUint64(fixed[8:], uint64(recorded.UnixMicro()))
+	binary.BigEndian.PutUint64(fixed[16:], uint64(len(entry)))
+	h.Write(fixed[:])
+	h.Write([]byte(entry))
+	for _, digest := range events {
+		h.Write(digest)
+	}
+	return h.Sum(nil)
+}
+
+// contentDigest is the same for all ways to write one JSON value: the order of members does not count.
+func contentDigest(content []byte) ([]byte, error) {
+	n, err := fhir.ParseJSON(content)
+	if err != nil {
+		return nil, fmt.Errorf("storage: read an AuditEvent: %w", err)
+	}
+	var b bytes.Buffer
+	canonical(&b, n)
+	sum := sha256.Sum256(b.Bytes())
+	return sum[:], nil
+}
+
+func canonical(b *bytes.Buffer, n *fhir.Node) {
+	kids := n.Kids
+	if n.Kind == fhir.Object {
+		kids = slices.Clone(kids)
+		slices.SortFunc(kids, func(x, y fhir.Node) int { return strings.Compare(x.Name, y.Name) })
+	}
+	fmt.Fprintf(b, "%d %d %q %q\n", n.Kind, len(kids), n.Name, n.Text)
+	for i := range kids {
+		canonical(b, &kids[i])
+	}
+}
+
+const sqlAuditBacklog = `
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(e.recorded)), 0) FROM public.audit_entry e
+WHERE e.id > (SELECT low FROM public.audit_progress) AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id)`
+
+// AuditBacklog is how many entries are not in the chain yet, and for how long the oldest has waited.
+func (s *Store) AuditBacklog(ctx context.Context) (entries int64, behind time.Duration, err error) {
+	var seconds float64
+	err = s.pool.QueryRow(ctx, sqlAuditBacklog).Scan(&entries, &seconds)
+	return entries, time.Duration(max(seconds, 0) * float64(time.Second)), translate(err)
+}
