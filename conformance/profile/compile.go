@@ -372,7 +372,9 @@ func (c *compiler) overlay(e *element, d *fhir.Node, at string, snapshot bool) {
 		case name == "mustSupport":
 			e.mustSupport = k.Text == "true"
 		case name == "binding":
-			if k.GetText("strength") == "required" {
+			// A weaker binding replaces a required one, as in the snapshot that its author published: US Core 6.1.0 has vital
+			// signs with units that R4's profile, from which they derive, does not know.
+			if e.binding = ""; k.GetText("strength") == "required" {
 				e.binding = k.GetText("valueSet")
 			}
 		case name == "slicing":

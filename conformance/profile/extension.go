@@ -106,13 +106,19 @@ func (r *run) extension(n *fhir.Node, t *fhir.Type, at *host, modifier bool) {
 	r.profiled(&item{value: n, typ: t, index: -1, json: "extension"}, p)
 }
 
-// misplaced are the contexts of extensions as R4 itself uses them, where its definitions of them say otherwise: with those
-// alone, its own definitions would not be valid, nor any profile with a snapshot. TestR4Definitions finds all.
+// misplaced are the contexts of extensions as R4 itself, and guides that HL7 published for it, use them, where R4's definitions
+// of the extensions say otherwise: with those alone, no profile with a snapshot would be valid, nor a SearchParameter of US Core.
+// TestR4DefinitionsFitItsExtensions and TestUSCoreConformanceResourcesAreValid find all.
 var misplaced = map[string][]string{
 	"structuredefinition-fhir-type":         {"ElementDefinition.type"},
 	"regex":                                 {"ElementDefinition.type"},
 	"structuredefinition-normative-version": {"CodeSystem", "ValueSet", "OperationDefinition", "ElementDefinition"},
 	"valueset-concept-comments":             {"CodeSystem.concept"},
+	"capabilitystatement-expectation": {"SearchParameter.multipleOr", "SearchParameter.multipleAnd", "SearchParameter.comparator",
+		"SearchParameter.modifier", "SearchParameter.chain", "CapabilityStatement.rest.resource", "CapabilityStatement.rest.resource.operation",
+		"CapabilityStatement.rest.resource.supportedProfile", "CapabilityStatement.rest.resource.referencePolicy",
+		"CapabilityStatement.rest.resource.extension", "CapabilityStatement.instantiates", "CapabilityStatement.implementationGuide",
+		"CapabilityStatement.format", "CapabilityStatement.patchFormat"},
 }
 
 func (r *run) allowed(c extensionContext, at *host) bool {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func known(t testing.TB, list ...*fhir.Node) *Set {
 	})
 }
 
-// readPackage gives the definitions and the examples of a package.
+// readPackage gives the definitions of a package and its other resources, by their files.
 func readPackage(t testing.TB, name string) (definitions []*fhir.Node, examples map[string]*fhir.Node) {
 	t.Helper()
 	f, err := os.Open(filepath.Join(kilntest.SharedData(t, "us-core-reference"), "packages", name))
@@ -76,6 +77,8 @@ func readPackage(t testing.TB, name string) (definitions []*fhir.Node, examples 
 			examples[h.Name] = n
 		case strings.HasPrefix(h.Name, "package/StructureDefinition-"):
 			definitions = append(definitions, n)
+		case n.ResourceType() != "":
+			examples[h.Name] = n
 		}
 	}
 }
@@ -87,6 +90,41 @@ func details(issues []fhir.Issue) (list []string) {
 		}
 	}
 	return list
+}
+
+func TestUSCoreConformanceResourcesAreValid(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"hl7.fhir.us.core-3.1.1.tgz", "hl7.fhir.us.core-6.1.0.tgz"} {
+		definitions, others := readPackage(t, name)
+		s, checked := known(t, definitions...), 0
+		for _, n := range definitions {
+			others[n.ID()] = n
+		}
+		for file, n := range others {
+			if issues, err := s.Check(context.Background(), n, Options{}); err != nil || len(details(issues)) > 0 {
+				t.Errorf("%s: %v %v", file, err, details(issues))
+			}
+			checked++
+		}
+		t.Logf("%s: %d resources", name, checked)
+	}
+}
+
+// A binding of a profile takes the place of the one that it inherits.
+func TestWeakerBindingReplacesARequiredOne(t *testing.T) {
+	t.Parallel()
+	bound := func(strength string) string {
+		return `{"path": "Patient.maritalStatus", "binding": {"strength": "` + strength + `", "valueSet": "http://hl7.org/fhir/ValueSet/administrative-gender"}}`
+	}
+	s := known(t, defined(t, "0", "Patient", "Patient", bound("required")), defined(t, "1", "Patient", "http://example.org/0", bound("extensible")),
+		defined(t, "2", "Patient", "http://example.org/0", `{"path": "Patient.maritalStatus", "min": 1}`))
+	for profile, want := range map[string]string{"0": "[binding Patient.maritalStatus]", "1": "[]", "2": "[binding Patient.maritalStatus]"} {
+		n := parse(t, `{"resourceType": "Patient", "meta": {"profile": ["http://example.org/`+profile+`"]}, "maritalStatus": {"coding": [{"system": "http://example.org", "code": "x"}]}}`)
+		issues, err := s.Check(context.Background(), n, Options{})
+		if got := fmt.Sprint(details(issues)); err != nil || got != want {
+			t.Errorf("%s: %v %s, want %s", profile, err, got, want)
+		}
+	}
 }
 
 func TestUSCoreExamplesFitTheirProfiles(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -95,8 +96,8 @@ func TestUSCoreInstalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	const base = "http://localhost:8080/fhir"
-	options := storage.Options{URL: kilntest.DB(t), Base: base, Registry: registry, Unrestricted: true}
-	open := func() (*storage.Store, *resources.Service) {
+	options := storage.Options{URL: kilntest.TerminologyDB(t), Base: base, Registry: registry, Unrestricted: true}
+	open := func(lenient bool) (*storage.Store, *resources.Service) {
 		store, err := storage.Open(t.Context(), options)
 		if err != nil {
 			t.Fatal(err)
@@ -106,15 +107,15 @@ func TestUSCoreInstalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		service, err := resources.New(resources.Options{Store: store, Registry: registry, Base: base, Validate: v.Resource, Lenient: true,
+		service, err := resources.New(resources.Options{Store: store, Registry: registry, Base: base, Validate: v.Resource, Lenient: lenient,
 			Anonymous: auth.Operator("test")})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return store, service
 	}
-	store, service := open()
-	running, server := open()
+	store, service := open(true)
+	running, server := open(true)
 	install := func(name string) Result {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
@@ -165,4 +166,52 @@ func TestUSCoreInstalls(t *testing.T) {
 			t.Errorf("version %q: %s", version, got)
 		}
 	}
+
+	// And the patients of the reference server, who claim these profiles, go in where nothing invalid does.
+	_, strict := open(false)
+	for file, want := range map[string]string{
+		"uscore_bundle_patient_85.json.gz":    "",
+		"carin_bundle_patient_888.json.gz":    "",
+		"dtr_bundle_patient_pat015.json.gz":   "",
+		"pdex_bundle_patient_999.json.gz":     "",
+		"cached_bulk_data_export.json.gz":     "",
+		"uscore_bundle_patient_355.json.gz":   "[Bundle.entry[266].resource.effective.stop]",   // there is no such element
+		"uscore_bundle_asserted-date.json.gz": "[Bundle.entry[1].resource.extension[0].value]", // a work group that R4 does not know
+	} {
+		_, err := strict.Do(t.Context(), resources.Request{Interaction: resources.Transaction, Body: unpacked(t, filepath.Join(filepath.Dir(dir), file))})
+		got := ""
+		if refusal := (*fhir.Error)(nil); errors.As(err, &refusal) {
+			for _, i := range refusal.Issues {
+				if i.Severity == fhir.SeverityError {
+					got += fmt.Sprint(i.Expression)
+				}
+			}
+		}
+		if got != want || (err == nil) != (want == "") {
+			t.Errorf("%s: faults %q, want %q (%v)", file, got, want, err)
+		}
+	}
+}
+
+// unpacked reads a JSON file packed by gzip.
+func unpacked(t *testing.T, file string) *fhir.Node {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := fhir.ParseJSON(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -1,10 +1,10 @@
 package terminology
 
 import (
-	"mime"
 	"regexp"
 	"strings"
 
+	"kiln/conformance"
 	"kiln/fhir/ucum"
 )
 
@@ -46,7 +46,7 @@ func (units) filter(f filter, code string) (passes, known bool) {
 	return ucum.Comparable(code, f.value), f.property == "canonical" && f.op == "="
 }
 
-// mediaTypes are those of BCP 13: the form of one, registered or not (RFC 6838 section 4.2).
+// mediaTypes are those of BCP 13.
 type mediaTypes struct{}
 
 func (mediaTypes) caseSensitive() bool { return false }
@@ -54,12 +54,7 @@ func (mediaTypes) all() string         { return "" }
 
 func (mediaTypes) filter(filter, string) (passes, known bool) { return false, false }
 
-func (mediaTypes) valid(code string) bool {
-	name, _, err := mime.ParseMediaType(code)
-	return err == nil && mediaType.MatchString(name)
-}
-
-var mediaType = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}$`)
+func (mediaTypes) valid(code string) bool { return conformance.IsMediaType(code) }
 
 // languages are the tags of BCP 47: well-formed ones, as RFC 5646 section 2.2.9 calls them.
 type languages struct{}
