@@ -10,10 +10,14 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 TEST_FLAGS ?=
 FUZZTIME ?= 10s
+# The documents that fuzz/api goes through, and how many examples of a call it makes up in each phase.
+API_DOCUMENTS ?= system Patient Appointment Observation ValueSet Bundle StructureDefinition
+API_EXAMPLES ?= 5
+SCHEMATHESIS := schemathesis==4.32.5 openapi-spec-validator==0.8.4
 BENCH ?= .
 DATA_DIR := $(or $(KILN_DATA_DIR),data)
 
-.PHONY: help build run test lint fmt generate verify bench fuzz db/reset clean
+.PHONY: help build run test lint fmt generate verify bench fuzz fuzz/api db/reset clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z\/]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +58,20 @@ fuzz: ## run every fuzz target for a moment (FUZZTIME=1m for longer)
 			echo "== $$dir $$target"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$dir; \
 		done; \
+	done
+
+fuzz/api: build ## check the OpenAPI documents, and call what they describe, with programs of others (Python, from PyPI)
+	@work=$$(mktemp -d); chmod 755 $$work; trap 'kill $$server 2>/dev/null && wait $$server; rm -rf $$work' EXIT; \
+	python3 -m venv $$work/venv; $$work/venv/bin/pip install -q $(SCHEMATHESIS); \
+	bin/kiln serve --auth=off --seed --data-dir $$work/data --addr 127.0.0.1:0 --log-level=error >$$work/out & server=$$!; \
+	for _ in $$(seq 300); do grep -q 'ready in' $$work/out && break; kill -0 $$server; sleep 0.2; done; \
+	origin=$$(grep -o 'http://[^ ]*' $$work/out); \
+	for name in $(API_DOCUMENTS); do \
+		echo "== $$name"; \
+		curl -sf $${origin%/fhir}/swagger/openapi/$$name.json -o $$work/$$name.json; \
+		$$work/venv/bin/openapi-spec-validator $$work/$$name.json; \
+		(cd $$work; venv/bin/schemathesis run $$name.json --url $$origin --seed 1 --max-examples $(API_EXAMPLES) --phases examples,coverage,fuzzing \
+			--suppress-health-check all --no-color --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection); \
 	done
 
 db/reset: ## delete the database in ./data

@@ -133,6 +133,22 @@ func parseOperationParameter(n *fhir.Node) (OperationParameter, error) {
 	return p, nil
 }
 
+// ByGet says whether the operation can be called by GET: it changes nothing, and all that it needs can stand in a URL
+// (FHIR R4 operations.html#request).
+func (o *Operation) ByGet() bool {
+	if o.AffectsState {
+		return false
+	}
+	for _, p := range o.In {
+		// The names of primitive types begin with a small letter; a reference is written as in a search.
+		simple := len(p.Parts) == 0 && p.Type != "" && (p.Type[0] >= 'a' || p.Type == "Reference")
+		if p.Min > 0 && !simple {
+			return false
+		}
+	}
+	return true
+}
+
 // On says whether the operation is offered on instances of a type, or on the type.
 func (o *Operation) On(resourceType string) bool {
 	for _, t := range o.Resources {

@@ -80,7 +80,10 @@ func (a arguments) resource(name string) *fhir.Node {
 //
 // Errors: Invalid, with everything found.
 func (s *Service) readArguments(o *conformance.Operation, r *Request) (arguments, error) {
-	p := argumentReader{schema: s.registry.Schema(), operation: o, faults: &fhir.Error{Kind: fhir.Invalid}}
+	p := argumentReader{schema: s.registry.Schema(), operation: o, faults: &fhir.Error{Kind: fhir.Invalid, Issues: s.malformed(r.Body)}}
+	if len(p.faults.Issues) > 0 {
+		return nil, p.faults
+	}
 	args := p.query(r.Query, r.Lenient)
 	switch {
 	case r.Body == nil:
@@ -98,6 +101,21 @@ func (s *Service) readArguments(o *conformance.Operation, r *Request) (arguments
 		return nil, p.faults
 	}
 	return args, nil
+}
+
+// malformed is what keeps a Parameters resource from being one. What is in the resources that it carries is no matter of its
+// own: $validate is asked about faulty ones.
+func (s *Service) malformed(n *fhir.Node) (faults []fhir.Issue) {
+	if n == nil || n.ResourceType() != "Parameters" || s.options.Validate == nil || s.options.Lenient {
+		return nil
+	}
+	for _, i := range s.options.Validate(n) {
+		carried := slices.ContainsFunc(i.Expression, func(at string) bool { return strings.Contains(at, "].resource") })
+		if i.Severity == fhir.SeverityError && len(i.Expression) > 0 && !carried && len(faults) < maxFaults {
+			faults = append(faults, i)
+		}
+	}
+	return faults
 }
 
 // argumentReader collects what is wrong with the arguments of one call.

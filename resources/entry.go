@@ -173,7 +173,7 @@ func (s *Service) parseOperation(r Request, method string, parts []string) (Requ
 		switch o := s.Operation(r.Operation, r.Type, r.ID); {
 		case o == nil:
 			err = s.noOperation(&r)
-		case method == "POST", (method == "GET" || method == "HEAD") && !o.AffectsState:
+		case method == "POST", (method == "GET" || method == "HEAD") && o.ByGet():
 		default:
 			err = fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported, "$"+r.Operation+" is called by POST")
 		}

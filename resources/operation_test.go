@@ -83,3 +83,25 @@ func TestOperations(t *testing.T) {
 		refused(t, s, fhir.NotSupported, Request{Interaction: Transaction, Body: parse(t, `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"POST","url":"$reindex"}}]}`)})
 	})
 }
+
+// Arguments that are no valid Parameters are refused, wherever they come; what is in a resource that they carry is the
+// operation's matter.
+func TestOperations_take_valid_Parameters_only(t *testing.T) {
+	t.Parallel()
+	s := newService(t, checked(t))
+	put(t, s, `{"resourceType":"Patient","id":"p","active":true}`)
+	for _, r := range []Request{
+		{Interaction: Operate, Operation: "meta", Type: "Patient", ID: "p", Body: parse(t, `{"resourceType":"Parameters","language":{}}`)},
+		{Interaction: Patch, Type: "Patient", ID: "p", Body: parse(t, `{"resourceType":"Parameters","language":5}`)},
+	} {
+		e := refused(t, s, fhir.Invalid, r)
+		if at := e.Issues[0].Expression; len(at) != 1 || at[0] != "Parameters.language" {
+			t.Errorf("%s: %v", r.Interaction, e.Issues)
+		}
+	}
+	resp := do(t, s, Request{Interaction: Operate, Operation: "validate", Type: "Patient",
+		Body: parse(t, `{"resourceType":"Parameters","parameter":[{"name":"resource","resource":{"resourceType":"Patient","gender":"x"}}]}`)})
+	if resp == nil {
+		t.Error("a faulty resource to be validated was refused")
+	}
+}

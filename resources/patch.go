@@ -78,6 +78,9 @@ func (s *Service) patched(r *Request, old *storage.Version) (*fhir.Node, error) 
 	case r.JSONPatch != nil:
 		body, err = ApplyJSONPatch(doc, r.JSONPatch)
 	case r.Body != nil:
+		if faults := s.malformed(r.Body); len(faults) > 0 {
+			return nil, &fhir.Error{Kind: fhir.Invalid, Issues: faults}
+		}
 		body, err = ApplyFHIRPathPatch(doc, r.Body, s.registry.Schema())
 	default:
 		err = fhir.NewError(fhir.Invalid, fhir.CodeRequired, "A patch is needed here, and none was sent")

@@ -35,7 +35,7 @@ func (x *exchange) operation() error {
 		x.route = &route{pattern: x.route.pattern, allow: operationMethods(definition)}
 		switch x.r.Method {
 		case http.MethodGet, http.MethodHead:
-			if definition.AffectsState {
+			if !definition.ByGet() {
 				return x.methodNotAllowed()
 			}
 			req.Safe = true
@@ -62,9 +62,9 @@ func (x *exchange) operation() error {
 	return x.do(req) // the service says where the operation is, if anywhere
 }
 
-// operationMethods are the methods of an operation: what changes something takes no GET.
+// operationMethods are the methods of an operation.
 func operationMethods(o *conformance.Operation) []string {
-	if o.AffectsState {
+	if !o.ByGet() {
 		return []string{http.MethodPost, http.MethodOptions}
 	}
 	return []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions}

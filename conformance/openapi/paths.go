@@ -127,7 +127,7 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 	}
 	name := strings.NewReplacer("-", "_").Replace(o.Code) + "_" + level + "_" + d.typ
 	failures := []string{"400", "401", "403", "404", "409", "422"}
-	if !o.AffectsState {
+	if o.ByGet() {
 		item.Set("get", d.call(name+"_get", "$"+o.Code, o.Description, inURL, nil, d.answer(out, "The answer"), failures...))
 	}
 	answers := d.answer(out, "The answer")
