@@ -117,6 +117,7 @@ type run struct {
 	// questions are those without an answer so far.
 	questions []validate.CodeQuestion
 	steps     int
+	defined   map[asking][]*element // what follow has found
 }
 
 type pair struct {

@@ -63,11 +63,15 @@ func (s *slice) within(of *slice) bool { return strings.HasPrefix(s.name, of.nam
 // sort finds the slice that a value is in, the innermost of slices of slices; -1 for none, and then those that it may be in.
 func (r *run) sort(it *item, e *element) (found int, possible []int) {
 	found = -1
+	reached := reach{item: it}
 	for k, s := range e.slices {
 		if s.name == defaultSlice {
 			continue
 		}
-		switch r.inSlice(it, e.slicing, s) {
+		if r.steps > MaxSteps {
+			return -1, nil // it is refused already
+		}
+		switch r.inSlice(&reached, e.slicing, s) {
 		case yes:
 			if found < 0 || s.within(e.slices[found]) {
 				found = k
@@ -104,7 +108,7 @@ func sliceNames(e *element) string {
 }
 
 // inSlice says whether a value is one of a slice, by the discriminators.
-func (r *run) inSlice(it *item, by *slicing, s *slice) verdict {
+func (r *run) inSlice(it *reach, by *slicing, s *slice) verdict {
 	if by == nil || len(by.discriminators) == 0 {
 		return no
 	}
@@ -124,12 +128,48 @@ func is(b bool) verdict {
 	return no
 }
 
-func (r *run) discriminated(it *item, d *discriminator, s *slice) verdict {
+// reach is a value with what discriminators lead to in it, which is the same for all slices.
+type reach struct {
+	*item
+	at map[*discriminator][]item
+}
+
+// asking is a discriminator with the definition of a slice in which it is followed, which is the same for all values.
+type asking struct {
+	slice *element
+	by    *discriminator
+}
+
+// follow gives what a discriminator leads to in the definition of a slice, and in a value.
+func (r *run) follow(it *reach, d *discriminator, s *slice) (defined []*element, data []item) {
+	key := asking{s.element, d}
+	defined, known := r.defined[key]
+	if !known {
+		defined = r.define([]*element{s.element}, d.steps)
+		if r.defined == nil {
+			r.defined = map[asking][]*element{}
+		}
+		r.defined[key] = defined
+	}
+	data, known = it.at[d]
+	if !known {
+		data = r.navigate([]item{*it.item}, d.steps)
+		if it.at == nil {
+			it.at = map[*discriminator][]item{}
+		}
+		it.at[d] = data
+	}
+	return defined, data
+}
+
+func (r *run) discriminated(it *reach, d *discriminator, s *slice) verdict {
+	if !r.step() {
+		return no
+	}
 	if d.kind != "exists" && d.path == "url" && it.typ != nil && it.typ.Name == "Extension" {
 		return is(it.value.GetText("url") == r.extensionURL(s.element))
 	}
-	defined := r.define([]*element{s.element}, d.steps)
-	data := r.navigate([]item{*it}, d.steps)
+	defined, data := r.follow(it, d, s)
 	switch d.kind {
 	case "exists":
 		for _, e := range defined {
@@ -189,104 +229,4 @@ func (r *run) discriminated(it *item, d *discriminator, s *slice) verdict {
 		}
 		return all
 	}
-}
-
-// resembles fails where a value is not what fixed values, patterns and required bindings say of it and of what is in it.
-// What else a slice asks is no matter of who is in it (FHIR R4 profiling.html#discriminator).
-func (r *run) resembles(it *item, e *element, depth int) {
-	if !r.step() || it.unseen {
-		return
-	}
-	if v := it.value; v != nil {
-		if e.fixed != nil && !v.Equal(e.fixed) || e.pattern != nil && !r.matches(v, e.pattern) {
-			r.hit = true
-			return
-		}
-		if e.binding != "" {
-			r.codes(v, it.typ, e.binding)
-		}
-	}
-	if e.fixed != nil || e.pattern != nil || r.hit || depth > MaxNesting {
-		return
-	}
-	r.strictTypes(it, e)
-	for i := range e.types {
-		t := &e.types[i]
-		if len(t.profiles) != 1 || it.typ == nil || !t.is(it.typ) {
-			continue
-		}
-		if p := r.profile(t.profiles[0]); p != nil && p.fault == nil {
-			r.resembles(it, p.root, depth+1)
-		}
-	}
-	for _, c := range e.children {
-		if !c.distinguishes() {
-			continue
-		}
-		list := r.members(it, c.name, nil)
-		if len(list) == 0 && c.min > 0 || len(list) > 0 && c.max == 0 {
-			r.hit = true
-			return
-		}
-		r.oneResembles(list, c, depth, false)
-		for _, s := range c.slices {
-			if s.min > 0 && s.distinguishes() {
-				r.oneResembles(list, s.element, depth, true)
-			}
-		}
-	}
-}
-
-func (r *run) oneResembles(list []item, e *element, depth int, needed bool) {
-	best := no
-	for i := range list {
-		if best = max(best, r.fits(func() { r.resembles(&list[i], e, depth+1) })); best == yes {
-			return
-		}
-	}
-	r.hit = r.hit || best == no && (needed || len(list) > 0)
-	r.doubt = r.doubt || best == maybe
-}
-
-// strictTypes hits where none of an element's types fits, whatever the base definition says.
-func (r *run) strictTypes(it *item, e *element) {
-	if len(e.types) > 0 && it.typ != nil && !matchingType(e.types, it.typ) {
-		r.hit = true
-	}
-}
-
-// distinguishes says whether an element says anything about its value that tells slices apart.
-func (e *element) distinguishes() bool {
-	if e.fixed != nil || e.pattern != nil || e.binding != "" || e.max == 0 {
-		return true
-	}
-	for _, t := range e.types {
-		if len(t.profiles) > 0 {
-			return true
-		}
-	}
-	for _, c := range e.children {
-		if c.distinguishes() {
-			return true
-		}
-	}
-	for _, s := range e.slices {
-		if s.distinguishes() {
-			return true
-		}
-	}
-	return false
-}
-
-func matchingType(rules []typeRule, t *fhir.Type) bool {
-	for i := range rules {
-		if rules[i].is(t) {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *typeRule) is(actual *fhir.Type) bool {
-	return t.code == "" || actual.Is(t.code) || len(t.code) > 5 && t.code[:5] == "http:"
 }
