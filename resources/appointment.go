@@ -113,7 +113,10 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 		return illegal(m, allowed, known)
 	}
 	if m.intent.ask {
-		return s.ask(ctx, m)
+		if err := s.ask(ctx, m); err != nil {
+			return err
+		}
+		return s.announce(ctx, m)
 	}
 	if err := s.fillTime(ctx, m); err != nil {
 		return err
@@ -126,7 +129,10 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 	if err := s.apply(ctx, m); err != nil {
 		return err
 	}
-	return s.noteCover(ctx, m)
+	if err := s.noteCover(ctx, m); err != nil {
+		return err
+	}
+	return s.announce(ctx, m)
 }
 
 // isRecord says whether a write records what has been, or what others have decided: then nothing has to be free, and

@@ -138,7 +138,7 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 		}
 	}
 	resp.Issues = c.issues
-	return resp, nil
+	return resp, s.announceResult(ctx, c)
 }
 
 // remove queues the version that says a resource is gone; old is the current one, locked.

@@ -13,6 +13,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/resources/coverage"
+	"kiln/resources/message"
 	"kiln/resources/records"
 	"kiln/storage"
 )
@@ -45,6 +46,8 @@ type Options struct {
 	// ForeignAudit lets AuditEvents of others be stored, for import. Otherwise nobody writes any but the server.
 	ForeignAudit bool
 	Limits       Limits
+	// Messages is how people are told of what happens; nil tells nobody, as in an import.
+	Messages *Messages
 }
 
 // Limits bound what one request may ask for. A zero field means its default. docs/limits.md publishes them.
@@ -128,6 +131,12 @@ func New(o Options) (*Service, error) {
 	s.recordRules()
 	if err := s.loadOperations(); err != nil {
 		return nil, err
+	}
+	if o.Messages != nil {
+		var err error
+		if o.Messages.texts, err = message.Load(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

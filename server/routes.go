@@ -63,6 +63,7 @@ func (s *server) routes(registry *prometheus.Registry, published func(context.Co
 	s.addOAuth(add)
 	s.addSwagger(add)
 	s.addPublication(add, published)
+	s.addMessages(add)
 	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}

@@ -55,6 +55,8 @@ type Options struct {
 	// OAuth is the authorization server: its endpoints and pages are served too, and its access tokens are asked for in
 	// place of Authenticate; nil for none.
 	OAuth *oauth.Server
+	// Outbox is what the page of messages shows; nil offers none.
+	Outbox Outbox
 	// Metrics is where the request metrics are registered and what GET /metrics shows; nil for a registry of its own.
 	Metrics *prometheus.Registry
 	// Now is the clock; nil for time.Now. NewID makes Bundle ids; nil for random UUIDs.
@@ -120,6 +122,7 @@ type server struct {
 	descriptions func(name string) ([]byte, bool)
 	authenticate func(*http.Request) (auth.Principal, error)
 	oauth        *oauth.Server
+	outbox       Outbox
 	crossPaths   []string // where oauth lets scripts of other origins in
 	metrics      *metrics
 	now          func() time.Time
@@ -143,6 +146,7 @@ func New(o Options) http.Handler {
 		descriptions: o.Descriptions,
 		authenticate: o.Authenticate,
 		oauth:        o.OAuth,
+		outbox:       o.Outbox,
 		now:          o.Now,
 		newID:        o.NewID,
 	}

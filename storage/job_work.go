@@ -35,7 +35,7 @@ type JobOptions struct {
 	Logger *slog.Logger
 	// Poll is how often new jobs are looked for: 1 s.
 	Poll time.Duration
-	// Timeout is how long one may take, RescueAfter when one counts as left behind by a server that died: 45 s, 3 min.
+	// Timeout is how long one may take, RescueAfter when one counts as left behind by a server that died: 30 s, 45 s.
 	Timeout, RescueAfter time.Duration
 	// Pause is the shortest time between tries: 1 s.
 	Pause time.Duration
@@ -58,8 +58,8 @@ func (s *Store) WorkJobs(ctx context.Context, o JobOptions) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	orDefault(&o.Poll, time.Second)
-	orDefault(&o.Timeout, 45*time.Second)
-	orDefault(&o.RescueAfter, 3*time.Minute)
+	orDefault(&o.Timeout, 30*time.Second)
+	orDefault(&o.RescueAfter, 45*time.Second)
 	orDefault(&o.Pause, time.Second)
 	for ctx.Err() == nil {
 		client, err := s.newJobClient(o)

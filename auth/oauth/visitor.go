@@ -7,9 +7,11 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
+	"kiln/auth"
 	"kiln/storage/identity"
 )
 
@@ -152,4 +154,21 @@ func (s *Server) loginFailed(r *http.Request, username string) error {
 		subjects = append(subjects, address)
 	}
 	return s.store.LoginFailed(r.Context(), subjects...)
+}
+
+// SignedIn is who is signed in at the browser that sends a request, for pages outside of this package: somebody who sees
+// there what their roles let them see of what such pages show. ok is false for nobody.
+func (s *Server) SignedIn(r *http.Request) (p auth.Principal, ok bool) {
+	v := s.visitorOf(r)
+	if v == nil {
+		return auth.Principal{}, false
+	}
+	p = s.self(v.account)
+	p.Scopes, _ = auth.ParseScopes("user/Patient.rs user/Practitioner.rs user/RelatedPerson.rs user/Appointment.rs user/DiagnosticReport.rs user/Subscription.rs")
+	return p, true
+}
+
+// SignInPage is where a browser signs in to go on to one of our own pages, by its name.
+func (s *Server) SignInPage(to string) string {
+	return pathLogin + "?to=" + url.QueryEscape(to)
 }

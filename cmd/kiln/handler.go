@@ -57,7 +57,12 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
+	messages, err := openMessages(c, log)
+	if err != nil {
+		return nil, nil, err
+	}
 	service, err := resources.New(resources.Options{
+		Messages:       messages,
 		Anonymous:      anonymous(c.HTTP),
 		Audit:          c.Audit != "off",
 		Validate:       validator.Resource,
@@ -96,6 +101,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Published:     published,
 		OAuth:         authorization,
 		Service:       service,
+		Outbox:        service,
 		ResourceTypes: registry.Schema().Resources,
 		BaseURL:       c.BaseURL,
 		Logger:        log,
@@ -139,6 +145,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			log.Error("the audit log: making AuditEvents failed and will be tried again", "error", err)
 		})
 	})
+	work.Go(func() { service.WorkMessages(working) })
 	if authorization != nil {
 		work.Go(func() { authorization.Sweep(working) })
 	}

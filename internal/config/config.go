@@ -27,6 +27,7 @@ type Config struct {
 	HTTP     `embed:"" group:"HTTP"`
 	SignIn   `embed:"" group:"Sign-in"`
 	Content  `embed:"" group:"Content"`
+	Messages `embed:"" group:"Messages"`
 	Limits   `embed:"" group:"Limits"`
 }
 
