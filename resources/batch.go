@@ -43,7 +43,7 @@ func (s *Service) batch(ctx context.Context, r Request, entries []fhir.Node) (*R
 			if r.IdempotencyKey != "" && req.Interaction.writes() {
 				req.IdempotencyKey = r.IdempotencyKey + "#" + strconv.Itoa(i)
 			}
-			req.Lenient, req.Principal = r.Lenient, r.Principal
+			req.Lenient, req.TimeZone, req.Principal = r.Lenient, r.TimeZone, r.Principal
 			entry.Response, err = s.Do(ctx, req)
 		}
 		if err != nil {

@@ -160,12 +160,12 @@ func (s *Service) duringCare(q *search.Query, types []string, start, end string,
 			if end != "" {
 				pairs = append(pairs, search.Pair{Name: def.Code, Value: "le" + end})
 			}
-			one, err := search.Parse(pairs, catalog, search.Options{Types: []string{t}, Now: s.now()})
+			one, err := search.Parse(pairs, catalog, search.Options{Types: []string{t}, Now: s.now(), Zone: s.store.Zone()})
 			if err != nil {
 				return err
 			}
 			dated = append(dated, append(search.And{&search.IsType{Type: t}}, one.Where...))
-			undated = append(undated, &search.Missing{Type: t, Param: paramOf(def), Missing: true})
+			undated = append(undated, &search.Missing{Type: t, Param: catalog.paramOf(def), Missing: true})
 		}
 		dated = append(dated, undated)
 	}

@@ -211,7 +211,7 @@ func (s *Service) replay(ctx context.Context, tx *storage.Tx, r *Request, finger
 		entry.Interaction = m.Entries[i].Interaction
 		req, _, err := s.parseEntry(node)
 		if err == nil {
-			req.Lenient, req.Principal = r.Lenient, r.Principal
+			req.Lenient, req.TimeZone, req.Principal = r.Lenient, r.TimeZone, r.Principal
 			entry.asked = &req
 			if entry.Interaction.writes() {
 				entry.Response, err = s.retell(ctx, tx, &m.Entries[i])

@@ -55,6 +55,8 @@ type Request struct {
 	IfModifiedSince      time.Time
 	// Lenient is Prefer: handling=lenient.
 	Lenient bool
+	// TimeZone is Prefer: timezone: where the dates of a search that have no offset are read; "" for the server's.
+	TimeZone string
 	// IdempotencyKey makes a create or transaction safe to repeat; "" for none.
 	IdempotencyKey string
 	// intent is what an operation is about to do with an appointment; nil where a client writes it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"kiln/auth"
 	"kiln/conformance"
@@ -23,6 +25,14 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	if err != nil {
 		return nil, err
 	}
+	if q.Count > s.limits.MaxPageSize {
+		q.Count = s.limits.MaxPageSize
+		for i := range q.Applied { // the links say what really ran
+			if q.Applied[i].Name == "_count" {
+				q.Applied[i].Value = strconv.Itoa(q.Count)
+			}
+		}
+	}
 	path := searchPath(r)
 	answer := &Bundle{Type: "searchset", Issues: q.Issues}
 	self := path + query(q.Applied)
@@ -36,7 +46,6 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	if size < 0 {
 		size = s.limits.DefaultPageSize
 	}
-	size = min(size, s.limits.MaxPageSize)
 	if q.Count == 0 || q.Summary == "count" {
 		total, err := s.store.Count(ctx, tx, q, 0)
 		answer.Total = &total
@@ -99,7 +108,10 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 	}
 	var used []*conformance.SearchParameter
 	c := catalog{s.store.Registry(), &used}
-	o := search.Options{Lenient: r.Lenient, Now: s.now()}
+	if r.TimeZone != "" && !slices.ContainsFunc(pairs, func(p search.Pair) bool { return p.Name == "_timezone" }) {
+		pairs = append(pairs, search.Pair{Name: "_timezone", Value: r.TimeZone}) // so that the links say which
+	}
+	o := search.Options{Lenient: r.Lenient, Now: s.now(), Zone: s.store.Zone()}
 	if r.Type != "" && r.Type != "*" {
 		o.Types = []string{r.Type}
 	}
@@ -147,7 +159,7 @@ func (s *Service) match(ctx context.Context, tx *storage.Tx, typ, criteria strin
 		return nil, err
 	}
 	var used []*conformance.SearchParameter
-	q, err := search.Parse(pairs, catalog{s.store.Registry(), &used}, search.Options{Types: []string{typ}, ConditionsOnly: true, Now: s.now()})
+	q, err := search.Parse(pairs, catalog{s.store.Registry(), &used}, search.Options{Types: []string{typ}, ConditionsOnly: true, Now: s.now(), Zone: s.store.Zone()})
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +174,8 @@ func (s *Service) match(ctx context.Context, tx *storage.Tx, typ, criteria strin
 
 func searchPath(r Request) string {
 	switch {
+	case r.Compartment != "" && r.Type == "":
+		return r.Compartment + "/" + r.CompartmentID + "/*"
 	case r.Compartment != "":
 		return r.Compartment + "/" + r.CompartmentID + "/" + r.Type
 	default:

@@ -4,6 +4,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
+	"kiln/storage"
 )
 
 // catalog tells the query parser what the registry knows.
@@ -26,7 +27,7 @@ func (c catalog) Param(typ, code string) (search.Param, bool) {
 	if c.used != nil {
 		*c.used = append(*c.used, def)
 	}
-	return paramOf(def), true
+	return c.paramOf(def), true
 }
 
 // Offered says whether there is an index behind a parameter.
@@ -38,11 +39,11 @@ func Offered(def *conformance.SearchParameter) bool {
 	return def.Expression != "" && def.Type != search.Special
 }
 
-func paramOf(def *conformance.SearchParameter) search.Param {
-	p := search.Param{Code: def.Code, Kind: def.Type, Targets: def.Targets}
-	for _, c := range def.Components {
-		if c.Param != nil {
-			p.Components = append(p.Components, paramOf(c.Param))
+func (c catalog) paramOf(def *conformance.SearchParameter) search.Param {
+	p := search.Param{Code: def.Code, Kind: def.Type, Targets: def.Targets, Days: storage.Days(c.registry.Schema(), def)}
+	for _, part := range def.Components {
+		if part.Param != nil {
+			p.Components = append(p.Components, c.paramOf(part.Param))
 		}
 	}
 	return p

@@ -28,7 +28,7 @@ func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*tran
 		e := &txEntry{i: i}
 		t.entries[i] = e
 		if e.req, e.fullURL, faults[i] = s.parseEntry(&list[i]); faults[i] == nil {
-			e.req.Lenient, e.req.Principal = r.Lenient, r.Principal
+			e.req.Lenient, e.req.TimeZone, e.req.Principal = r.Lenient, r.TimeZone, r.Principal
 			if _, faults[i] = authorize(ctx, &e.req); faults[i] == nil {
 				faults[i] = s.auditEventsAreOurs(&e.req)
 			}

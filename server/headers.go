@@ -15,6 +15,8 @@ type prefer struct {
 	// content is minimal, representation, OperationOutcome, or "" for our default.
 	content string
 	lenient bool
+	// zone is where dates of a search are read; "" for the server's.
+	zone string
 }
 
 // The values of Prefer: return (FHIR R4 http.html#ops).
@@ -41,6 +43,8 @@ func parsePrefer(headers []string) (p prefer) {
 				}
 			case "handling":
 				p.lenient = strings.EqualFold(value, "lenient")
+			case "timezone":
+				p.zone = value
 			}
 		}
 	}

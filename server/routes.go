@@ -239,7 +239,7 @@ func (x *exchange) instance(do resources.Interaction) (req resources.Request, er
 	if req.ID = x.segment("id"); !fhir.ValidID(req.ID) {
 		return req, badID("id", req.ID)
 	}
-	req.Query, req.Lenient = x.query, x.prefer.lenient
+	req.Query, req.Lenient, req.TimeZone = x.query, x.prefer.lenient, x.prefer.zone
 	return req, nil
 }
 
@@ -251,7 +251,7 @@ func (x *exchange) ofType(do resources.Interaction) (req resources.Request, err 
 }
 
 func (x *exchange) ofSystem(do resources.Interaction) resources.Request {
-	return resources.Request{Interaction: do, Query: x.query, Lenient: x.prefer.lenient}
+	return resources.Request{Interaction: do, Query: x.query, Lenient: x.prefer.lenient, TimeZone: x.prefer.zone}
 }
 
 func badID(what, got string) *fhir.Error {

@@ -41,6 +41,15 @@ func isMainCode(schema *fhir.Schema, def *conformance.SearchParameter) bool {
 	return plain && concepts || !strings.Contains(def.Expression, "|") && strings.HasSuffix(def.Expression, " as CodeableConcept)")
 }
 
+// Days says whether the values of a date parameter are days, without a time.
+func Days(schema *fhir.Schema, def *conformance.SearchParameter) bool {
+	days := def.Type == search.Date
+	plain := steps(schema, def, func(_ *fhir.Element, types []string, last bool) {
+		days = days && (!last || len(types) == 1 && types[0] == "date")
+	})
+	return days && plain && def.Expression != ""
+}
+
 // steps walks the plain path expressions of a parameter through the schema and calls visit for each element with the
 // types that count. It returns false where an expression is more than a path.
 func steps(schema *fhir.Schema, def *conformance.SearchParameter, visit func(e *fhir.Element, types []string, last bool)) bool {

@@ -146,6 +146,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Zone is where dates without an offset are read.
+func (s *Store) Zone() *time.Location { return s.options.Zone }
+
 // Close stops what runs in the background and gives the connections back; it waits for those in use.
 func (s *Store) Close() {
 	s.stop()

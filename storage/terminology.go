@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -106,6 +107,9 @@ func (s *Store) background(ctx context.Context, load func(context.Context) (bool
 				return
 			}
 			done(loaded, err)
+			if loaded {
+				debug.FreeOSMemory() // what it took is not needed again
+			}
 			if err == nil {
 				close(ready)
 				return

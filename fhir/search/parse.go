@@ -18,7 +18,7 @@ type Options struct {
 	Open bool
 	// Lenient ignores unknown parameters and says so in Query.Issues; otherwise they are errors.
 	Lenient bool
-	// Zone is where dates without an offset are read; nil is UTC.
+	// Zone is where dates without an offset are read, unless _timezone says otherwise; nil is UTC.
 	Zone *time.Location
 	// Now is the moment that the prefix ap measures from.
 	Now time.Time
@@ -32,8 +32,11 @@ type Options struct {
 func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
 	p := &parser{catalog: catalog, options: o, query: &Query{Count: -1}}
 	for _, pair := range pairs { // _type decides which parameters there are
-		if pair.Name == "_type" && p.narrows() {
+		switch {
+		case pair.Name == "_type" && p.narrows():
 			p.types(pair.Value)
+		case pair.Name == "_timezone" && !o.ConditionsOnly: // how dates are read
+			p.zone(pair.Value)
 		}
 	}
 	if p.query.Types == nil {
@@ -88,6 +91,16 @@ func (p *parser) unknown(name, format string, args ...any) bool {
 	return false
 }
 
+// zone reads the name of a time zone.
+func (p *parser) zone(name string) {
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" || name == "Local" {
+		p.unknown("_timezone", "%q is no time zone: it takes a name such as Europe/Oslo.", name)
+		return
+	}
+	p.query.Zone = zone
+}
+
 // narrows says whether the search may have a parameter _type.
 func (p *parser) narrows() bool { return p.options.Types == nil || p.options.Open }
 
@@ -118,7 +131,7 @@ func (p *parser) parameter(pair Pair) bool {
 			return true
 		}
 	case "_sort", "_count", "_total", "_summary", "_elements", "_contained", "_containedType", "_include", "_revinclude",
-		"_cursor", "_explain":
+		"_cursor", "_explain", "_timezone":
 		if p.options.ConditionsOnly {
 			return p.fail(name, fhir.CodeInvalid, "it shapes results and has no place in criteria.")
 		}

@@ -34,6 +34,8 @@ type Param struct {
 	Targets []string
 	// Components are the parts of a composite parameter.
 	Components []Param
+	// Days says that the values of a date parameter are days, which have no zone: a day asked for is the same day everywhere.
+	Days bool
 }
 
 // Catalog tells the parser which types and parameters there are.
@@ -63,9 +65,11 @@ type Query struct {
 	Includes      []Include
 	Summary       string // true, text, data, count, false, or ""
 	Elements      []string
-	Contained     string // false (or ""), true, both
+	Contained     string // false, or ""
 	ContainedType string
-	Explain       bool
+	// Zone is where dates without an offset were read, if the query says so; nil for the server's.
+	Zone    *time.Location
+	Explain bool
 	// Cursor is the opaque place that a paging link carries.
 	Cursor string
 	// Applied are the parameters that took effect, in order, for the self link.

@@ -38,6 +38,8 @@ func (p *parser) result(name string, pair Pair) bool {
 		if len(q.Elements) > MaxValues {
 			return p.fail(pair.Name, fhir.CodeTooCostly, "it names more than %d elements.", MaxValues)
 		}
+	case "_timezone":
+		return q.Zone != nil // read before all others
 	case "_cursor":
 		q.Cursor = value
 		return false
@@ -73,7 +75,7 @@ func (p *parser) sort(pair Pair) bool {
 			}
 			return p.unknown(pair.Name, "%q is no search parameter of the type searched.%s", code, hint)
 		}
-		if param.Kind == Composite || param.Kind == Special {
+		if param.Kind == Composite || param.Kind == Special || isText(param) {
 			return p.fail(pair.Name, fhir.CodeNotSupported, "nothing can be sorted by %s, a parameter of type %s.", code, param.Kind)
 		}
 		if len(p.query.Sort) == MaxSortKeys {

@@ -16,7 +16,7 @@ func (p *parser) value(param Param, modifier, raw string) (v Value, reason strin
 	case Number:
 		return p.number(v, raw)
 	case Date:
-		return p.date(v, raw)
+		return p.date(v, param, raw)
 	case Quantity:
 		return p.quantity(v, raw)
 	case Token:
@@ -55,12 +55,16 @@ func (p *parser) number(v Value, raw string) (Value, string) {
 	return v, ""
 }
 
-func (p *parser) date(v Value, raw string) (Value, string) {
+func (p *parser) date(v Value, param Param, raw string) (Value, string) {
 	v.Prefix, raw = cutPrefix(raw)
 	if strings.Contains(raw, "T") {
 		raw = strings.Replace(raw, " ", "+", 1) // the + of an offset, read as a blank by form decoding
 	}
-	d, ok := fhir.ParseDateTime(raw, p.options.Zone)
+	zone := p.options.Zone
+	if p.query.Zone != nil && !(param.Days && !strings.Contains(raw, "T")) {
+		zone = p.query.Zone
+	}
+	d, ok := fhir.ParseDateTime(raw, zone)
 	if !ok {
 		return v, fmt.Sprintf("%q is no date: it takes YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with an offset, after an optional prefix.", raw)
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -35,6 +36,10 @@ func (s *sample) writes() []scenario {
 		}
 		return append([]byte(prefix+`"language":"`+marker+`",`), s.template[1:]...)
 	}
+	// What is final is signed and does not change; so what is updated is preliminary.
+	open := func(i int, marker string) []byte {
+		return bytes.Replace(with(fmt.Sprint(openPrefix, i), marker), []byte(`"final"`), []byte(`"preliminary"`), 1)
+	}
 	create := func(rows string) func(*rand.Rand) request {
 		return func(*rand.Rand) request {
 			return request{method: "POST", path: "/create?n=1" + s.like() + rows, body: with("", "en"), status: http.StatusCreated, check: has("made 1")}
@@ -42,8 +47,8 @@ func (s *sample) writes() []scenario {
 	}
 	update := func(rows string) func(*rand.Rand) request {
 		return func(random *rand.Rand) request {
-			id, marker := id(random), fmt.Sprintf("x-%08x", random.Uint32())
-			return request{method: "PUT", path: "/update?id=" + id + s.like() + rows, body: with(id, marker), status: http.StatusOK, check: has(marker)}
+			i, marker := random.IntN(openResources), fmt.Sprintf("x-%08x", random.Uint32())
+			return request{method: "PUT", path: fmt.Sprint("/update?id=", openPrefix, i, s.like(), rows), body: open(i, marker), status: http.StatusOK, check: has(marker)}
 		}
 	}
 	return []scenario{
@@ -58,14 +63,40 @@ func (s *sample) writes() []scenario {
 			return request{method: "POST", path: "/fhir/Observation", body: with("", "en"), status: http.StatusCreated, check: has(`"versionId":"1"`)}
 		}, ceiling: create(""), bare: create(bareRowsOnly)},
 		{name: "update", group: "write", ratio: 0.45, kiln: func(random *rand.Rand) request {
-			id, marker := id(random), fmt.Sprintf("x-%08x", random.Uint32())
-			return request{method: "PUT", path: "/fhir/Observation/" + id, body: with(id, marker), status: http.StatusOK, check: has(marker)}
-		}, ceiling: update(""), bare: update(bareRowsOnly)},
+			i, marker := random.IntN(openResources), fmt.Sprintf("x-%08x", random.Uint32())
+			return request{method: "PUT", path: fmt.Sprint("/fhir/Observation/", openPrefix, i), body: open(i, marker), status: http.StatusOK, check: has(marker)}
+		}, ceiling: update(""), bare: update(bareRowsOnly), setup: func(ctx context.Context, base string) error { return putAll(ctx, base, open) }},
 		s.transaction(50), s.transaction(300),
 	}
 }
 
 const bareRowsOnly = "&rows=bare"
+
+// openResources are the Observations that are updated, by ids that begin with openPrefix.
+const (
+	openResources = 2000
+	openPrefix    = "bench-"
+)
+
+// putAll makes them.
+func putAll(ctx context.Context, base string, body func(i int, marker string) []byte) error {
+	const batch = 500
+	for from := 0; from < openResources; from += batch {
+		var bundle bytes.Buffer
+		bundle.WriteString(`{"resourceType":"Bundle","type":"transaction","entry":[`)
+		for i := from; i < from+batch; i++ {
+			if i > from {
+				bundle.WriteByte(',')
+			}
+			fmt.Fprintf(&bundle, `{"resource":%s,"request":{"method":"PUT","url":"Observation/%s%d"}}`, body(i, "en"), openPrefix, i)
+		}
+		bundle.WriteString("]}")
+		if _, err := send(ctx, base, request{method: "POST", path: "/fhir", body: bundle.Bytes(), status: http.StatusOK}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (s *sample) like() string { return "&like=" + s.observations[0].id }
 

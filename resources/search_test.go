@@ -1,0 +1,300 @@
+package resources
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// found are the entries of a searchset: matches in their order, includes with a + in front, issues with a !.
+func found(t testing.TB, b *Bundle) string {
+	t.Helper()
+	var list []string
+	for _, e := range b.Entries {
+		switch e.Mode {
+		case "match":
+			list = append(list, e.Version.ID)
+		case "include":
+			list = append(list, "+"+e.Version.ID)
+		default:
+			t.Errorf("an entry has the mode %q", e.Mode)
+		}
+	}
+	for _, i := range b.Issues {
+		list = append(list, "!"+i.Severity)
+	}
+	return strings.Join(list, " ")
+}
+
+func linkOf(b *Bundle, relation string) string {
+	for _, l := range b.Links {
+		if l.Relation == relation {
+			return l.URL
+		}
+	}
+	return ""
+}
+
+func newSearched(t testing.TB, change ...func(*Options, *storage.Options)) *Service {
+	s := newService(t, change...)
+	for _, body := range []string{
+		`{"resourceType":"Practitioner","id":"house","name":[{"family":"House"}]}`,
+		`{"resourceType":"Patient","id":"anna","name":[{"family":"Müller","given":["Anna"]}],"gender":"female","birthDate":"1980-02-03","identifier":[{"system":"http://x","value":"A1"}],"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"},"generalPractitioner":[{"reference":"Practitioner/house"}]}`,
+		`{"resourceType":"Patient","id":"ben","name":[{"family":"Smith"}],"gender":"male","birthDate":"1990-05-05","active":true}`,
+		`{"resourceType":"Patient","id":"cleo","name":[{"family":"Zed"}]}`,
+		`{"resourceType":"Encounter","id":"visit","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/anna"},"participant":[{"individual":{"reference":"Practitioner/house"}}]}`,
+		`{"resourceType":"Observation","id":"o1","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"8302-2"}]},"subject":{"reference":"Patient/anna"},"encounter":{"reference":"Encounter/visit"},"performer":[{"reference":"Practitioner/house"}],"effectiveDateTime":"2020-01-01T23:30:00Z","valueQuantity":{"value":5.4,"unit":"g","system":"http://unitsofmeasure.org","code":"g"}}`,
+		`{"resourceType":"Observation","id":"o2","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"8302-2"}]},"subject":{"reference":"Patient/ben"},"effectiveDateTime":"2020-01-02T12:00:00Z","derivedFrom":[{"reference":"Observation/o1"}]}`,
+		`{"resourceType":"Observation","id":"o3","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/ben"},"effectiveDateTime":"2020-01-03T12:00:00Z","derivedFrom":[{"reference":"Observation/o2"}]}`,
+		`{"resourceType":"List","id":"some","status":"current","mode":"working","entry":[{"item":{"reference":"Patient/anna"}}]}`,
+		`{"resourceType":"Group","id":"study","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/ben"}}]}`,
+		`{"resourceType":"Location","id":"here","name":"Here","position":{"latitude":59.91,"longitude":10.75}}`,
+	} {
+		put(t, s, body)
+	}
+	return s
+}
+
+// TestSearch_answers has a case for each rule about what a search answers beside the conditions themselves.
+func TestSearch_answers(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t)
+	for _, c := range []struct{ path, want, self string }{
+		{"Patient?name=muller", "anna", "Patient?name=muller"},
+		{"Patient?_sort=birthdate", "anna ben cleo", ""},
+		{"Patient?_sort=-birthdate", "ben anna cleo", ""}, // missing values last, in either direction
+		{"Patient?_sort=gender,-_id", "anna ben cleo", ""},
+		{"Patient?_id=ben,anna,x&_sort=_id", "anna ben", ""},
+		{"Patient?family=Smith&family=Zed", "", ""},
+		{"Patient?family=Smith,Zed&_sort=_id", "ben cleo", ""},
+		{"Patient?_list=some", "anna", ""},
+		{"Patient?_in=Group/study&_sort=_id", "ben", ""},
+		{"Patient?_filter=gender%20eq%20male", "ben", ""},
+		{"Patient?_content=house", "", ""},
+		{"Location?near=59.9|10.7|20|km", "here", "Location?near=59.9%7C10.7%7C20%7Ckm"},
+		{"Location?near=10|10|20|km", "", ""},
+		{"Patient?_count=0", "", "Patient?_count=0"},
+		{"Patient?_summary=count", "", ""},
+		{"Patient?_count=100000&_sort=_id", "anna ben cleo", "Patient?_count=1000&_sort=_id"},
+		{"Patient?_contained=false&_id=anna", "anna", ""},
+		// Chains of any length, chains in _has, nested _has.
+		{"Observation?patient.general-practitioner.name=house", "o1", ""},
+		{"Observation?subject:Patient.name=smith&_sort=_id", "o2 o3", ""},
+		{"Patient?_has:Observation:patient:code=8302-2&_sort=_id", "anna ben", ""},
+		{"Patient?_has:Observation:patient:performer:Practitioner.name=house", "anna", ""},
+		{"Practitioner?_has:Patient:general-practitioner:_has:Observation:patient:code=8302-2", "house", ""},
+		// Includes.
+		{"Observation?_id=o1&_include=Observation:subject", "o1 +anna", ""},
+		{"Observation?_id=o1&_include=Observation:subject&_include:iterate=Patient:general-practitioner", "o1 +anna +house", ""},
+		{"Observation?_id=o3&_include:iterate=Observation:derived-from", "o3 +o2 +o1", ""},
+		{"Observation?_id=o1&_include=Observation:subject:Patient", "o1 +anna", ""},
+		{"Observation?_id=o1&_include=Observation:subject:Group", "o1", ""},
+		{"Patient?_id=ben&_revinclude=Group:member", "ben +study", ""},
+		{"Patient?_id=anna&_include=*", "anna +house", ""},
+		{"Observation?_sort=_id&_count=2&_include=Observation:derived-from", "o1 o2", ""}, // o1 is a match already, and counts once
+		// The whole system, and compartments.
+		{"?_type=Patient,Practitioner&_id=house", "house", "?_type=Patient,Practitioner&_id=house"},
+		{"?_id=anna", "anna", ""},
+		{"Patient/anna/Observation", "o1", "Patient/anna/Observation"},
+		{"Patient/ben/*?_type=Observation&_sort=_id", "o2 o3", "Patient/ben/*?_type=Observation&_sort=_id"},
+		{"Practitioner/house/Observation", "o1", ""},
+		{"Encounter/visit/Observation", "o1", ""},
+		{"Device/x/Observation", "", ""},
+		{"RelatedPerson/x/Observation", "", ""},
+		// Zones: o1 is on January 2nd in Auckland, and a birthday is a day everywhere.
+		{"Observation?date=2020-01-01", "o1", ""},
+		{"Observation?date=2020-01-01&_timezone=Pacific/Auckland", "", ""},
+		{"Observation?date=2020-01-02&_timezone=Pacific/Auckland&_sort=_id", "o1", "Observation?date=2020-01-02&_timezone=Pacific/Auckland&_sort=_id"},
+		{"Patient?birthdate=1980-02-03&_timezone=Pacific/Auckland", "anna", ""},
+		// Nothing is asked.
+		{"Patient?name=&_sort=_id", "anna ben cleo", ""},
+	} {
+		t.Run(c.path, func(t *testing.T) {
+			got := do(t, s, searchOf(c.path)).Bundle
+			if list := found(t, got); list != c.want {
+				t.Errorf("found %q, want %q", list, c.want)
+			}
+			if self := linkOf(got, "self"); c.self != "" && self != c.self {
+				t.Errorf("self is %s, want %s", self, c.self)
+			}
+		})
+	}
+	page := do(t, s, searchOf("Observation?_sort=_id&_count=2&_total=accurate")).Bundle
+	if page.Total == nil || *page.Total != 3 || linkOf(page, "next") == "" || linkOf(page, "first") == "" {
+		t.Errorf("total %v, links %v", page.Total, page.Links)
+	}
+	if page = do(t, s, searchOf(linkOf(page, "next"))).Bundle; found(t, page) != "o3" || linkOf(page, "previous") == "" || linkOf(page, "next") != "" {
+		t.Errorf("page 2 has %q, links %v", found(t, page), page.Links)
+	}
+	if page = do(t, s, searchOf("Observation?_total=none")).Bundle; page.Total != nil {
+		t.Errorf("_total=none gives %d", *page.Total)
+	}
+}
+
+// searchOf reads Type?query, Compartment/id/Type?query or ?query.
+func searchOf(path string) Request {
+	path, query, _ := strings.Cut(path, "?")
+	r := Request{Interaction: SearchType, Type: path, Query: query}
+	if parts := strings.Split(path, "/"); len(parts) == 3 {
+		if r.Compartment, r.CompartmentID, r.Type = parts[0], parts[1], parts[2]; r.Type == "*" {
+			r.Type = ""
+		}
+	}
+	if r.Type == "" {
+		r.Interaction = SearchSystem
+	}
+	return r
+}
+
+// TestSearch_refuses names the parameter, and what it may be, and never does half of what was asked.
+func TestSearch_refuses(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t)
+	many := func(n int, one string) string { return strings.TrimSuffix(strings.Repeat(one+",", n), ",") }
+	for _, c := range []struct{ path, want string }{
+		{"Patient?nam=x", "Did you mean name?"},
+		{"Patient?birthdat=1980", "Did you mean birthdate?"},
+		{"Patient?name:foo=x", "modifier :foo"},
+		{"Patient?gender:missing=maybe", "true or false"},
+		{"Patient?birthdate=99999-13-45", "is no date"},
+		{"Patient?birthdate=0000", "is no date"},
+		{"Observation?date=ge2020-01-01T25:00", "is no date"},
+		{"Observation?value-quantity=abc", "is no number"},
+		{"Observation?value-quantity=1e999", "is no number"},
+		{"Observation?value-quantity=1|2|3|4", "is no quantity"},
+		{"Observation?code-value-quantity=x", "2 parts"},
+		{"Observation?subject=Foo/1", "is no reference"},
+		{"Patient?identifier=|", "neither a system nor a code"},
+		{"Location?near=999|1", "is no latitude"},
+		{"Patient?_filter=(((", "at character 4"},
+		{"Patient?_sort=foo", "no search parameter"},
+		{"Location?_sort=near", "nothing can be sorted by near"},
+		{"Patient?_sort=_text", "nothing can be sorted by _text"},
+		{"Observation?_sort=code-value-quantity", "nothing can be sorted by code-value-quantity"},
+		{"Observation?_include=Observation:foo", "no reference parameter"},
+		{"Observation?_include=foo", "the form Type:parameter"},
+		{"Patient?_total=foo", "none, estimate, accurate"},
+		{"Patient?_count=-1", "is no count"},
+		{"Patient?_summary=foo", "is not one of"},
+		{"Patient?_contained=true", "does not search contained resources"},
+		{"Patient?_timezone=Mars/Base", "is no time zone"},
+		{"Patient?_timezone=Local", "is no time zone"},
+		{"Patient?_timezone=../../etc/passwd", "is no time zone"},
+		{"?_type=Foo", "no resource type"},
+		// Limits, each named.
+		{"Patient?name=" + strings.Repeat("a", 70_000), "65536"},
+		{"Patient?_id=" + many(1001, "x"), "1000 values"},
+		{"Patient?" + strings.Repeat("name=a&", 201), "200 parameters"},
+		{"Observation?subject:Patient" + strings.Repeat(".link:Patient", 9) + ".name=x", "8 steps"},
+		{"Patient?" + strings.Repeat("_has:Observation:patient:", 9) + "code=x", "8 steps"},
+		{"Patient?_sort=" + many(9, "name"), "8 keys"},
+		{"Patient?" + strings.Repeat("_include=*&", 31), "30 includes"},
+		{"Patient?_filter=" + strings.Repeat("(", 30) + "name%20eq%20a" + strings.Repeat(")", 30), "20 levels"},
+		{"Patient?name=%00", "percent sign"},
+		{"Patient?name=%ff", "not UTF-8"},
+	} {
+		t.Run(c.path[:min(len(c.path), 60)], func(t *testing.T) {
+			_, err := s.Do(t.Context(), searchOf(c.path))
+			var e *fhir.Error
+			if !errors.As(err, &e) || e.Kind != fhir.Invalid && e.Kind != fhir.NotSupported && e.Kind != fhir.TooCostly || !strings.Contains(describe(err), c.want) {
+				t.Errorf("got %.300s, want %q", describe(err), c.want)
+			}
+		})
+	}
+	// What looks dangerous and is no fault finds nothing, and nothing happens.
+	for _, path := range []string{"Patient?name=" + strings.Repeat("a", 50_000), "Patient?_id=" + many(1000, "x"), "Patient?name=';DROP%20TABLE%20resource--",
+		`Patient?name=%25_%5C`, "Patient?identifier=" + many(1000, "http://x|z"), "Patient?birthdate=9999-12-31", "Patient?name:contains=%25%25%25",
+		"Observation?" + strings.TrimSuffix(strings.Repeat("code=x&", 200), "&"), `Patient?_content=%22%26%7C!()%22`} {
+		if got := do(t, s, searchOf(path)).Bundle; found(t, got) != "" {
+			t.Errorf("%.60s finds %s", path, found(t, got))
+		}
+	}
+	if n := count(t, s, "Patient"); n != 3 {
+		t.Errorf("there are %d patients now", n)
+	}
+}
+
+// TestSearch_lenient ignores what it does not know, says so in the answer, and leaves it out of the self link.
+func TestSearch_lenient(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t)
+	r := searchOf("Patient?foo=bar&name=muller&_sort=bar")
+	r.Lenient = true
+	got := do(t, s, r).Bundle
+	if found(t, got) != "anna !warning !warning" || linkOf(got, "self") != "Patient?name=muller" {
+		t.Errorf("found %s, self %s", found(t, got), linkOf(got, "self"))
+	}
+	r = searchOf("Observation?date=2020-01-02")
+	r.TimeZone = "Pacific/Auckland"
+	if got = do(t, s, r).Bundle; found(t, got) != "o1" || linkOf(got, "self") != "Observation?date=2020-01-02&_timezone=Pacific/Auckland" {
+		t.Errorf("found %s, self %s", found(t, got), linkOf(got, "self"))
+	}
+	if r.TimeZone = "Mars/Base"; refused(t, s, fhir.Invalid, r) == nil {
+		t.Error("a zone that does not exist is taken")
+	}
+	r.Lenient = true
+	if got = do(t, s, r).Bundle; found(t, got) != "o2 !warning" || linkOf(got, "self") != "Observation?date=2020-01-02" {
+		t.Errorf("found %s, self %s", found(t, got), linkOf(got, "self"))
+	}
+}
+
+// TestSearch_in_the_zone_of_the_server reads days without an offset there, in queries as in resources.
+func TestSearch_in_the_zone_of_the_server(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t, func(_ *Options, so *storage.Options) { so.Zone = time.FixedZone("", 13*3600) })
+	put(t, s, `{"resourceType":"Observation","id":"day","status":"final","code":{"text":"x"},"effectiveDateTime":"2020-01-02"}`)
+	if got := found(t, do(t, s, searchOf("Observation?date=2020-01-02&_sort=_id")).Bundle); got != "day o1" {
+		t.Errorf("found %s", got)
+	}
+	if keys, err := s.match(t.Context(), nil, "Observation", "date=2020-01-02&subject=Patient/anna", 2); err != nil || len(keys) != 1 {
+		t.Errorf("criteria match %v, %v", keys, err)
+	}
+}
+
+// TestSearch_parts shows what _summary and _elements leave, and marks it.
+func TestSearch_parts(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t)
+	for query, want := range map[string]string{
+		"_elements=name":         "id meta name resourceType",
+		"_elements=Patient.name": "id meta name resourceType",
+		"_summary=text":          "id meta resourceType text",
+		"_summary=data":          "birthDate gender generalPractitioner id identifier meta name resourceType",
+		"_summary=true":          "birthDate gender id identifier meta name resourceType",
+		"_summary=false":         "birthDate gender generalPractitioner id identifier meta name resourceType text",
+	} {
+		n := parse(t, string(do(t, s, searchOf("Patient?_id=anna&"+query)).Bundle.Entries[0].Version.Content))
+		var names []string
+		for _, k := range n.Kids {
+			names = append(names, k.Name)
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s leaves %s, want %s", query, got, want)
+		}
+		if marked := strings.Contains(string(n.JSON()), "SUBSETTED"); marked == strings.HasSuffix(query, "false") {
+			t.Errorf("%s: SUBSETTED is %t", query, marked)
+		}
+	}
+}
+
+// TestSearch_includes_are_cut_with_a_word says how many there are, and does not count them as matches.
+func TestSearch_includes_are_cut_with_a_word(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(o *Options, _ *storage.Options) { o.Limits.MaxIncluded = 3 })
+	put(t, s, `{"resourceType":"Patient","id":"p"}`)
+	for i := range 5 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p"}}`, i))
+	}
+	got := do(t, s, searchOf("Patient?_revinclude=Observation:subject&_count=1")).Bundle
+	if list := strings.Fields(found(t, got)); len(list) != 5 || list[0] != "p" || list[4] != "!warning" || *got.Total != 1 ||
+		!strings.Contains(got.Issues[0].Text, "first 3 included") {
+		t.Errorf("found %v, total %v, %v", list, got.Total, got.Issues)
+	}
+}
