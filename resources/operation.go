@@ -49,6 +49,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Patient-match":        s.matchPatients,
 		"Patient-merge":        s.mergePatients,
 		"Encounter-everything": s.everything,
+		"summary":              s.summary,
 
 		"Appointment-find":       s.findAppointments,
 		"Appointment-hold":       s.holdAppointment,

@@ -85,10 +85,10 @@ func (l *Lifecycle) State(n *fhir.Node) State {
 	}
 	switch l.Type {
 	case "Condition", "AllergyIntolerance":
-		if codeIn(n.Get("verificationStatus")) == string(EnteredInError) {
+		if CodeOf(n.Get("verificationStatus")) == string(EnteredInError) {
 			return EnteredInError
 		}
-		return stated(codeIn(n.Get("clinicalStatus")))
+		return stated(CodeOf(n.Get("clinicalStatus")))
 	case "DocumentReference":
 		status, doc := n.GetText("status"), n.GetText("docStatus")
 		switch {
@@ -111,8 +111,8 @@ func stated(code string) State {
 	return State(code)
 }
 
-// codeIn is the first code of a CodeableConcept.
-func codeIn(concept *fhir.Node) string {
+// CodeOf is the first code of a CodeableConcept.
+func CodeOf(concept *fhir.Node) string {
 	for c := range concept.Get("coding").Items() {
 		if code := c.GetText("code"); code != "" {
 			return code
