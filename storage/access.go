@@ -43,6 +43,8 @@ type Access struct {
 	consent   string
 	// inexact says that the views alone let through more than granular scopes do.
 	inexact bool
+	// all says that the views hide nothing from this caller: a backend system with every right to read.
+	all bool
 }
 
 // grant is one way to what there is of a type.
@@ -51,6 +53,9 @@ type grant struct {
 	context bool
 	where   []*search.Match
 }
+
+// isWhole says whether a grant is of all there is of its type.
+func (g grant) isWhole() bool { return g.reach == search.ReachAny && !g.context && len(g.where) == 0 }
 
 // Everything is the access of the server itself and of operators.
 func Everything() *Access { return &Access{everything: true} }
@@ -132,6 +137,9 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	}
 	a.whole = consent == "off" && clearance&labels == labels
 	a.clearance, a.consent = clearance, consent
+	a.all = a.whole && !slices.ContainsFunc(ix.registry.Schema().Resources, func(t string) bool {
+		return !slices.ContainsFunc(a.reach[ix.registry.TypeNumber(t)], grant.isWhole)
+	})
 	a.withheld = rules.withholds &^ clearance
 	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
 	return a, a.settings(ix, r, clearance, consent)

@@ -34,6 +34,12 @@ func WithProof(ctx context.Context, p *Proof) context.Context {
 
 const sqlProof = `SELECT EXISTS (SELECT FROM visible.access_token WHERE hash = $1 AND expires > $2)`
 
+// proven says whether no proof is to be given any more.
+func proven(ctx context.Context) bool {
+	p, ok := ctx.Value(proofKey{}).(*Proof)
+	return !ok || p.Settled()
+}
+
 // proof adds the question to the first batch of a request, and returns what tells the answer once the batch was read.
 // Errors of that: Unauthenticated.
 func proof(ctx context.Context, batch *pgx.Batch) func() error {

@@ -20,7 +20,7 @@ type benchCmd struct {
 	PostgresDir   string             `name:"postgres-dir" env:"KILN_POSTGRES_DIR" placeholder:"DIR" help:"Folder with the programs postgres and initdb."`
 	Scale         []int              `name:"scale" sep:"," default:"10000" placeholder:"N" help:"Resources that are there before measuring. Several: searches are compared between the first and the last."`
 	Synthea       string             `name:"synthea" default:"../shared/data/synthea" placeholder:"DIR" help:"Synthea bundles to make resources of. Absent: the demo data."`
-	Only          []string           `name:"only" sep:"," enum:"read,write,transaction,search,import,validation" placeholder:"GROUP" help:"Measure only these: read, write, transaction, search, import, validation."`
+	Only          []string           `name:"only" sep:"," enum:"read,auth,write,transaction,search,import,validation" placeholder:"GROUP" help:"Measure only these: read, auth, write, transaction, search, import, validation."`
 	Clients       []int              `name:"clients" sep:"," default:"1,8,32" placeholder:"N" help:"Numbers of parallel clients."`
 	Slice         time.Duration      `name:"slice" default:"500ms" placeholder:"TIME" help:"How long one server is measured before it is the other's turn."`
 	Turns         int                `name:"turns" default:"6" placeholder:"N" help:"Turns of each."`

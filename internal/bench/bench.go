@@ -20,7 +20,7 @@ type Options struct {
 	Scales []int
 	// Synthea is the folder of real bundles to make them of; the demo data where it is absent.
 	Synthea string
-	// Only measures the groups named: read, write, transaction, search, import, validation. None: all.
+	// Only measures the groups named: read, auth, write, transaction, search, import, validation. None: all.
 	Only []string
 	// Workers are the concurrencies, Slice how long one server is measured before it is the other's turn.
 	Workers []int
@@ -65,7 +65,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if o.does("read") || o.does("write") || o.does("transaction") || o.does("import") || o.does("validation") {
+	if o.does("read") || o.does("auth") || o.does("write") || o.does("transaction") || o.does("import") || o.does("validation") {
 		copied, err := o.copied(ctx, registry, databases[0])
 		if err != nil {
 			return err
@@ -169,6 +169,11 @@ func (r *report) measureCopy(ctx context.Context, d *database, people *populatio
 				r.wrote(sc, workers, tallies)
 			}
 			r.peak(kiln)
+		}
+	}
+	if r.options.does("auth") {
+		if err := r.measureAuth(ctx, d); err != nil {
+			return fmt.Errorf("auth: %w", err)
 		}
 	}
 	if r.options.does("validation") {

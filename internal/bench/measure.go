@@ -15,6 +15,7 @@ import (
 // request is one thing to ask, and how to tell a right answer from a wrong one.
 type request struct {
 	method, path string
+	token        string // of access; "" for none
 	body         []byte
 	status       int
 	check        func(body []byte) error
@@ -126,6 +127,9 @@ func send(ctx context.Context, base string, r request) ([]byte, error) {
 	}
 	req.Header.Set("Content-Type", "application/fhir+json")
 	req.Header.Set("Accept", "application/fhir+json")
+	if r.token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err

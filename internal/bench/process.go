@@ -38,7 +38,7 @@ func start(ctx context.Context, databaseURL, ready string, errs io.Writer, args 
 	p := &process{base: "http://" + addr, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, self, append(args, "--addr="+addr, "--log-level=warn")...)
 	p.cmd.Stderr = errs
-	p.cmd.Env = append(os.Environ(), "KILN_DATABASE_URL="+databaseURL, "KILN_BENCH_DATABASE_URL="+databaseURL)
+	p.cmd.Env = append(os.Environ(), "KILN_DATABASE_URL="+databaseURL, "KILN_BENCH_DATABASE_URL="+databaseURL, "KILN_SECRET_KEY=a bench keeps no secrets")
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type report struct {
 	options    Options
 	machine    string
 	writes     [][]string
+	auth       [][]string
 	searches   [][]string
 	notes      []string
 	wrong      []error
@@ -153,6 +154,9 @@ func (r *report) write(out io.Writer) error {
 			}
 		}
 		table(out, append(head, "growth of p50 and of all CPU", "aim of p50", "ratio to ceiling", ""), r.searches)
+	}
+	if len(r.auth) > 0 {
+		table(out, authHeader(), r.auth)
 	}
 	for _, note := range r.notes {
 		fmt.Fprintf(out, "\n%s\n", note)
