@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"kiln/auth/outbound"
 	"kiln/storage/identity"
 )
 
@@ -112,7 +112,7 @@ type fetched struct {
 
 func newFetcher(now func() time.Time) *fetcher {
 	f := &fetcher{now: now, cached: map[source]*fetched{}}
-	f.trusted, f.other = fetchClient(nil), fetchClient(publicOnly)
+	f.trusted, f.other = fetchClient(nil), fetchClient(outbound.PublicOnly)
 	return f
 }
 
@@ -126,30 +126,6 @@ func fetchClient(control func(network, address string, c syscall.RawConn) error)
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// publicOnly refuses to connect to addresses that are not of the public internet.
-func publicOnly(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	ip := at.Addr().Unmap()
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || reserved(ip) {
-		return fmt.Errorf("oauth: %s is not a public address", ip)
-	}
-	return nil
-}
-
-// reserved are ranges that count as global and lead inside all the same: shared (RFC 6598), benchmarking, this network,
-// and the ways to write an IPv4 address as an IPv6 one.
-func reserved(ip netip.Addr) bool {
-	for _, text := range []string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96"} {
-		if netip.MustParsePrefix(text).Contains(ip) {
-			return true
-		}
-	}
-	return false
 }
 
 // keys returns the keys with a kid. An unknown kid makes the set be fetched once more, since keys rotate.

@@ -13,7 +13,9 @@ import (
 	"kiln/conformance"
 	"kiln/conformance/validate"
 	"kiln/internal/config"
+	"kiln/internal/payer"
 	"kiln/resources"
+	"kiln/resources/coverage"
 	"kiln/server"
 	"kiln/storage"
 	"kiln/storage/terminology"
@@ -71,6 +73,10 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Registry:       registry,
 		Base:           c.BaseURL + server.FHIRPath,
 		MultipleDelete: c.MultipleDelete,
+		PayerTimeout:   c.PayerTimeout,
+		Payers: map[string]coverage.Payer{
+			coverage.AdapterFHIR: payer.New(payer.Options{Hosts: c.PayerHosts, Private: c.PayerPrivate, Timeout: c.PayerTimeout}),
+		},
 		Limits: resources.Limits{
 			MaxBundleEntries:      c.MaxBundleEntries,
 			MaxResourceBytes:      int(c.MaxResourceBytes),

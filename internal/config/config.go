@@ -28,6 +28,7 @@ type Config struct {
 	SignIn   `embed:"" group:"Sign-in"`
 	Content  `embed:"" group:"Content"`
 	Messages `embed:"" group:"Messages"`
+	Payers   `embed:"" group:"Payers"`
 	Limits   `embed:"" group:"Limits"`
 }
 
@@ -62,6 +63,26 @@ type HTTP struct {
 // Content says which resources are taken.
 type Content struct {
 	Validation string `name:"validation" env:"KILN_VALIDATION" default:"strict" enum:"strict,lenient" help:"strict: a resource that is not valid, by FHIR or by a profile that it claims, is refused. lenient: it is stored, and the answer tells the faults as warnings; active content in a narrative is refused nevertheless."`
+}
+
+// Payers says which payers are asked over the network, and how.
+type Payers struct {
+	PayerHosts   []string      `name:"payer-hosts" env:"KILN_PAYER_HOSTS" placeholder:"HOST[:PORT]" help:"Hosts of the FHIR servers that payers may be asked at (payer-adapter fhir), with a comma in between. Empty: none."`
+	PayerPrivate bool          `name:"payer-private" env:"KILN_PAYER_PRIVATE" help:"Let those be in the own network, and be asked without TLS."`
+	PayerTimeout time.Duration `name:"payer-timeout" env:"KILN_PAYER_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a payer has to answer before the visit waits for it."`
+}
+
+// Validate checks the list of hosts. kong calls it.
+func (p *Payers) Validate() error {
+	for _, host := range p.PayerHosts {
+		if u, err := url.Parse("https://" + host); err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "*@ ") {
+			return fmt.Errorf("KILN_PAYER_HOSTS: %q is not a host, or host:port", host)
+		}
+	}
+	if p.PayerTimeout <= 0 || p.PayerTimeout > 20*time.Second {
+		return errors.New("KILN_PAYER_TIMEOUT: want a time of 20 seconds at most: whoever books waits for it")
+	}
+	return nil
 }
 
 // Limits bound what clients may ask for.
