@@ -58,7 +58,7 @@ func questions(tx *storage.Tx) (list []*unanswered) {
 // askFor puts questions to payers, without any lock, and stores what they say. A payer that does not answer makes an answer
 // too: one that is queued.
 func (s *Service) askFor(ctx context.Context, list []*unanswered) error {
-	ctx = everything(ctx)
+	ctx = unattended(ctx)
 	seen := map[string]bool{}
 	var names []string
 	for _, u := range list {
@@ -76,6 +76,12 @@ func (s *Service) askFor(ctx context.Context, list []*unanswered) error {
 		}
 	}
 	return s.answerAll(ctx, names)
+}
+
+// unattended is ctx with the rights of the server, and nobody for whom it acts: what it searches for is not narrowed to what
+// the caller of the request may find.
+func unattended(ctx context.Context) context.Context {
+	return context.WithValue(everything(ctx), rightsKey{}, nil)
 }
 
 // putQuestion stores the question of a booking; "" where the coverage is another one by now, or is not there yet. soon says
@@ -125,7 +131,7 @@ func (s *Service) answerAll(ctx context.Context, requests []string) error {
 // answerRequest puts a stored CoverageEligibilityRequest to its payer and stores the answer: a new response, or the next
 // version of the one that said that there was none yet.
 func (s *Service) answerRequest(ctx context.Context, request string) error {
-	ctx = everything(ctx)
+	ctx = unattended(ctx)
 	q, row, err := s.readQuestion(ctx, request)
 	if err != nil || q == nil {
 		return err
@@ -222,7 +228,7 @@ func (s *Service) vouch(ctx context.Context, tx *storage.Tx, q *coverage.Questio
 	if err != nil {
 		return err
 	}
-	if err := tx.Inherit(everything(ctx), p); err != nil {
+	if err := tx.Inherit(ctx, p); err != nil {
 		return err
 	}
 	tx.Insert(p, storage.MethodCreate)
@@ -317,7 +323,7 @@ func (s *Service) afterwards(ctx context.Context, notes []any) {
 		}
 	}
 	if len(requests) > 0 {
-		_ = s.answerAll(everything(ctx), requests)
+		_ = s.answerAll(ctx, requests)
 	}
 }
 
@@ -345,7 +351,7 @@ func (s *Service) TidyCoverage(ctx context.Context, report func(error)) {
 
 // RecheckCoverage is one round of TidyCoverage.
 func (s *Service) RecheckCoverage(ctx context.Context) error {
-	ctx = everything(ctx)
+	ctx = unattended(ctx)
 	requests, err := s.store.DueAnswers(ctx, s.now().Add(askLease), maxAsked)
 	if err != nil {
 		return err

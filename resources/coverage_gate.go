@@ -134,7 +134,7 @@ func (s *Service) coverages(ctx context.Context, m *move) ([]string, error) {
 	if fresh := m.from == scheduling.None || m.from == scheduling.Hold || m.from == scheduling.Proposed; fresh && len(named) > 0 {
 		return named[:min(len(named), maxCoverages)], nil
 	}
-	keys, err := s.match(everything(ctx), m.tx, "Coverage", "beneficiary="+m.visit.patient, 50)
+	keys, err := s.match(unattended(ctx), m.tx, "Coverage", "beneficiary="+m.visit.patient, 50)
 	if err != nil || len(keys) == 0 {
 		return named, err
 	}

@@ -23,10 +23,10 @@ const (
 
 // Ask answers a question about each of its coverages.
 func (s localPayer) Ask(ctx context.Context, q *coverage.Question) (answer *coverage.Answer, err error) {
-	err = s.store.Write(everything(ctx), func(tx *storage.Tx) error {
+	err = s.store.Write(unattended(ctx), func(tx *storage.Tx) error {
 		answer = &coverage.Answer{Outcome: coverage.Complete}
 		for _, c := range q.Coverages {
-			a, err := s.assess(everything(ctx), tx, q, c)
+			a, err := s.assess(unattended(ctx), tx, q, c)
 			if err != nil {
 				return err
 			}

@@ -194,7 +194,7 @@ func (s *Service) promise(ctx context.Context, tx *storage.Tx, c *call, patient 
 	if err := tx.LockNames(ctx, "self-pay of "+patient); err != nil {
 		return "", err
 	}
-	keys, err := s.match(everything(ctx), tx, "Coverage", "beneficiary="+patient+"&status=active&type="+escape(coverage.SelfPaySystem+"|pay"), 20)
+	keys, err := s.match(unattended(ctx), tx, "Coverage", "beneficiary="+patient+"&status=active&type="+escape(coverage.SelfPaySystem+"|pay"), 20)
 	if err != nil {
 		return "", err
 	}
