@@ -4,7 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"kiln/conformance/validate"
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 func TestOperations(t *testing.T) {
@@ -103,5 +105,25 @@ func TestOperations_take_valid_Parameters_only(t *testing.T) {
 		Body: parse(t, `{"resourceType":"Parameters","parameter":[{"name":"resource","resource":{"resourceType":"Patient","gender":"x"}}]}`)})
 	if resp == nil {
 		t.Error("a faulty resource to be validated was refused")
+	}
+}
+
+// $validate tells what FHIR calls best practice; a write does not.
+func TestValidate_tells_best_practice(t *testing.T) {
+	t.Parallel()
+	s := newService(t, checked(t), func(o *Options, _ *storage.Options) {
+		v, err := validate.New(o.Registry, validate.Options{Invariants: true, BestPractice: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Advise = v.Resource
+	})
+	const bare = `{"resourceType":"Patient","id":"p","active":true}`
+	resp := do(t, s, Request{Interaction: Operate, Operation: "validate", Type: "Patient", Body: parse(t, bare)})
+	if got := detailed(resp.Issues); len(got) != 1 || got[0] != "warning dom-6 Patient" {
+		t.Errorf("$validate: %v", got)
+	}
+	if resp := do(t, s, update(t, bare)); len(resp.Issues) != 0 {
+		t.Errorf("update: %v", detailed(resp.Issues))
 	}
 }

@@ -41,7 +41,7 @@ func takeID(body *fhir.Node, id string) error {
 // validate returns the warnings on a resource that may be stored, or an error with everything found on one that may
 // not. With a transaction, what it has to read comes on its connection. Errors: Unprocessable.
 func (s *Service) validate(ctx context.Context, tx *storage.Tx, body *fhir.Node) ([]fhir.Issue, error) {
-	issues, err := s.findings(ctx, tx, body, profile.Options{})
+	issues, err := s.findings(ctx, tx, body, s.options.Validate, profile.Options{})
 	if err != nil {
 		return nil, err
 	}

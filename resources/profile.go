@@ -12,12 +12,12 @@ import (
 
 const structureDefinitionType = "StructureDefinition"
 
-// findings are everything that the base definitions and profiles have to say of a resource: those profiles that it claims
-// and those of asked. A profile says nothing of a resource that is none by the base definitions.
-func (s *Service) findings(ctx context.Context, tx *storage.Tx, body *fhir.Node, asked profile.Options) ([]fhir.Issue, error) {
+// findings are everything that the base definitions, by base, and profiles have to say of a resource: those profiles that it
+// claims and those of asked. A profile says nothing of a resource that is none by the base definitions.
+func (s *Service) findings(ctx context.Context, tx *storage.Tx, body *fhir.Node, base func(*fhir.Node) []fhir.Issue, asked profile.Options) ([]fhir.Issue, error) {
 	var issues []fhir.Issue
-	if s.options.Validate != nil {
-		if issues = s.options.Validate(body); !validate.Valid(issues) && misshapen(issues) {
+	if base != nil {
+		if issues = base(body); !validate.Valid(issues) && misshapen(issues) {
 			return issues, nil
 		}
 	}

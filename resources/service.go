@@ -26,6 +26,9 @@ type Options struct {
 	Base string
 	// Validate returns the findings on a resource whose JSON is readable; nil finds nothing.
 	Validate func(*fhir.Node) []fhir.Issue
+	// Advise is Validate with warnings for what FHIR calls best practice, as $validate tells them; nil is Validate. Writes do
+	// not: few resources have a narrative, and each would be told so.
+	Advise func(*fhir.Node) []fhir.Issue
 	// Lenient stores what is not valid, and tells the faults as warnings. Active content is refused nevertheless.
 	Lenient bool
 	// MultipleDelete lets a conditional delete remove several resources.
@@ -107,6 +110,9 @@ func New(o Options) (*Service, error) {
 	}
 	if o.PayerTimeout == 0 {
 		o.PayerTimeout = DefaultPayerTimeout
+	}
+	if o.Advise == nil {
+		o.Advise = o.Validate
 	}
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}

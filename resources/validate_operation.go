@@ -6,6 +6,7 @@ import (
 
 	"kiln/conformance/profile"
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 // validateResource is $validate: what would be wrong with a resource, and with doing to it what mode says. Nothing is
@@ -21,12 +22,14 @@ func (s *Service) validateResource(ctx context.Context, c *call) (*Response, err
 		return nil, fhir.NewError(fhir.Invalid, fhir.CodeCodeInvalid, quote(mode)+" is no mode of $validate; these are: create, update, delete, profile").At(c.first("mode").at)
 	}
 	var stored *fhir.Node
+	builtIn := false
 	if c.ID != "" {
 		read, err := s.Do(ctx, Request{Interaction: Read, Type: c.Type, ID: c.ID, Principal: c.Principal})
 		if err != nil && (mode != "update" || body == nil) {
 			return nil, err
 		}
 		if err == nil {
+			builtIn = read.Version.Method == storage.MethodOfficial
 			if stored, err = fhir.ParseJSON(read.Version.Content); err != nil {
 				return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 			}
@@ -34,6 +37,9 @@ func (s *Service) validateResource(ctx context.Context, c *call) (*Response, err
 	}
 	if body == nil && stored == nil {
 		return nil, fhir.NewError(fhir.Invalid, fhir.CodeRequired, "$validate needs a resource in the body, or an id in the path").At("Parameters.parameter")
+	}
+	if mode == "delete" && builtIn {
+		return &Response{Issues: []fhir.Issue{{Severity: fhir.SeverityError, Code: fhir.CodeBusinessRule, Text: "It is built in, and cannot be deleted"}}}, nil
 	}
 	if mode == "delete" {
 		return &Response{Issues: []fhir.Issue{{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Text: "All OK: it could be deleted"}}}, nil
@@ -58,7 +64,7 @@ func (s *Service) validationIssues(ctx context.Context, c *call, body, stored *f
 	if url := c.text("profile"); url != "" {
 		asked.Profiles = []string{url}
 	}
-	found, err := s.findings(ctx, nil, body, asked)
+	found, err := s.findings(ctx, nil, body, s.options.Advise, asked)
 	if err != nil {
 		return nil, err
 	}

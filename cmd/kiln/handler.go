@@ -63,11 +63,16 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	if err != nil {
 		return nil, nil, err
 	}
+	adviser, err := validate.New(registry, validate.Options{Invariants: true, BestPractice: true})
+	if err != nil {
+		return nil, nil, err
+	}
 	service, err := resources.New(resources.Options{
 		Messages:       messages,
 		Anonymous:      anonymous(c.HTTP),
 		Audit:          c.Audit != "off",
 		Validate:       validator.Resource,
+		Advise:         adviser.Resource,
 		Lenient:        c.Validation == "lenient",
 		Store:          store,
 		Registry:       registry,

@@ -15,6 +15,11 @@ var faults = map[string]fault{
 		meant:     "Appointment.cancelationReason.exists() implies (Appointment.status='noshow' or Appointment.status='cancelled')",
 		reason:    "The code is noshow (appointmentstatus); no-show does not exist, so a reason for it could never be given.",
 	},
+	"con-3": {
+		published: "clinicalStatus.exists() or verificationStatus.coding.where(system='http://terminology.hl7.org/CodeSystem/condition-ver-status' and code = 'entered-in-error').exists() or category.select($this='problem-list-item').empty()",
+		meant:     "clinicalStatus.exists() or verificationStatus.coding.where(system='http://terminology.hl7.org/CodeSystem/condition-ver-status' and code = 'entered-in-error').exists() or category.coding.where(system='http://terminology.hl7.org/CodeSystem/condition-category' and code='problem-list-item').empty()",
+		reason:    "It compares a CodeableConcept with a string, so that every category would count as that of a problem list.",
+	},
 	"que-7": {
 		published: "operator = 'exists' implies (answer is Boolean)",
 		meant:     "operator = 'exists' implies (answer is boolean)",

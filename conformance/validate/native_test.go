@@ -142,3 +142,29 @@ func TestWarnings_beyond_the_limit_refuse_nothing_and_hide_no_error(t *testing.T
 		t.Errorf("an error behind warnings:%s", show(issues))
 	}
 }
+
+// con-3 is about problem lists only, and best practice.
+func TestBestPractice_is_told_where_it_is_asked_for(t *testing.T) {
+	t.Parallel()
+	reg, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	condition := func(category string) []byte {
+		return []byte(`{"resourceType":"Condition","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"},"subject":{"reference":"Patient/1"},` +
+			`"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/condition-category","code":"` + category + `"}]}]}`)
+	}
+	for _, c := range []struct {
+		best     bool
+		category string
+		want     int
+	}{{false, "problem-list-item", 0}, {true, "problem-list-item", 1}, {true, "encounter-diagnosis", 0}} {
+		v, err := New(reg, Options{Invariants: true, BestPractice: c.best})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if issues := v.Resource(parse(t, condition(c.category))); len(issues) != c.want || !Valid(issues) {
+			t.Errorf("%v %s: want %d warnings, got%s", c.best, c.category, c.want, show(issues))
+		}
+	}
+}
