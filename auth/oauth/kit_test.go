@@ -363,3 +363,29 @@ func TestResource_101_types_of_no_patient_are_open(t *testing.T) {
 		}
 	}
 }
+
+// TestResource_98_tokens_of_another_server: two servers with the same secret and users, but each with its own database.
+func TestResource_98_tokens_of_another_server(t *testing.T) {
+	w := newWorld(t)
+	other := makeWorld(t)
+	m := other.tokens("ada", "", "openid fhirUser offline_access launch/patient patient/*.rs")
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+		token := m[name].(string)
+		if r := w.get("/Patient/p1", token); r.StatusCode != 401 || !strings.Contains(r.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
+			t.Errorf("%s: %d %s", name, r.StatusCode, r.body)
+		}
+		if r := w.send(nil, http.MethodPost, "/auth/introspect", url.Values{"token": {token}}, basicSecret); r.StatusCode != 200 || r.body != `{"active":false}` {
+			t.Errorf("%s, introspected: %d %s", name, r.StatusCode, r.body)
+		}
+	}
+	if r := w.token(refreshing(m["refresh_token"])); r.StatusCode != 400 && r.StatusCode != 401 {
+		t.Errorf("refreshing: %d %s", r.StatusCode, r.body)
+	}
+	code := other.code("ada", "", other.request("public", "patient/Patient.rs"))
+	if r := w.token(exchange(code, "client_id", "public")); r.StatusCode != 400 {
+		t.Errorf("a code: %d %s", r.StatusCode, r.body)
+	}
+	if r := w.token(backend(other.assertion("backend", "ES384"), "system/*.rs")); r.StatusCode != 401 && r.StatusCode != 400 { // for another aud
+		t.Errorf("an assertion: %d %s", r.StatusCode, r.body)
+	}
+}
