@@ -123,6 +123,9 @@ func (s *Service) assemble(ctx context.Context, composition *storage.Version) (*
 			continue
 		}
 		held[target.key] = v.Number
+		if v, err = s.store.Alone(ctx, v); err != nil {
+			return nil, err
+		}
 		n, err := fhir.ParseJSON(v.Content)
 		if err != nil {
 			return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)

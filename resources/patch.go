@@ -18,6 +18,9 @@ func (s *Service) patch(ctx context.Context, r Request) (*Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := s.keepsOthers(ctx, &r, old); err != nil {
+			return nil, err
+		}
 		body, err := s.patched(&r, old)
 		if err != nil {
 			return nil, err

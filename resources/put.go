@@ -92,6 +92,9 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 	} else if !ok {
 		return nil, notYours(c.key.Type)
 	}
+	if err := s.keepsOthers(ctx, r, old); err != nil {
+		return nil, err
+	}
 	resp := &Response{}
 	if source, target := s.store.MergedPatient(p); source != "" {
 		return nil, merged("Patient/"+source, "Patient/"+target)

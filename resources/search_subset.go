@@ -40,17 +40,7 @@ func (s *Service) subset(v *storage.Version, summary string, elements []string) 
 			reduced.Kids = append(reduced.Kids, m)
 		}
 	}
-	meta := fhir.Obj()
-	if m := n.Get("meta"); m != nil {
-		meta = m.Clone()
-	}
-	tags := fhir.Arr()
-	if m := meta.Get("tag"); m != nil {
-		tags = *m
-	}
-	meta.Set("tag", fhir.Arr(append(slices.Clone(tags.Kids), fhir.Obj(
-		fhir.Str("http://terminology.hl7.org/CodeSystem/v3-ObservationValue").As("system"), fhir.Str("SUBSETTED").As("code")))...))
-	reduced.Set("meta", meta)
+	fhir.Subsetted(&reduced)
 	smaller := *v
 	smaller.Content = reduced.JSON()
 	return &smaller, nil

@@ -168,6 +168,12 @@ func (s *Service) perform(ctx context.Context, who *Request) (*Response, error) 
 	if err := s.auditEventsAreOurs(&r); err != nil {
 		return nil, err
 	}
+	resp, err := s.interact(ctx, r)
+	return s.alone(ctx, resp, err)
+}
+
+// interact does what a request asks for that may be done.
+func (s *Service) interact(ctx context.Context, r Request) (*Response, error) {
 	switch r.Interaction {
 	case Read, VRead, HistoryInstance, SearchType:
 		if conformance.Publishes(r.Type) {

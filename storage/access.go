@@ -32,6 +32,8 @@ type Access struct {
 	patients []int64
 	self     []int64
 	record   []int64
+	// alone says that of a visit with others the caller sees only the own part: see together.go.
+	alone bool
 	// practitioner says that a practitioner asks, and neither the patient nor an administrator.
 	practitioner bool
 	// whole says that neither consents nor labels hide anything.
@@ -141,6 +143,7 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 		return !slices.ContainsFunc(a.reach[ix.registry.TypeNumber(t)], grant.isWhole)
 	})
 	a.withheld = rules.withholds &^ clearance
+	a.alone = ix.alone(a)
 	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
 	return a, a.settings(ix, r, clearance, consent)
 }

@@ -206,6 +206,9 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 
 func (c *compiler) member(e *search.Member, x string) (string, error) {
 	rks := c.ix.sameTarget(e.Compartment, e.ID)
+	if c.access != nil && c.access.alone && e.Type == visitType && e.Compartment == "Patient" && !overlap(rks, c.access.patients) {
+		return "false", nil // who else takes part does not show
+	}
 	var terms []int64
 	for _, code := range e.Params {
 		p, err := c.param(e.Type, code)
@@ -231,6 +234,9 @@ func (c *compiler) param(typ, code string) (*paramPlan, error) {
 
 // match compiles one parameter with its values.
 func (c *compiler) match(m *search.Match, x string) (string, error) {
+	if cond, done, err := c.together(m, x); done || err != nil {
+		return cond, err
+	}
 	switch m.Param.Code {
 	case "_id":
 		if m.Modifier == "not" || m.Modifier == search.Unequal {

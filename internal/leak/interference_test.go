@@ -67,13 +67,14 @@ func TestNonInterference(t *testing.T) {
 			a, storeA := open(t, whole, now.read, false)
 			defer storeA.Close()
 			world := sample(t, a, storeA)
-			hidden := prune(t, a, world, who.Principal, part)
+			hidden, out := prune(t, a, world, who.Principal, part)
 			b, storeB := open(t, part, now.read, false)
 			defer storeB.Close()
-			c := &comparison{t: t, a: a, b: b, who: who.Principal, time: &now}
+			c := &comparison{t: t, a: a, b: b, who: who.Principal, time: &now, hidden: out}
 			h := fnv.New64()
 			h.Write([]byte(who.name))
 			r := rand.New(rand.NewPCG(*seed, h.Sum64()))
+			c.r = r
 			for i := 0; i < *requests && c.leaks < 3; i++ {
 				ask := world.Read(r)
 				if i%4 == 3 {
@@ -97,8 +98,27 @@ type comparison struct {
 	a, b           *resources.Service
 	who            auth.Principal
 	time           *clock
+	hidden         []string // resources that b does not have
+	noise          int
+	r              *rand.Rand
 	compared, full int
 	leaks          int
+}
+
+// others change something that the caller does not see.
+func (c *comparison) others() {
+	for range 3 {
+		typ, id, _ := strings.Cut(pick(c.r, c.hidden), "/")
+		switch typ {
+		case "Observation", "Condition", "Communication", "DocumentReference", "Coverage", "Task", "List", "Device", "Patient", "Person":
+			c.noise++
+			if c.noise%2 == 0 {
+				*c.time = clock(time.Time(*c.time).Add(time.Second))
+			}
+			c.a.Do(c.t.Context(), resources.Request{Principal: auth.Operator("test"), Interaction: resources.Patch, Type: typ, ID: id,
+				JSONPatch: fmt.Appendf(nil, `[{"op":"add","path":"/meta/tag","value":[{"system":"urn:noise","code":"n%d"}]}]`, c.noise)})
+		}
+	}
 }
 
 func (c *comparison) answers(ask Ask) (string, string, *resources.Response) {
@@ -139,6 +159,9 @@ func (c *comparison) compare(ask Ask) {
 		}
 		if ask.Params, ask.Query = nil, nextPage(resp); ask.Query == "" {
 			return
+		}
+		if len(c.hidden) > 0 {
+			c.others()
 		}
 	}
 }
@@ -206,8 +229,8 @@ func sample(t testing.TB, s *resources.Service, store *storage.Store) *known {
 }
 
 // prune takes everything out of a database that a caller of s cannot see by reading or finding it by its id, and says
-// how many versions that is.
-func prune(t testing.TB, s *resources.Service, w *known, who auth.Principal, url string) (hidden int) {
+// how many versions that is, and which resources.
+func prune(t testing.TB, s *resources.Service, w *known, who auth.Principal, url string) (hidden int, keys []string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -235,11 +258,17 @@ WHERE table_schema = 'public' AND column_name = 'rk' AND table_type = 'BASE TABL
 		resp, err := s.Do(t.Context(), r)
 		return err == nil && (r.Interaction != resources.SearchType || len(resp.Bundle.Entries) > 0) || fhir.KindOf(err) == fhir.Gone
 	}
+	// Whether a visit is covered the server finds out for whoever books it, as it knows whose time is taken.
+	covers := func(typ string) bool {
+		_, err := s.Do(t.Context(), resources.Request{Interaction: resources.Read, Type: typ, ID: "x", Principal: who})
+		return strings.HasPrefix(typ, "Coverage") && fhir.KindOf(err) == fhir.Forbidden
+	}
 	gone := map[string]bool{}
 	for _, v := range w.versions {
-		if v.current && !shows(resources.Request{Interaction: resources.Read, Type: v.typ, ID: v.id}) &&
+		if v.current && !covers(v.typ) && !shows(resources.Request{Interaction: resources.Read, Type: v.typ, ID: v.id}) &&
 			!shows(resources.Request{Interaction: resources.SearchType, Type: v.typ, Query: "_id=" + v.id}) {
 			gone[v.typ+"/"+v.id] = true
+			keys = append(keys, v.typ+"/"+v.id)
 			for _, table := range tables {
 				if table != "resource" {
 					exec("DELETE FROM "+table+" WHERE rk = (SELECT rk FROM resource WHERE type = $1 AND id = $2)", v.typ, v.id)
@@ -257,5 +286,5 @@ WHERE table_schema = 'public' AND column_name = 'rk' AND table_type = 'BASE TABL
 			hidden++
 		}
 	}
-	return hidden
+	return hidden, keys
 }

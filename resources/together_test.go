@@ -1,0 +1,132 @@
+package resources
+
+import (
+	"strings"
+	"testing"
+
+	"kiln/auth"
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// Two patients in one visit: each sees it, and in it only themselves, by whatever path and question.
+func TestAccess_a_visit_of_two(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false; so.PoolSize = 4 })
+	w := &ward{s, t}
+	put(t, s, `{"resourceType":"Patient","id":"ben","name":[{"family":"Berry"}],"identifier":[{"system":"urn:x","value":"ben"}]}`)
+	put(t, s, `{"resourceType":"RelatedPerson","id":"bens-mother","patient":{"reference":"Patient/ben"}}`)
+	visit := mustCreate(t, s, `{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/s9"}],"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">Ada and Ben Berry</div>"},
+"contained":[{"resourceType":"Patient","id":"third","name":[{"family":"Cherry"}]}],"description":"Talk",
+"participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"},{"actor":{"reference":"Patient/ben","display":"Ben Berry","identifier":{"system":"urn:x","value":"ben"}},"status":"accepted"},
+{"actor":{"reference":"RelatedPerson/bens-mother"},"status":"accepted","required":"optional"},{"actor":{"reference":"#third"},"status":"accepted","required":"optional"},{"actor":{"display":"Ben's brother"},"status":"tentative","required":"optional"}]}`)
+	single := mustCreate(t, s, booking("ada", "s10"))
+	ada, boss := patientApp("ada", "patient/*.cruds"), admin("user/*.rs")
+	texts := func(p auth.Principal, r Request) string {
+		r.Principal = p
+		resp, err := s.Do(t.Context(), r)
+		if err != nil {
+			t.Fatalf("%s: %s", r.Interaction, describe(err))
+		}
+		var b strings.Builder
+		var each func(*Response)
+		each = func(resp *Response) {
+			if resp.Version != nil {
+				b.Write(resp.Version.Content)
+			}
+			if resp.Resource != nil {
+				b.Write(resp.Resource.JSON())
+			}
+			if resp.Bundle != nil {
+				for _, e := range resp.Bundle.Entries {
+					if e.Version != nil {
+						b.Write(e.Version.Content)
+					}
+					if e.Response != nil {
+						each(e.Response)
+					}
+				}
+			}
+		}
+		each(resp)
+		return b.String()
+	}
+	put(t, s, `{"resourceType":"Composition","id":"c","status":"final","type":{"text":"x"},"subject":{"reference":"Patient/ada"},"date":"2020","author":[{"reference":"Practitioner/doc"}],"title":"x","section":[{"entry":[{"reference":"Appointment/`+visit.ID+`"}]}]}`)
+	for name, r := range map[string]Request{
+		"read":        {Interaction: Read, Type: "Appointment", ID: visit.ID},
+		"vread":       {Interaction: VRead, Type: "Appointment", ID: visit.ID, Version: "1"},
+		"history":     {Interaction: HistoryInstance, Type: "Appointment", ID: visit.ID},
+		"of_the_type": {Interaction: HistoryType, Type: "Appointment"},
+		"search":      {Interaction: SearchType, Type: "Appointment"},
+		"elements":    {Interaction: SearchType, Type: "Appointment", Query: "_elements=participant"},
+		"included":    {Interaction: SearchType, Type: "Patient", Query: "_revinclude=Appointment:actor"},
+		"compartment": {Interaction: SearchSystem, Compartment: "Patient", CompartmentID: "ada"},
+		"everything":  {Interaction: Operate, Operation: "everything", Type: "Patient", ID: "ada"},
+		"document":    {Interaction: Operate, Operation: "document", Type: "Composition", ID: "c"},
+		"batch":       {Interaction: Batch, Body: parse(t, `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Appointment/`+visit.ID+`"}}]}`)},
+		"transaction": {Interaction: Transaction, Body: parse(t, `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"GET","url":"Appointment?_count=5"}}]}`)},
+		"patch":       {Interaction: Patch, Type: "Appointment", ID: visit.ID, JSONPatch: []byte(`[{"op":"add","path":"/comment","value":"x"}]`), IfMatch: "1"},
+	} {
+		got := texts(ada, r)
+		if !strings.Contains(got, "Patient/ada") || !strings.Contains(got, "masked") && name != "of_the_type" {
+			t.Errorf("%s does not show the own visit: %s", name, got)
+		}
+		for _, word := range []string{"en", "ben", "Ben", "Berry", "Cherry", "bens-mother"} {
+			if strings.Contains(got, `/`+word+`"`) || len(word) > 2 && strings.Contains(got, word) {
+				t.Errorf("%s tells %s: %s", name, word, got)
+			}
+		}
+	}
+	if got := texts(boss, Request{Interaction: Read, Type: "Appointment", ID: visit.ID}); !strings.Contains(got, "Patient/ben") {
+		t.Errorf("staff see who takes part: %s", got)
+	}
+	// Questions about others have no answer; those about oneself and about staff do.
+	both := visit.ID + " " + single.ID
+	for query, want := range map[string]string{
+		"actor=Patient/ben": "", "actor=ben": "", "patient=ben": "", "patient=Patient/ben": "", "actor=" + testBase + "/Patient/ben": "", "actor=Patient/ben,Patient/ada&_sort=-date": both,
+		"actor=RelatedPerson/bens-mother": "", "actor:identifier=urn:x|ben": "", "_text=berry": "", "_content=berry": "", "_content=cherry": "", "actor:Patient.name=berry": "", "patient.identifier=urn:x|ben": "",
+		"_filter=actor%20eq%20Patient/ben": "", "_filter=patient%20eq%20Patient/ben": "", "patient=ada": both, "actor=Practitioner/doc": both, "actor=doc": both, "actor=doc,ben": both, "practitioner=doc": both, "location=room": both,
+		"part-status=tentative": visit.ID, "_has:AppointmentResponse:appointment:actor=Patient/ben": "",
+	} {
+		got := strings.Fields(w.found(ada, "Appointment", query))
+		if want := strings.Fields(want); !sameSet(got, want) {
+			t.Errorf("%s: %v, want %v", query, got, want)
+		}
+	}
+	if got := do(t, s, Request{Principal: ada, Interaction: SearchType, Type: "Appointment", Compartment: "Patient", CompartmentID: "ben"}); len(got.Bundle.Entries) != 0 {
+		t.Errorf("the compartment of another shows %d", len(got.Bundle.Entries))
+	}
+	do(t, s, Request{Principal: ada, Interaction: SearchType, Type: "Appointment", Query: "_sort=actor,-patient"})
+	// Nor do writes tell who it is by what they let through.
+	for name, r := range map[string]Request{
+		"test_right": {Interaction: Patch, JSONPatch: []byte(`[{"op":"test","path":"/participant/1/actor/reference","value":"Patient/ben"}]`)},
+		"test_wrong": {Interaction: Patch, JSONPatch: []byte(`[{"op":"test","path":"/participant/1/actor/reference","value":"Patient/eve"}]`)},
+		"test_all":   {Interaction: Patch, JSONPatch: []byte(`[{"op":"test","path":"","value":1}]`)},
+		"copy":       {Interaction: Patch, JSONPatch: []byte(`[{"op":"copy","from":"/participant/1/actor/display","path":"/comment"}]`)},
+		"fhirpath":   {Interaction: Patch, Body: parse(t, `{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"delete"},{"name":"path","valueString":"Appointment.participant.where(actor.reference='Patient/ben')"}]}]}`)},
+		"guessed":    {Interaction: Update, Body: parse(t, string(do(t, s, Request{Interaction: Read, Type: "Appointment", ID: visit.ID}).Version.Content))},
+		"as_shown":   {Interaction: Update, Body: parse(t, string(do(t, s, Request{Principal: ada, Interaction: Read, Type: "Appointment", ID: visit.ID}).Version.Content))},
+	} {
+		r.Type, r.ID, r.IfMatch = "Appointment", visit.ID, "2"
+		if got := w.status(ada, r); got != fhir.Forbidden {
+			t.Errorf("%s: kind %d", name, got)
+		}
+	}
+	got := texts(ada, Request{Interaction: Operate, Operation: "cancel", Type: "Appointment", ID: visit.ID, Body: parse(t, `{"resourceType":"Parameters","parameter":[`+arg("reason", "valueCodeableConcept", `{"coding":[{"code":"pat"}]}`)+`]}`)})
+	if strings.Contains(got, "ben") || !strings.Contains(got, "cancelled") {
+		t.Errorf("$cancel: %s", got)
+	}
+}
+
+func sameSet(a, b []string) bool {
+	seen := map[string]bool{}
+	for _, x := range a {
+		seen[x] = true
+	}
+	for _, x := range b {
+		if !seen[x] {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}

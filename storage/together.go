@@ -1,0 +1,147 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kiln/fhir"
+	"kiln/fhir/search"
+)
+
+// A visit of two patients lies in the compartments of both. Each sees in it only themselves: the others are there, without
+// a name, and nothing that asks about them gets an answer. This file is all of that.
+
+const visitType = "Appointment"
+
+// alone says whether the caller sees visits only as one of their patients.
+func (ix *Indexer) alone(a *Access) bool {
+	grants := a.reach[ix.registry.TypeNumber(visitType)]
+	return len(a.record) > 0 && len(grants) > 0 && !slices.ContainsFunc(grants, func(g grant) bool { return g.reach != search.ReachOwn })
+}
+
+// another says whether a participant of a visit is a patient other than the caller. What is said of somebody in the visit
+// itself (contained) is of others.
+func (ix *Indexer) another(a *Access, participant *fhir.Node) bool {
+	actor := participant.Get("actor")
+	if actor == nil {
+		return false
+	}
+	text := actor.GetText("reference")
+	if text == "" {
+		return actor.GetText("type") == "Patient" || actor.GetText("type") == "" && actor.Get("extension") == nil
+	}
+	ref, ok := ix.parseReference(text)
+	switch {
+	case !ok || ref.Fragment != "" || ref.Container:
+		return true
+	case ref.Type == "Patient":
+		return ref.Base != "" || !overlap(ix.sameTarget(ref.Type, ref.ID), a.patients)
+	}
+	return ref.Type == "RelatedPerson"
+}
+
+// Together says whether a version is a visit in which the caller must not see others.
+func (s *Store) Together(ctx context.Context, v *Version) (bool, error) {
+	if v == nil || v.Type != visitType || v.Deleted {
+		return false, nil
+	}
+	a, err := s.access(ctx)
+	if err != nil || a.everything || !a.alone {
+		return false, err
+	}
+	n, err := fhir.ParseJSON(v.Content)
+	if err != nil {
+		return false, err
+	}
+	ix := s.indexer.Load()
+	for p := range n.Get("participant").Items() {
+		if ix.another(a, p) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Alone is a version as the caller sees it: v itself, or the visit with the others unnamed.
+func (s *Store) Alone(ctx context.Context, v *Version) (*Version, error) {
+	if together, err := s.Together(ctx, v); err != nil || !together {
+		return v, err
+	}
+	a, err := s.access(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := fhir.ParseJSON(v.Content)
+	if err != nil {
+		return nil, err
+	}
+	ix := s.indexer.Load()
+	for p := range n.Get("participant").Items() {
+		if ix.another(a, p) {
+			p.Set("actor", fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str(fhir.DataAbsentReason).As("url"), fhir.Str("masked").As("valueCode"))).As("extension")))
+		}
+	}
+	n.Remove("text") // a narrative may name them, and so may what is contained
+	n.Remove("contained")
+	fhir.Subsetted(n)
+	alone := *v
+	alone.Content = n.JSON()
+	return &alone, nil
+}
+
+// aboutOthers says whether a parameter of visits looks at who takes part.
+func aboutOthers(code, expression string) bool {
+	return code == "_text" || code == "_content" || code != "part-status" && strings.Contains(expression, "participant")
+}
+
+// together is a condition on visits, by a caller who must not ask about others in them; done is false where it is one
+// like any other.
+func (c *compiler) together(m *search.Match, x string) (cond string, done bool, err error) {
+	if c.access == nil || !c.access.alone || m.Type != visitType {
+		return "", false, nil
+	}
+	expression := ""
+	if def := c.ix.registry.SearchParameter(m.Type, m.Param.Code); def != nil {
+		expression = def.Expression
+	}
+	if !aboutOthers(m.Param.Code, expression) {
+		return "", false, nil
+	}
+	open := *c.access
+	open.alone = false
+	own := c.access
+	c.access = &open
+	defer func() { c.access = own }()
+	if m.Param.Kind != search.Reference || m.Modifier != "" {
+		cond, err = c.match(m, x)
+		return fmt.Sprintf("(%s AND cardinality(%s.compartments) <= 1)", cond, x), true, err
+	}
+	asked, elsewhere := *m, *m // elsewhere are ids without a type that are none of the caller's
+	asked.Values, elsewhere.Values = nil, nil
+	for _, v := range m.Values {
+		ref := v.Reference
+		foreign := !overlap(c.ix.sameTarget("Patient", ref.ID), own.patients)
+		switch {
+		case !foreign, ref.ID == "", ref.Type != "" && ref.Type != "Patient" && ref.Type != "RelatedPerson":
+			asked.Values = append(asked.Values, v)
+		case ref.Type == "":
+			elsewhere.Values = append(elsewhere.Values, v)
+		}
+	}
+	targets := m.Param.Targets
+	if targets == nil {
+		targets = c.ix.registry.Schema().Resources
+	}
+	elsewhere.Param.Targets = slices.DeleteFunc(slices.Clone(targets), func(t string) bool { return t == "Patient" || t == "RelatedPerson" })
+	parts := search.Or{}
+	if len(asked.Values) > 0 {
+		parts = append(parts, &asked)
+	}
+	if len(elsewhere.Values) > 0 && len(elsewhere.Param.Targets) > 0 {
+		parts = append(parts, &elsewhere)
+	}
+	cond, err = c.expr(parts, x)
+	return cond, true, err
+}
