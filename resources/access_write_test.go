@@ -6,6 +6,7 @@ import (
 
 	"kiln/auth"
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 // Consents and labels bind writes as they bind reads: nobody writes what they could not see afterwards.
@@ -114,4 +115,21 @@ func TestAccess_writes_are_seen_by_their_writers(t *testing.T) {
 			t.Errorf("update: kind %d", got)
 		}
 	})
+}
+
+// Everybody reads Slots. Why one is closed is for who keeps the calendar.
+func TestAccess_why_time_is_closed(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false; so.PoolSize = 4 })
+	doc, ada, other := doctor("doc", "user/*.cruds"), patientApp("ada", "patient/*.rs"), doctor("other", "user/*.cruds")
+	put(t, s, `{"resourceType":"Schedule","id":"own","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/timezone","valueCode":"UTC"}],"actor":[{"reference":"Practitioner/doc"}]}`)
+	body := parse(t, `{"resourceType":"Parameters","parameter":[`+strings.Join([]string{arg("start", "valueDateTime", `"2026-01-16T20:00:00Z"`), arg("end", "valueDateTime", `"2026-01-16T21:00:00Z"`), arg("reason", "valueString", `"Chemotherapy"`)}, ",")+`]}`)
+	do(t, s, Request{Principal: doc, Interaction: Operate, Operation: "block", Type: "Schedule", ID: "own", Body: body})
+	for _, who := range []auth.Principal{ada, other, doc} {
+		for _, e := range do(t, s, Request{Principal: who, Interaction: SearchType, Type: "Slot", Query: "_revinclude=Provenance:target"}).Bundle.Entries {
+			if strings.Contains(string(e.Version.Content), "Chemo") != (who.FHIRUser == doc.FHIRUser && e.Version.Type == "Provenance") {
+				t.Errorf("%s: %s", who.FHIRUser, e.Version.Content)
+			}
+		}
+	}
 }

@@ -46,9 +46,6 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		slot := s.options.NewID()
 		n := fhir.Obj(fhir.Str("Slot").As("resourceType"), fhir.Str(slot).As("id"), reference(schedule).As("schedule"),
 			fhir.Str("busy-unavailable").As("status"), fhir.Str(fhir.FormatInstant(low)).As("start"), fhir.Str(fhir.FormatInstant(high)).As("end"))
-		if reason := c.text("reason"); reason != "" {
-			n.Set("comment", fhir.Str(reason))
-		}
 		var names []string
 		for _, a := range actors[schedule] {
 			names = append(names, a.Actor)
@@ -68,6 +65,12 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 			return err
 		}
 		tx.Insert(p, storage.MethodCreate)
+		// Everybody reads Slots; why somebody is away is for those who keep the calendar.
+		if reason := c.text("reason"); reason != "" {
+			if err := s.testify(ctx, tx, &c.Principal, "Slot/"+slot, "", reason); err != nil {
+				return err
+			}
+		}
 		tx.SaveSlot(storage.SlotTime{Slot: "Slot/" + slot, Schedule: schedule, Start: low, End: high, Status: "busy-unavailable", Kept: "busy-unavailable"})
 		out := []fhir.Node{named("slot", "valueReference", reference("Slot/"+slot))}
 		for _, b := range affected {
