@@ -195,8 +195,12 @@ const AlternativeExtension = CanonicalBase + "StructureDefinition/alternative"
 // HeldUntilExtension says on an Appointment that its time is only held, and until when.
 const HeldUntilExtension = CanonicalBase + "StructureDefinition/held-until"
 
-// ChangeReasonExtension says why a signed record was changed or retracted.
-const ChangeReasonExtension = CanonicalBase + "StructureDefinition/change-reason"
+// ChangeReasonExtension says why a signed record was changed or retracted, OverrideReasonExtension why a prescription goes on
+// although something speaks against it.
+const (
+	ChangeReasonExtension   = CanonicalBase + "StructureDefinition/change-reason"
+	OverrideReasonExtension = CanonicalBase + "StructureDefinition/override-reason"
+)
 
 // IssueCodeSystem is the code system of Issue.Detail.
 const IssueCodeSystem = CanonicalBase + "CodeSystem/issue"

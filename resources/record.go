@@ -131,6 +131,14 @@ func (s *Service) keepsIdentity(r *record) error {
 			"The patient of a record never changes: mark this one entered-in-error and write a new one").
 			Coded("subject-fixed").At(r.life.Type + "." + r.life.Patient)
 	}
+	if r.life.IsSigned(r.from) {
+		for _, element := range r.life.Keeps {
+			if was, is := r.before.Get(element), r.after.Get(element); (was == nil) != (is == nil) || was != nil && !was.Equal(is) {
+				return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
+					"What was prescribed stays as it is: stop this one and write another").Coded("signed-element").At(r.life.Type + "." + element)
+			}
+		}
+	}
 	if r.life.Recorded == "" || r.life.Issued {
 		return nil
 	}

@@ -37,6 +37,8 @@ func (s *Service) recordMeets(ctx context.Context, r *record, c records.Conditio
 		return no("What patients report is unconfirmed until a practitioner confirms it", ".verificationStatus")
 	case records.Prescriber:
 		return s.prescribes(ctx, r)
+	case records.Safety:
+		return s.checkSafety(ctx, r)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 	StatusReason Condition = "reason-required"   // the record's own element for the reason of its status
 	ChangeReason Condition = "change-reason"     // why a signed record changes: an extension, or X-Provenance
 	Prescriber   Condition = "not-a-prescriber"  // the caller is a practitioner who prescribes
+	Safety       Condition = "safety-finding"    // no allergy and no duplicate is known, or there is a reason to go on
 	Unconfirmed  Condition = "unconfirmed-first" // what patients report, a practitioner confirms
 )
 
@@ -68,6 +69,8 @@ type Lifecycle struct {
 	Signed []State
 	// Fixed are those in which the content changes by a move alone that gives a reason.
 	Fixed []State
+	// Keeps are elements that stay as they are once the record is signed: those by which it was judged.
+	Keeps []string
 	// Reason is the element that StatusReason asks for.
 	Reason string
 	Author Author

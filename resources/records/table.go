@@ -134,14 +134,14 @@ func report() Lifecycle {
 func prescription() Lifecycle {
 	states := []State{"draft", "active", "on-hold", "completed", "stopped", "cancelled", EnteredInError, "unknown"}
 	idle := []State{"draft", "on-hold", "completed", "stopped", "cancelled", EnteredInError, "unknown"}
-	checked := []Condition{Prescriber}
+	checked := []Condition{Prescriber, Safety}
 	return Lifecycle{Type: "MedicationRequest", Patient: "subject", Status: "status", States: states,
 		Moves: []Move{
 			{[]State{None}, idle, staff, nil, ""},
-			{[]State{None}, []State{"active"}, doctor, checked, ""},
+			{[]State{None}, []State{"active"}, doctor, checked, "what is found, and overridden, is kept as DetectedIssues"},
 			{[]State{None}, []State{"active"}, service, nil, "a prescription that others have made: nothing is checked"},
-			{[]State{"draft"}, []State{"active"}, doctor, checked, ""},
-			{[]State{"on-hold"}, []State{"active"}, doctor, checked, ""},
+			{[]State{"draft"}, []State{"active"}, doctor, checked, "what is found, and overridden, is kept as DetectedIssues"},
+			{[]State{"on-hold"}, []State{"active"}, doctor, checked, "what is found, and overridden, is kept as DetectedIssues"},
 			{[]State{"active"}, []State{"on-hold"}, staff, nil, ""},
 			{[]State{"draft"}, []State{"cancelled"}, staff, nil, ""},
 			{[]State{"active", "on-hold"}, []State{"completed", "cancelled"}, staff, nil, ""},
@@ -150,6 +150,7 @@ func prescription() Lifecycle {
 			retract(states),
 		},
 		Signed: []State{"active", "on-hold", "completed", "stopped"}, Reason: "statusReason",
+		Keeps:  []string{"medicationCodeableConcept", "medicationReference", "intent", "doNotPerform"},
 		Author: Author{Element: "requester", Own: true}, Recorded: "authoredOn", Chain: []Link{inVisit}}
 }
 
