@@ -145,6 +145,9 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 	if members != nil {
 		q.Where = append([]search.Expr{members}, q.Where...)
 	}
+	if q.Chronological() {
+		return q, s.withoutRetracted(q, c)
+	}
 	return q, nil
 }
 

@@ -165,6 +165,13 @@ func (p *searchPlan) sort(q *search.Query) error {
 	}
 	for i, k := range q.Sort {
 		key := sortKey{descending: k.Descending, typ: "text"}
+		if !one && k.Param.Code == search.MainDate {
+			if key.sql, key.typ, key.notNull = "x.date_low", "timestamptz", k.Descending; !k.Descending {
+				key.sql = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END"
+			}
+			p.order.keys = append(p.order.keys, key)
+			continue
+		}
 		switch k.Param.Code {
 		case "_lastUpdated":
 			key.sql, key.typ, key.notNull = "x.last_updated", "timestamptz", true

@@ -81,6 +81,15 @@ type Query struct {
 // Pair is one parameter of a query string, decoded.
 type Pair struct{ Name, Value string }
 
+// MainDate sorts resources of several types, each by the date by which people list its type; of one type it is the
+// parameter of that name.
+const MainDate = "date"
+
+// Chronological says that resources of several types are listed by their main dates.
+func (q *Query) Chronological() bool {
+	return len(q.Types) != 1 && len(q.Sort) > 0 && q.Sort[0].Param.Code == MainDate
+}
+
 // Sort is one key of _sort.
 type Sort struct {
 	Param      Param

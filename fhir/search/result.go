@@ -67,6 +67,10 @@ func (p *parser) sort(pair Pair) bool {
 		if code == "" {
 			return p.fail(pair.Name, fhir.CodeValue, "it names no parameter.")
 		}
+		if code == MainDate && len(p.searched()) > 1 && len(p.query.Sort) < MaxSortKeys {
+			p.query.Sort = append(p.query.Sort, Sort{Param{Code: MainDate, Kind: Date}, descending})
+			continue
+		}
 		param, ok := p.catalog.Param(p.searched()[0], code)
 		if !ok || len(p.searched()) > 1 && !strings.HasPrefix(code, "_") {
 			hint := ""
