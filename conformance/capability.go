@@ -113,7 +113,9 @@ func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOpti
 		n.Set("searchRevInclude", stringList(referrers))
 	}
 	n.Set("searchParam", r.searchParams(typ, o))
-	if own := operationsOf(o.Operations, func(op *Operation) bool { return (op.Type || op.Instance) && op.On(typ) }); own != nil {
+	if own := operationsOf(o.Operations, func(op *Operation) bool {
+		return (op.Type || op.Instance) && op.On(typ) && !(readOnly && op.AffectsState)
+	}); own != nil {
 		n.Set("operation", fhir.Arr(own...))
 	}
 	return n

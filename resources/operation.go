@@ -81,6 +81,7 @@ func (s *Service) loadOperations() error {
 			definition.System, definition.Type = false, false
 			definition.Note = "Offered on one resource: [type]/[id]/$" + definition.Code
 		}
+		definition.AffectsState = definition.AffectsState || writing[id]
 		s.operations = append(s.operations, &operation{definition, run})
 	}
 	slices.SortFunc(s.operations, func(a, b *operation) int {
@@ -92,6 +93,9 @@ func (s *Service) loadOperations() error {
 // instanceOnly are the operations that this server runs for one resource only, whatever else their definitions allow:
 // what all patients have, or all tags in use, is no single answer.
 var instanceOnly = map[string]bool{"Resource-meta": true, "Patient-everything": true}
+
+// writing are the operations that change something, though R4 does not say so of them.
+var writing = map[string]bool{"Resource-meta-add": true, "Resource-meta-delete": true}
 
 // Operations are the definitions of the operations on offer, by code.
 func (s *Service) Operations() []*conformance.Operation {
