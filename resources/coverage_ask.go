@@ -164,7 +164,10 @@ func cannot(why string) *coverage.Answer {
 func (s *Service) putTo(ctx context.Context, q *coverage.Question) *coverage.Answer {
 	name := coverage.AdapterOf(q.Payor)
 	payer := s.payers[name]
-	if payer == nil {
+	switch {
+	case payer == nil && name == coverage.AdapterFHIR: // a command such as import: a server asks
+		return notYet()
+	case payer == nil:
 		return cannot("This server has no way to ask this payer")
 	}
 	if name != coverage.AdapterLocal { // which waits for nobody
@@ -177,9 +180,13 @@ func (s *Service) putTo(ctx context.Context, q *coverage.Question) *coverage.Ans
 	case err == nil:
 		return a
 	case errors.Is(err, coverage.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded), fhir.KindOf(err) == fhir.Transient:
-		return &coverage.Answer{Outcome: coverage.Queued, Disposition: "The payer has not answered yet; it is asked again"}
+		return notYet()
 	}
 	return cannot("This payer cannot be asked")
+}
+
+func notYet() *coverage.Answer {
+	return &coverage.Answer{Outcome: coverage.Queued, Disposition: "The payer has not answered yet; it is asked again"}
 }
 
 // storeAnswer writes an answer, who it comes from, and what the gate needs to know of it.

@@ -32,7 +32,7 @@ func insured(t testing.TB, mode scheduling.CoverageMode, change ...func(*Options
 	s, clock := clinic(t, append([]func(*Options, *storage.Options){func(o *Options, _ *storage.Options) {
 		o.Validate, o.PayerTimeout = validator.Resource, 20*time.Millisecond
 	}}, change...)...)
-	for _, adapter := range []string{"local", "sandbox", "fhir"} {
+	for _, adapter := range []string{"local", "sandbox", "unheard"} {
 		put(t, s, fmt.Sprintf(`{"resourceType":"Organization","id":%q,"name":"Payer","extension":[{"url":%q,"valueCode":%[1]q}]}`, adapter, coverage.ExtensionPayerAdapter))
 	}
 	setPolicy(t, s, mode, "none")
@@ -123,7 +123,7 @@ func TestGate(t *testing.T) {
 		{"step_3_member_id", "", func() { cover(t, s, "c", "ada", "strictly", "AB1234", "") }, ""},
 		{"step_4_not_in_force", coverage.NotInForce, func() { cover(t, s, "c", "ada", "sandbox", "INACTIVE-1", "") }, ""},
 		{"step_4_payer_knows_no_such_member", coverage.NotInForce, func() { cover(t, s, "c", "ada", "sandbox", "XYZ-1", "") }, ""},
-		{"step_4_payer_cannot_be_asked", coverage.NotInForce, func() { cover(t, s, "c", "ada", "fhir", "OK-1", "") }, ""},
+		{"step_4_payer_cannot_be_asked", coverage.NotInForce, func() { cover(t, s, "c", "ada", "unheard", "OK-1", "") }, ""},
 		{"step_5_excluded", coverage.Excluded, func() { cover(t, s, "c", "ada", "sandbox", "EXCLUDED-1", "") }, ""},
 		{"step_5_out_of_network", coverage.OutOfNetwork, func() { cover(t, s, "c", "ada", "local", "1", "") }, ""},
 		{"step_6_exhausted", coverage.Exhausted, func() { cover(t, s, "c", "ada", "sandbox", "EXHAUSTED-1", "") }, ""},

@@ -78,6 +78,9 @@ func (s *Service) noteCover(ctx context.Context, m *move) error {
 		return err
 	}
 	m.tx.SaveCheck(c)
+	if worse && k.state == coverFailed {
+		return s.notifyOfCoverage(ctx, m.tx, m.reference)
+	}
 	return nil
 }
 
@@ -108,7 +111,10 @@ func (s *Service) recheck(ctx context.Context, m *move) error {
 		}
 	}
 	m.keep = !m.changed
-	return s.noteCover(ctx, m)
+	if err := s.noteCover(ctx, m); err != nil || m.trigger != scheduling.ByCoverage {
+		return err
+	}
+	return s.announce(ctx, m)
 }
 
 // recheckVisit is recheck of a stored appointment, as the server.

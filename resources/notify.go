@@ -58,6 +58,10 @@ var eventsOf = map[int]message.Event{
 func (m *move) event() message.Event {
 	e := eventsOf[m.row.Row]
 	switch {
+	case m.onlyCoverage: // whoever books is told by the answer, and everybody when it is settled
+		e = ""
+	case m.trigger == scheduling.ByCoverage:
+		e = message.Booked
 	case m.row.Row == 9 && m.trigger == scheduling.ByExpiry:
 		e = message.Expired
 	case m.row.Row == 10 && m.intent.ask:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"kiln/auth"
 	"kiln/conformance"
@@ -96,6 +97,7 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 		Registry:       registry,
 		Base:           c.BaseURL + server.FHIRPath,
 		MultipleDelete: c.MultipleDelete,
+		PayerTimeout:   20 * time.Millisecond, // a command waits for no payer: who has not answered is asked again by a server
 		Limits: resources.Limits{
 			MaxBundleEntries:      c.MaxBundleEntries,
 			MaxResourceBytes:      int(c.MaxResourceBytes),

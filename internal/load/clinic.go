@@ -49,7 +49,7 @@ func Clinic(ctx context.Context, service *resources.Service, o ClinicOptions) (*
 	c := &clinic{ClinicOptions: o, service: service, random: rand.New(rand.NewPCG(o.Seed, 1)), result: &Result{Path: "demo clinic", unit: "entry"}}
 	c.bar = newProgress(o.Progress, int64(o.Patients)+1)
 	defer c.bar.end()
-	for _, step := range []func(context.Context) error{c.staff, c.slots, c.patients, c.appointments, c.finish} {
+	for _, step := range []func(context.Context) error{c.payers, c.staff, c.slots, c.patients, c.appointments, c.finish} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("demo clinic: %w", err)
 		}
@@ -101,15 +101,15 @@ var (
 		{"clinic-hill", "Hill Clinic", "Europe/Vienna"},
 	}
 	clinicServices = []struct {
-		id, name, code, approval string
-		minutes, capacity        int
+		id, name, code, approval, coverage string
+		minutes, capacity                  int
 	}{
-		{"clinic-general", "General practice", "124", "none", 30, 1},
-		{"clinic-children", "Paediatrics", "57", "none", 30, 1},
-		{"clinic-heart", "Cardiology", "165", "practitioner", 45, 1},
-		{"clinic-skin", "Dermatology", "168", "practitioner", 20, 1},
-		{"clinic-vaccination", "Vaccination", "57", "none", 10, 1},
-		{"clinic-back", "Back school, a group", "65", "none", 60, 8},
+		{"clinic-general", "General practice", "124", "none", "warn", 30, 1},
+		{"clinic-children", "Paediatrics", "57", "none", "warn", 30, 1},
+		{"clinic-heart", "Cardiology", "165", "practitioner", "pend", 45, 1},
+		{"clinic-skin", "Dermatology", "168", "practitioner", "strict", 20, 1},
+		{"clinic-vaccination", "Vaccination", "57", "none", "off", 10, 1},
+		{"clinic-back", "Back school, a group", "65", "none", "pend", 60, 8},
 	}
 	clinicNames = []string{"Adeyemi", "Bianchi", "Castillo", "Dvořák", "Eriksen", "Fontaine", "Grünwald", "Haddad", "Ivanova", "Jansen", "Kowalska", "Laurent"}
 	givenNames  = []string{"Aino", "Bruno", "Chiara", "Dario", "Elif", "Femi", "Greta", "Hugo", "Ines", "Jonas", "Katya", "Leon", "Mira", "Noah", "Olga", "Paul"}
@@ -125,8 +125,8 @@ func (c *clinic) staff(ctx context.Context) error {
 		}
 	}
 	for _, s := range clinicServices {
-		if err := c.add(ctx, `{"resourceType":"HealthcareService","id":%q,"active":true,"name":%q,"appointmentRequired":true,"type":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/service-type","code":%q}]}],"extension":[{"url":%q,"extension":[{"url":"approval","valueCode":%q},{"url":"duration","valueDuration":{"value":%d,"unit":"min","system":"http://unitsofmeasure.org","code":"min"}},{"url":"capacity","valuePositiveInt":%d}]}]}`,
-			s.id, s.name, s.code, extension+"booking-policy", s.approval, s.minutes, s.capacity); err != nil {
+		if err := c.add(ctx, `{"resourceType":"HealthcareService","id":%q,"active":true,"name":%q,"appointmentRequired":true,"type":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/service-type","code":%q}]}],"extension":[{"url":%q,"extension":[{"url":"approval","valueCode":%q},{"url":"coverage","valueCode":%q},{"url":"duration","valueDuration":{"value":%d,"unit":"min","system":"http://unitsofmeasure.org","code":"min"}},{"url":"capacity","valuePositiveInt":%d}]}]}`,
+			s.id, s.name, s.code, extension+"booking-policy", s.approval, s.coverage, s.minutes, s.capacity); err != nil {
 			return err
 		}
 	}
@@ -138,7 +138,7 @@ func (c *clinic) staff(ctx context.Context) error {
 		if err := c.add(ctx, `{"resourceType":"Location","id":"clinic-r%d","status":"active","name":"%s, room %d","physicalType":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/location-physical-type","code":"ro"}]},"partOf":{"reference":"Location/%s"},"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/timezone","valueCode":%q}]}`, i, site.name, i/2+1, site.id, site.zone); err != nil {
 			return err
 		}
-		if err := c.add(ctx, `{"resourceType":"PractitionerRole","id":"clinic-role%d","active":true,"practitioner":{"reference":"Practitioner/clinic-p%d"},"healthcareService":[{"reference":"HealthcareService/%s"}],"location":[{"reference":"Location/%s"}],"code":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/practitioner-role","code":"doctor"}]}]}`, i, i, service.id, site.id); err != nil {
+		if err := c.add(ctx, `{"resourceType":"PractitionerRole","id":"clinic-role%d","active":true,"practitioner":{"reference":"Practitioner/clinic-p%d"},"organization":{"reference":"Organization/%s"},"healthcareService":[{"reference":"HealthcareService/%s"}],"location":[{"reference":"Location/%s"}],"code":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/practitioner-role","code":"doctor"}]}]}`, i, i, clinicPractice(i), service.id, site.id); err != nil {
 			return err
 		}
 		rule := func(days, start, end string) string {
@@ -179,7 +179,6 @@ func (c *clinic) slots(ctx context.Context) error {
 // patients makes patients, each with a coverage and some history.
 func (c *clinic) patients(ctx context.Context) error {
 	day := func(back int) string { return c.Now.UTC().AddDate(0, 0, -back).Format(time.DateOnly) }
-	plans := []string{"OK-", "OK-", "OK-", "AUTH-", "INACTIVE-", "EXCLUDED-", "EXHAUSTED-", "SLOW-"}
 	conditions := [][2]string{{"38341003", "Hypertension"}, {"44054006", "Type 2 diabetes"}, {"195967001", "Asthma"}, {"24700007", "Multiple sclerosis"}, {"161891005", "Back pain"}}
 	for i := range c.Patients {
 		gender := []string{"female", "male", "other"}[min(c.random.IntN(40)/19, 2)]
@@ -187,13 +186,7 @@ func (c *clinic) patients(ctx context.Context) error {
 			i, i+1, pickOf(c.random, familyNames), pickOf(c.random, givenNames), gender, day(300+c.random.IntN(33000)), c.random.IntN(len(clinicNames))); err != nil {
 			return err
 		}
-		status := "active"
-		plan := pickOf(c.random, plans)
-		if plan == "INACTIVE-" {
-			status = "cancelled"
-		}
-		if err := c.add(ctx, `{"resourceType":"Coverage","id":"clinic-%d","status":%q,"beneficiary":{"reference":"Patient/clinic-%d"},"subscriberId":"%s%06d","payor":[{"display":"Sandbox Insurance"}],"period":{"start":%q}}`,
-			i, status, i, plan, i, day(700)); err != nil {
+		if err := c.coverage(ctx, i, day(700)); err != nil {
 			return err
 		}
 		for visit := range c.random.IntN(4) {
@@ -281,8 +274,8 @@ func (c *clinic) book(ctx context.Context, slot string, practitioner, n int) err
 	}
 	resp, err := c.service.Do(ctx, resources.Request{Interaction: resources.Update, Type: "Appointment", ID: body.ID(), Body: body})
 	switch {
-	case fhir.KindOf(err) == fhir.Conflict && err != nil:
-		return nil // a patient with two wishes at one time
+	case err != nil && (fhir.KindOf(err) == fhir.Conflict || fhir.KindOf(err) == fhir.BusinessRule):
+		return nil // a patient with two wishes at one time, or a coverage that does not pay
 	case err != nil:
 		return err
 	}

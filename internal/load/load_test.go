@@ -344,7 +344,7 @@ func TestClinic_is_lively_and_agrees(t *testing.T) {
 		t.Errorf("a second time: %v %v", again, err)
 	}
 	got := stored(t, store)
-	if got["Patient"] != 40 || got["Slot"] < 3000 || got["Appointment"] < 240 || got["Coverage"] != 40 {
+	if got["Patient"] != 40 || got["Slot"] < 3000 || got["Appointment"] < 240 || got["Coverage"] != 40 || got["CoverageEligibilityResponse"] < 20 || got["Task"] == 0 {
 		t.Errorf("%v", got)
 	}
 	if list, err := store.VerifySchedule(t.Context(), 10); err != nil || len(list) > 0 {

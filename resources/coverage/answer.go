@@ -59,7 +59,9 @@ type ItemAnswer struct {
 
 // Benefit is how much is allowed and used.
 type Benefit struct {
+	// Type is a code of benefit-type, or a payer's own CodeableConcept.
 	Type          string
+	own           *fhir.Node
 	Allowed, Used Amount
 }
 
@@ -180,7 +182,11 @@ func concept(system, code string) fhir.Node {
 }
 
 func (b *Benefit) node() fhir.Node {
-	n := fhir.Obj(concept("http://terminology.hl7.org/CodeSystem/benefit-type", b.Type).As("type"))
+	typ := concept("http://terminology.hl7.org/CodeSystem/benefit-type", b.Type)
+	if b.own != nil {
+		typ = b.own.Clone()
+	}
+	n := fhir.Obj(typ.As("type"))
 	b.Allowed.set(&n, "allowed")
 	b.Used.set(&n, "used")
 	return n
@@ -274,7 +280,7 @@ func readItem(n *fhir.Node) (x ItemAnswer, ok bool) {
 		if len(x.Benefits) >= maxBenefits {
 			break
 		}
-		x.Benefits = append(x.Benefits, Benefit{Type: textOf(b.At("type", "coding", "code")), Allowed: readAmount(b, "allowed"), Used: readAmount(b, "used")})
+		x.Benefits = append(x.Benefits, Benefit{own: new(plain(b.Get("type"))), Allowed: readAmount(b, "allowed"), Used: readAmount(b, "used")})
 	}
 	return x, true
 }
