@@ -51,6 +51,46 @@ func TestSwagger_sign_in(t *testing.T) {
 	}
 }
 
+// TestSwagger_launched_with_a_patient: staff launch the page from /auth/launch, and its token is for the patient that they
+// chose there.
+func TestSwagger_launched_with_a_patient(t *testing.T) {
+	t.Parallel()
+	origin, stop := serve(t, "--auth=smart", "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir(), "--seed")
+	defer stop()
+	b := browser.Open(t)
+	var answer string
+	b.Do(
+		chromedp.Navigate(origin+"/auth/"), chromedp.WaitVisible(browser.CSS("#username")),
+		chromedp.SendKeys(browser.CSS("#username"), "demo-doctor"), chromedp.SendKeys(browser.CSS("#password"), demoPassword), chromedp.Submit(browser.CSS("#password")),
+		chromedp.WaitVisible(browser.CSS("#q")), chromedp.SendKeys(browser.CSS("#q"), "brandt"), chromedp.Submit(browser.CSS("#q")),
+		chromedp.WaitVisible(browser.CSS(`a.pick[href$="demo-tom"]`)), chromedp.Click(browser.CSS(`a.pick[href$="demo-tom"]`)),
+		chromedp.WaitVisible(browser.CSS(`button[value="kiln-swagger"]`)), chromedp.Click(browser.CSS(`button[value="kiln-swagger"]`)),
+		chromedp.WaitVisible(browser.CSS(".auth-wrapper .authorize")), chromedp.Click(browser.CSS(".auth-wrapper .authorize")),
+		chromedp.WaitVisible(browser.CSS(".auth-btn-wrapper .authorize")), browser.Picture("swagger-launched"),
+	)
+	var consent string
+	window := b.Window(func() { b.Do(chromedp.Click(browser.CSS(".auth-btn-wrapper .authorize"))) })
+	window.Do(
+		chromedp.WaitVisible(browser.CSS(`button[value="allow"]`)), browser.Keep(&consent, chromedp.Text(browser.CSS("main"))),
+		chromedp.Click(browser.CSS(`button[value="allow"]`)),
+	)
+	if !strings.Contains(consent, "Brandt") {
+		t.Errorf("the consent page says %q", consent)
+	}
+	b.Do(
+		chromedp.WaitReady(browser.CSS(".auth-wrapper .authorize.locked")),
+		chromedp.Click(browser.CSS(".auth-container .btn-done")),
+		browser.Keep(&answer, chromedp.Evaluate[string](`(async () => {
+			const token = ui.authSelectors.authorized().toJS().smart.token;
+			const get = async (path) => (await fetch("/fhir/" + path, {headers: {Authorization: "Bearer " + token.access_token}})).status;
+			return token.patient + " " + await get("Patient/demo-tom") + " " + await get("Patient/demo-ines");
+		})()`, chromedp.EvalAwaitPromise)),
+	)
+	if answer != "demo-tom 200 404" {
+		t.Errorf("the token: %s", answer)
+	}
+}
+
 // TestDemo_users_are_closed_where_others_reach_the_server: their password is in the documents.
 func TestDemo_users_are_closed_where_others_reach_the_server(t *testing.T) {
 	t.Parallel()
