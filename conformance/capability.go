@@ -28,6 +28,8 @@ type CapabilityOptions struct {
 	Offered func(*SearchParameter) bool
 	// Documentation is what there is to say of a search parameter, "" for nothing; nil says nothing of any.
 	Documentation func(*SearchParameter) string
+	// Profiles are the canonical URLs of the profiles that resources can be checked by, by type.
+	Profiles map[string][]string
 	// Security, if not nil, is rest.security.
 	Security *fhir.Node
 }
@@ -90,6 +92,11 @@ func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOpti
 	n := fhir.Obj(
 		fhir.Str(typ).As("type"),
 		fhir.Str("http://hl7.org/fhir/StructureDefinition/"+typ).As("profile"),
+	)
+	if profiles := o.Profiles[typ]; len(profiles) > 0 {
+		n.Set("supportedProfile", stringList(profiles))
+	}
+	n.Kids = append(n.Kids,
 		codes(interactions).As("interaction"),
 		fhir.Str("versioned").As("versioning"),
 		fhir.Boolean(true).As("readHistory"),

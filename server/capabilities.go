@@ -12,9 +12,10 @@ import (
 
 // Capabilities makes the function behind GET /metadata: the statement of what the routes, the formats and the registry
 // offer. It is built when first asked for, and again when the definitions are others: each change makes a new registry.
-// The tag changes when anything but the date does. building says which search parameters older resources lack yet; endpoints are those of the
+// The tag changes when anything but the date does. profiles are those that writes can be checked by, by type, and the
+// number of their state; building says which search parameters older resources lack yet; endpoints are those of the
 // authorization server, if there is one.
-func Capabilities(current func() *conformance.Registry, building func(*conformance.SearchParameter) bool, baseURL, version string,
+func Capabilities(current func() *conformance.Registry, profiles func() (map[string][]string, int64), building func(*conformance.SearchParameter) bool, baseURL, version string,
 	operations []*conformance.Operation, multipleDelete bool, endpoints map[string]string, now func() time.Time) func() ([]byte, string) {
 	o := conformance.CapabilityOptions{
 		Base:         baseURL + FHIRPath,
@@ -38,13 +39,15 @@ func Capabilities(current func() *conformance.Registry, building func(*conforman
 	}
 	var mu sync.Mutex
 	var of *conformance.Registry
+	var state int64
 	var content []byte
 	var tag string
 	return func() ([]byte, string) {
 		mu.Lock()
 		defer mu.Unlock()
-		if registry := current(); registry != of {
-			of = registry
+		supported, changed := profiles()
+		if registry := current(); registry != of || changed != state {
+			of, state, o.Profiles = registry, changed, supported
 			o.Date = time.Time{}
 			undated := registry.CapabilityStatement(o)
 			sum := sha256.Sum256(undated.JSON())

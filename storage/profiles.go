@@ -20,25 +20,37 @@ import (
 type definedProfile struct {
 	rk           int64
 	url, version string
+	of           string // the type of resource that it is a profile of; "" for extensions and profiles of datatypes
 }
 
 // profiles are the definitions of one state of profile_set.
 type profiles struct {
 	changed int64
 	set     *profile.Set
+	byType  map[string][]string
 }
 
 const (
 	sqlProfilesChanged = `SELECT changed FROM profile_set`
-	sqlProfiles        = `SELECT rk, url, version FROM profile_definition ORDER BY rk`
-	sqlDefinition      = `SELECT coalesce(literal, content::text) FROM public.resource WHERE rk = $1 AND type = 'StructureDefinition' AND content IS NOT NULL`
-	sqlForgetProfile   = `DELETE FROM profile_definition WHERE rk = $1`
-	sqlAddProfile      = `INSERT INTO profile_definition (rk, url, version) VALUES ($1, $2, $3)`
-	sqlTouchProfiles   = `UPDATE profile_set SET changed = changed + 1`
+	sqlProfiles        = `
+SELECT p.rk, p.url, p.version, coalesce((SELECT r.content->>'type' FROM public.resource r
+  WHERE r.rk = p.rk AND r.content->>'kind' = 'resource' AND r.content->>'derivation' = 'constraint'), '')
+FROM profile_definition p ORDER BY p.rk`
+	sqlDefinition    = `SELECT coalesce(literal, content::text) FROM public.resource WHERE rk = $1 AND type = 'StructureDefinition' AND content IS NOT NULL`
+	sqlForgetProfile = `DELETE FROM profile_definition WHERE rk = $1`
+	sqlAddProfile    = `INSERT INTO profile_definition (rk, url, version) VALUES ($1, $2, $3)`
+	sqlTouchProfiles = `UPDATE profile_set SET changed = changed + 1`
 )
 
 // Profiles are the profiles that hold now: FHIR's own and those stored here. It is another set after each change.
 func (s *Store) Profiles() *profile.Set { return s.profiles.Load().set }
+
+// SupportedProfiles are the URLs of the stored profiles of resources, by their type, and a number that is another one after
+// each change.
+func (s *Store) SupportedProfiles() (byType map[string][]string, changed int64) {
+	p := s.profiles.Load()
+	return p.byType, p.changed
+}
 
 // refreshProfiles makes a new set where the stored definitions have changed. s.refreshing is held.
 func (s *Store) refreshProfiles(ctx context.Context) error {
@@ -54,19 +66,26 @@ func (s *Store) refreshProfiles(ctx context.Context) error {
 		return translate(fmt.Errorf("storage: read the profiles: %w", err))
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (d definedProfile, err error) {
-		return d, row.Scan(&d.rk, &d.url, &d.version)
+		return d, row.Scan(&d.rk, &d.url, &d.version, &d.of)
 	})
 	if err != nil {
 		return translate(fmt.Errorf("storage: read the profiles: %w", err))
 	}
-	byURL := map[string][]definedProfile{}
+	byURL, byType := map[string][]definedProfile{}, map[string][]string{}
 	for _, d := range list {
 		byURL[d.url] = append(byURL[d.url], d)
+		if d.of != "" {
+			byType[d.of] = append(byType[d.of], d.url)
+		}
+	}
+	for typ, urls := range byType {
+		slices.Sort(urls)
+		byType[typ] = slices.Compact(urls)
 	}
 	for _, versions := range byURL { // the latest first: it is what a canonical without a version means
 		slices.SortStableFunc(versions, func(a, b definedProfile) int { return terminology.CompareVersions(b.version, a.version) })
 	}
-	s.profiles.Store(&profiles{changed, profile.NewSet(s.options.Registry, func(ctx context.Context, canonical string) (*fhir.Node, error) {
+	s.profiles.Store(&profiles{changed: changed, byType: byType, set: profile.NewSet(s.options.Registry, func(ctx context.Context, canonical string) (*fhir.Node, error) {
 		url, version, _ := strings.Cut(canonical, "|")
 		for _, d := range byURL[url] {
 			if version == "" || version == d.version {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"kiln/auth/oauth"
 )
 
 // verify checks an id_token against the published keys and returns its claims.
@@ -133,6 +135,20 @@ func TestOpenID_rotation_keeps_old_keys_published(t *testing.T) {
 
 func TestDiscovery_1_to_13(t *testing.T) {
 	w := newWorld(t)
+	discovery(t, w)
+}
+
+func TestDiscovery_13_with_registration(t *testing.T) {
+	w := newWorld(t, func(o *oauth.Options) { o.Registration.Mode = oauth.RegistrationOpen })
+	discovery(t, w)
+	if m := w.send(nil, http.MethodGet, "/fhir/.well-known/smart-configuration", nil).json(t); m["registration_endpoint"] != w.origin+"/auth/register" {
+		t.Errorf("registration_endpoint %v", m["registration_endpoint"])
+	}
+}
+
+// discovery checks the documents, and that the CapabilityStatement names the same endpoints.
+func discovery(t *testing.T, w *world) {
+	t.Helper()
 	for _, accept := range []string{"application/fhir+json", "text/html", ""} {
 		r := w.send(nil, http.MethodGet, "/fhir/.well-known/smart-configuration", nil, "Accept: "+accept, "Origin: https://app.example.org")
 		if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") || r.Header.Get("Access-Control-Allow-Origin") != "*" {

@@ -148,7 +148,7 @@ func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
 	handler := server.New(server.Options{
 		Service: w.service, ResourceTypes: registry.Schema().Resources, BaseURL: w.origin, OAuth: w.oauth,
 		Logger:       slog.New(slog.NewTextHandler(w.log, nil)),
-		Capabilities: server.Capabilities(store.Registry, store.Building, w.origin, "test", nil, false, w.oauth.Endpoints(), time.Now),
+		Capabilities: server.Capabilities(store.Registry, store.SupportedProfiles, store.Building, w.origin, "test", nil, false, w.oauth.Endpoints(), time.Now),
 	})
 	ts := &httptest.Server{Listener: listener, Config: server.Listener(handler, nil)}
 	ts.Start()

@@ -120,7 +120,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Terminology: server.TerminologyCapabilities(registry, func(ctx context.Context) (server.OfferedSystems, error) {
 			return store.Terminology(storage.WithAccess(ctx, storage.Everything()), nil, terminology.Options{})
 		}, c.BaseURL, versionText(), time.Now),
-		Capabilities: server.Capabilities(store.Registry, store.Building, c.BaseURL, versionText(), service.Operations(), c.MultipleDelete, endpoints, time.Now),
+		Capabilities: server.Capabilities(store.Registry, store.SupportedProfiles, store.Building, c.BaseURL, versionText(), service.Operations(), c.MultipleDelete, endpoints, time.Now),
 		Operations:   service.Operation,
 		Descriptions: server.Descriptions(store.Registry, c.BaseURL, versionText(), service.Operations(), endpoints),
 		Limits: server.Limits{
