@@ -1,0 +1,181 @@
+package storage_test
+
+import (
+	"archive/zip"
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/fhir/search"
+	"kiln/internal/kilntest"
+	"kiln/internal/oracle"
+	"kiln/storage"
+)
+
+// plain is a value that a parameter takes.
+func plain(def *conformance.SearchParameter) string {
+	switch def.Type {
+	case search.Date:
+		return "2020-05"
+	case search.Number, search.Quantity:
+		return "1.5"
+	case search.URI:
+		return "http://example.org/x"
+	case search.Composite:
+		var parts []string
+		for _, c := range def.Components {
+			parts = append(parts, plain(c.Param))
+		}
+		return strings.Join(parts, "$")
+	case search.Special:
+		if def.Code == "near" {
+			return "10|10|5|km"
+		}
+	}
+	return "x"
+}
+
+// TestSearch_every_official_parameter_is_answered asks each type for each of its parameters, for their absence, and sorted by
+// them: all have a home, the composite ones too.
+func TestSearch_every_official_parameter_is_answered(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	asked := 0
+	for _, typ := range s.Registry().Schema().Resources {
+		for _, def := range s.Registry().SearchParameters(typ) {
+			if def.Type == search.Special && def.Code != "near" || def.Expression == "" && !slices.Contains([]string{"_text", "_content", "near"}, def.Code) {
+				continue // _filter, _has, _list, _type and _query are no parameters of resources but of searches
+			}
+			queries := []string{def.Code + "=" + plain(def), def.Code + ":missing=false"}
+			if def.Type != search.Composite && def.Type != search.Special && def.Code != "_text" && def.Code != "_content" {
+				queries = append(queries, "_sort=-"+def.Code)
+			}
+			for _, query := range queries {
+				asked++
+				if got, err := ask(t, s, typ, query, true); err != nil || got != "" {
+					t.Errorf("%s?%s: %q, %v", typ, query, got, err)
+				}
+			}
+		}
+	}
+	t.Logf("%d searches", asked)
+}
+
+// TestSearch_finds_the_official_examples asks for the values that the official examples have, in each parameter that has
+// some, and compares with the oracle.
+func TestSearch_finds_the_official_examples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("stores all examples of FHIR")
+	}
+	t.Parallel()
+	w := &world{store: open(t), now: time.Date(2024, 1, 15, 10, 0, 0, 0, time.UTC)}
+	nodes := examples(t)
+	var list []*storage.Prepared
+	for _, n := range nodes {
+		p, err := w.store.Prepare(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	for part := range slices.Chunk(list, 500) {
+		if err := w.store.Copy(context.Background(), part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.oracle = oracle.New(w.store.Registry(), nodes...)
+	w.oracle.Base, w.oracle.Now = "http://localhost/fhir", w.now
+	a := asker{registry: w.store.Registry(), oracle: w.oracle, values: map[*conformance.SearchParameter][]sample{}}
+	known, asked := 0, 0
+	for _, typ := range w.store.Registry().Schema().Resources {
+		for _, def := range w.store.Registry().SearchParameters(typ) {
+			if def.Expression == "" || def.Type == search.Special {
+				continue
+			}
+			for _, n := range nodes {
+				if n.ResourceType() == typ && len(a.values[def]) < 50 {
+					for _, v := range w.oracle.Values(n, def.Code) {
+						a.values[def] = append(a.values[def], sample{n, v})
+					}
+				}
+			}
+			if len(a.values[def]) == 0 {
+				continue
+			}
+			known++
+			for seed := range 3 {
+				value := rapid.Custom(func(t *rapid.T) string {
+					b := a
+					b.t = t
+					return b.value(def, "", b.sample(def))
+				}).Example(seed)
+				if value == "" {
+					continue
+				}
+				asked++
+				pairs := []search.Pair{{Name: def.Code, Value: value}}
+				if seed == 2 && def.Type != search.Composite {
+					pairs = append(pairs, search.Pair{Name: "_sort", Value: "-" + def.Code + ",_id"})
+				}
+				q := w.parse(t, []string{typ}, pairs)
+				page, err := w.store.Search(context.Background(), nil, q, len(nodes), nil)
+				if err != nil {
+					t.Errorf("%s?%s: %v", typ, search.Encode(pairs), err)
+					continue
+				}
+				got := ids(page.Matches)
+				var want []string
+				for _, n := range w.oracle.Search(q) {
+					want = append(want, name(n))
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s?%s finds %v, and the oracle %v", typ, search.Encode(pairs), got, want)
+				}
+			}
+		}
+	}
+	t.Logf("%d examples, %d parameters of types with a value in them, %d searches", len(nodes), known, asked)
+	if known < 1000 {
+		t.Errorf("only %d parameters have a value", known)
+	}
+}
+
+// examples are the official ones, but for those with an id of another.
+func examples(t *testing.T) (nodes []*fhir.Node) {
+	archive, err := zip.OpenReader(kilntest.SharedData(t, "examples", "r4-examples.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	seen := map[string]bool{}
+	for _, f := range archive.File {
+		if !strings.HasSuffix(f.Name, ".json") {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := fhir.ParseJSON(text)
+		if err != nil || n.ResourceType() == "" || !fhir.ValidID(n.ID()) || seen[name(n)] || len(text) > 300_000 {
+			continue
+		}
+		seen[name(n)] = true
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
