@@ -53,6 +53,8 @@ type paramPlan struct {
 	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
 	// table search_code.
 	mainDate, patient, mainCode bool
+	// mainValue marks the parameter whose values stand beside the codes there.
+	mainValue bool
 	// member puts what it leads to into compartments, worker the practitioners; links are looked at by rules.
 	member, worker, links bool
 	components            []*path.Expression
@@ -68,6 +70,7 @@ type indexRow struct {
 	dateLow, dateHigh time.Time // zero: the resource has no main date
 	tokens, refs      []int64
 	codes             []int64
+	value             *float64 // of search_code
 	shape             []int32
 	shapeMarker       int64
 	stringParams      []int32
@@ -136,6 +139,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 		p.rare = rareTerms(ix.registry.Schema(), def)
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
+		p.mainValue = !p.custom && def.Code == "value-quantity"
 		p.patient = !p.custom && isPatientColumn(ix.registry.Schema(), def)
 		p.member = !p.custom && slices.Contains(members, def.Code)
 		p.worker = !p.custom && slices.Contains(workers, def.Code)
@@ -200,6 +204,11 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 		// An element that no search can find, such as a reference to a contained resource, is not missing.
 		if present || len(row.composites) > tuples {
 			row.shape = append(row.shape, int32(p.def.Key))
+		}
+	}
+	for _, p := range plan.params {
+		if p.mainValue {
+			row.value = row.mainValue(int32(p.def.Key))
 		}
 	}
 	ix.ownCanonicals(row, n)

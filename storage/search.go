@@ -74,7 +74,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1), limit+1)
 	}
 	if err == nil && how != direct && unchanged(rows) <= limit {
-		rows, err = plan.run(ctx, run, plan.set(mark, limit+1), limit+1)
+		rows, err = plan.run(ctx, run, plan.all(mark, limit+1), limit+1)
 	}
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 	if err != nil {
 		return "", err
 	}
-	statements := []statement{plan.set(nil, limit)}
+	statements := []statement{plan.all(nil, limit)}
 	switch plan.strategy(q) {
 	case direct:
 		statements = []statement{plan.ordered(nil, limit, 0)}

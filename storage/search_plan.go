@@ -29,6 +29,8 @@ type searchPlan struct {
 	// more than that and the type.
 	code     string
 	codeOnly bool
+	// value is the condition on search_code w that follows from one on the value beside the code; nil for none.
+	value func(*compiler) string
 	// typeArgument is the placeholder of the type.
 	typeArgument string
 	// bounded says that the caller sees little of the type, own that it is what lies in one compartment. nearby asks

@@ -40,12 +40,15 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 	for i, e := range q.Where {
 		m, ok := e.(*search.Match)
 		if !ok || m.Modifier != "" || len(m.Values) != 1 || skipInIndex(m.Param.Code) ||
-			m.Param.Kind != search.Date && m.Param.Kind != search.Token {
+			m.Param.Kind != search.Date && m.Param.Kind != search.Token && m.Param.Kind != search.Quantity {
 			continue
 		}
 		plan, err := p.c.param(m.Type, m.Param.Code)
 		if err != nil {
 			return err
+		}
+		if m.Param.Kind == search.Quantity && p.value == nil {
+			p.value = p.byValue(plan, m.Values[0])
 		}
 		if plan.mainDate {
 			since += p.bound(m.Values[0])

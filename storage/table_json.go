@@ -67,6 +67,8 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 		}
 	case float64:
 		switch {
+		case math.IsNaN(v):
+			return append(b, `"NaN"`...), nil
 		case math.IsInf(v, 1):
 			return append(b, `"Infinity"`...), nil
 		case math.IsInf(v, -1):
