@@ -85,7 +85,12 @@ func (o *Options) settle(ctx context.Context, d *database) error {
 		return err
 	}
 	defer kiln.stop()
-	_, err = send(ctx, kiln.base, request{method: http.MethodGet, path: "/fhir/StructureDefinition/Patient", status: http.StatusOK})
+	for range 20 { // a request waits for it, but not for long
+		_, err = send(ctx, kiln.base, request{method: http.MethodGet, path: "/fhir/StructureDefinition/Patient", status: http.StatusOK})
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
 	return err
 }
 
