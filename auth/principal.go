@@ -60,6 +60,8 @@ type BreakGlass struct {
 	Purpose string
 	// Reason is what the clinician gives as the reason, for the review.
 	Reason string
+	// Expires is until when the record stays open; the service sets it once it is.
+	Expires time.Time
 }
 
 // Operator is the principal of whoever has the database anyway: KILN_AUTH=off, and commands such as import and seed. It

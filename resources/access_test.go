@@ -17,11 +17,11 @@ type ward struct {
 	t testing.TB
 }
 
-func newWard(t testing.TB) *ward {
-	w := &ward{newService(t, func(o *Options, so *storage.Options) {
+func newWard(t testing.TB, change ...func(*Options, *storage.Options)) *ward {
+	w := &ward{newService(t, append(change, func(o *Options, so *storage.Options) {
 		so.Unrestricted = false
 		so.PoolSize = 4
-	}), t}
+	})...), t}
 	for _, body := range []string{
 		`{"resourceType":"Practitioner","id":"treats","name":[{"family":"Treats"}]}`,
 		`{"resourceType":"Practitioner","id":"stranger"}`,

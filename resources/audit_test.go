@@ -2,11 +2,12 @@ package resources
 
 import (
 	"encoding/base64"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"kiln/auth"
 	"kiln/conformance"
@@ -15,14 +16,47 @@ import (
 	"kiln/storage"
 )
 
-// newLog is a ward whose requests are audited from here on. catchUp makes the AuditEvents of all of them.
-func newLog(t testing.TB) *ward {
-	w := newWard(t)
+// logged is a ward whose requests are audited.
+type logged struct {
+	*ward
+	// url is that of the database.
+	url string
+}
+
+// newLog begins with what the ward holds, of which the log tells nothing.
+func newLog(t testing.TB) *logged {
+	w := &logged{}
+	w.ward = newWard(t, func(_ *Options, so *storage.Options) { w.url = so.URL })
 	w.options.Audit, w.options.ForeignAudit = true, false
 	return w
 }
 
-func (w *ward) catchUp() {
+// sql does in the database what no request can.
+func (w *logged) sql(statement string) {
+	w.t.Helper()
+	if err := w.try(statement); err != nil {
+		w.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func (w *logged) try(statement string) error {
+	conn, err := pgx.Connect(w.t.Context(), w.url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close(w.t.Context())
+	_, err = conn.Exec(w.t.Context(), statement)
+	return err
+}
+
+// again is a second server on the same database.
+func (w *logged) again() *Service {
+	w.t.Helper()
+	return newService(w.t, func(o *Options, so *storage.Options) { so.URL, so.Unrestricted, o.Audit = w.url, false, true })
+}
+
+// catchUp makes the AuditEvents of all entries.
+func (w *logged) catchUp() {
 	w.t.Helper()
 	for {
 		n, err := w.ChainAudit(w.t.Context())
@@ -37,7 +71,7 @@ func (w *ward) catchUp() {
 
 // log are the AuditEvents that a search finds, in the order in which things happened. The search itself comes last in the
 // log, and is no part of the answer.
-func (w *ward) log(query string) []*fhir.Node {
+func (w *logged) log(query string) []*fhir.Node {
 	w.t.Helper()
 	w.catchUp()
 	resp := do(w.t, w.Service, Request{Interaction: SearchType, Type: "AuditEvent", Query: query + "&_count=1000", Principal: auth.Operator("test")})
@@ -129,7 +163,7 @@ func TestAuditEvents_tell_what_was_done(t *testing.T) {
 }
 
 // valid checks all AuditEvents by the definitions.
-func valid(t *testing.T, w *ward) {
+func valid(t *testing.T, w *logged) {
 	t.Helper()
 	registry, err := conformance.R4()
 	if err != nil {
@@ -150,6 +184,4 @@ func valid(t *testing.T, w *ward) {
 	if len(all) == 0 {
 		t.Error("no AuditEvents")
 	}
-	_ = fmt.Sprint
-	_ = storage.MethodCreate
 }

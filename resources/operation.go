@@ -39,6 +39,9 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"reindex":        s.startReindex,
 		"reindex-status": s.reindexStatus,
 
+		"break-glass-grants": s.listGlasses,
+		"break-glass-review": s.reviewGlass,
+
 		"Resource-validate":    s.validateResource,
 		"Resource-meta":        s.meta,
 		"Resource-meta-add":    s.metaAdd,

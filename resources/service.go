@@ -168,6 +168,9 @@ func (s *Service) perform(ctx context.Context, who *Request) (*Response, error) 
 	if err := s.auditEventsAreOurs(&r); err != nil {
 		return nil, err
 	}
+	if err := s.breakGlass(ctx, &r); err != nil {
+		return nil, err
+	}
 	resp, err := s.interact(ctx, r)
 	return s.alone(ctx, resp, err)
 }

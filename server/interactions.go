@@ -240,12 +240,20 @@ func (x *exchange) do(req resources.Request) error {
 	}
 	ctx, cancel := x.context(limit)
 	defer cancel()
+	glass, err := x.breakGlass()
+	if err != nil {
+		return err
+	}
 	req.Principal = x.principal
+	req.Principal.BreakGlass = glass
 	x.noted = true
 	if x.proof != nil {
 		ctx = storage.WithProof(ctx, x.proof)
 	}
 	resp, err := x.s.service.Do(ctx, req)
+	if glass != nil && !glass.Expires.IsZero() {
+		x.header["X-Break-Glass-Expires"] = []string{fhir.FormatInstant(glass.Expires)}
+	}
 	if err = x.proven(err); err != nil {
 		if resp != nil && resp.Version != nil {
 			x.versionHeaders(resp.Version) // a 410 still tells which version the delete made

@@ -206,10 +206,10 @@ func (x *exchange) cors() bool {
 var (
 	preflight   = &route{pattern: "preflight", probe: true}
 	corsOrigin  = []string{"*"}
-	corsExposed = []string{"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, Allow, Accept-Patch"}
+	corsExposed = []string{"ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Break-Glass-Expires, Retry-After, Allow, Accept-Patch"}
 	corsMethods = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
 	corsHeaders = []string{"Accept, Authorization, Content-Type, Content-Encoding, If-Match, If-None-Match, " +
-		"If-Modified-Since, If-None-Exist, Prefer, Idempotency-Key, X-Request-Id, Cache-Control"}
+		"If-Modified-Since, If-None-Exist, Prefer, Idempotency-Key, X-Request-Id, X-Break-Glass, X-Provenance, Cache-Control"}
 	corsAge = []string{"3600"}
 )
 

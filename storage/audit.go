@@ -54,17 +54,25 @@ type AuditEntry struct {
 	Patients     []string `json:"m,omitempty"`
 }
 
+// Text is the entry as it is written.
+func (e *AuditEntry) Text() (string, error) {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return "", fmt.Errorf("storage: write an entry of the audit log: %w", err)
+	}
+	return string(text), nil
+}
+
 const sqlAudit = `INSERT INTO public.audit_entry (recorded, entry) SELECT t, e FROM unnest($1::timestamptz[], $2::text[]) AS u(t, e)`
 
 // auditRows are entries as columns.
 func auditRows(list []AuditEntry) (times []time.Time, texts []string, err error) {
 	times, texts = make([]time.Time, len(list)), make([]string, len(list))
 	for i := range list {
-		text, err := json.Marshal(&list[i])
-		if err != nil {
-			return nil, nil, fmt.Errorf("storage: write an entry of the audit log: %w", err)
+		times[i] = list[i].Recorded
+		if texts[i], err = list[i].Text(); err != nil {
+			return nil, nil, err
 		}
-		times[i], texts[i] = list[i].Recorded, string(text)
 	}
 	return times, texts, nil
 }

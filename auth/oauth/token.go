@@ -92,9 +92,12 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	granted := request.GetSession().(*session)
 	s.tellContext(response, granted)
-	if form.Get("grant_type") == grantClient {
-		s.options.Audit(ctx, Event{Principal: auth.Principal{Client: c.ID, Name: c.Name}, Action: ActToken, Detail: c.ID})
+	holder := auth.Principal{Client: c.ID, Name: c.Name}
+	if granted.account != "" {
+		about := &granted.context
+		holder.User, holder.Name, holder.FHIRUser, holder.Roles, holder.Patient = granted.account, about.Username, about.FHIRUser, roles(about.Roles), about.Patient
 	}
+	s.options.Audit(ctx, Event{Principal: holder, Action: ActToken, Detail: form.Get("grant_type"), Patient: granted.context.Patient})
 	response.SetTokenType("Bearer")
 	response.SetExpiresIn(granted.GetExpiresAt(fosite.AccessToken).Sub(s.now()).Round(time.Second))
 	return writeJSON(w, http.StatusOK, noStore, response.ToMap())

@@ -45,7 +45,7 @@ func (c *clientAddCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "client add "+c.ID, func(ctx context.Context, store *identity.Store) error {
 		if err := said(store.AddClient(ctx, client), "client "+c.ID); err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ type clientRotateCmd struct {
 
 // Run replaces the credential at once: the old one is of no use from the next request on.
 func (c *clientRotateCmd) Run(ctx context.Context, stdout io.Writer) error {
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "client rotate "+c.ID, func(ctx context.Context, store *identity.Store) error {
 		if c.JWKS != "" || c.JWKSURI != "" {
 			jwks, uri, err := readKeys(c.JWKS, c.JWKSURI)
 			if err != nil {
@@ -221,7 +221,7 @@ type clientRemoveCmd struct {
 
 // Run removes the client.
 func (c *clientRemoveCmd) Run(ctx context.Context) error {
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "client remove "+c.ID, func(ctx context.Context, store *identity.Store) error {
 		return said(store.RemoveClient(ctx, c.ID), "client "+c.ID)
 	})
 }

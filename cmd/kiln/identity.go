@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
+	"kiln/auth"
 	"kiln/auth/oauth"
 	"kiln/internal/config"
+	"kiln/resources"
 	"kiln/server"
 	"kiln/storage"
 	"kiln/storage/identity"
@@ -38,6 +41,29 @@ func (c *identityCmd) with(ctx context.Context, work func(context.Context, *iden
 	return work(ctx, store)
 }
 
+// changing is with, in one transaction with the entry of the audit log that says what was done. what names no secret.
+func (c *identityCmd) changing(ctx context.Context, what string, work func(context.Context, *identity.Store) error) error {
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+		ctx, err := store.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer store.Rollback(ctx)
+		if err := work(ctx, store); err != nil {
+			return err
+		}
+		e := resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActCommand, what)
+		text, err := e.Text()
+		if err != nil {
+			return err
+		}
+		if err := store.Note(ctx, e.Recorded, text); err != nil {
+			return err
+		}
+		return store.Commit(ctx)
+	})
+}
+
 // said turns the store's errors into sentences about what a command named.
 func said(err error, what string) error {
 	switch {
@@ -53,7 +79,7 @@ func said(err error, what string) error {
 var plainID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}$`)
 
 // openOAuth makes the authorization server of the settings; nil where they want none.
-func openOAuth(ctx context.Context, c config.Config, store *storage.Store, service server.Doer, log *slog.Logger) (*oauth.Server, error) {
+func openOAuth(ctx context.Context, c config.Config, store *storage.Store, service *resources.Service, log *slog.Logger) (*oauth.Server, error) {
 	if c.Auth != "smart" {
 		return nil, nil
 	}
@@ -84,6 +110,7 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 		Origin:     c.BaseURL,
 		FHIRBase:   strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
 		Secret:     secret,
+		Audit:      auditSignIns(store.Identity(), service, log),
 		Directory:  server.Directory{Service: service},
 		Admissions: admissions,
 		Logger:     log,
@@ -97,4 +124,20 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 			Issuer: c.OutsideIssuer, Name: c.OutsideName, ClientID: c.OutsideClientID, ClientSecret: string(c.OutsideSecret),
 		},
 	})
+}
+
+// auditSignIns notes what the authorization server tells of. A name that somebody failed to sign in with is noted only where
+// an account has it: people type passwords into the wrong field.
+func auditSignIns(accounts *identity.Store, service *resources.Service, log *slog.Logger) func(context.Context, oauth.Event) {
+	return func(ctx context.Context, e oauth.Event) {
+		ctx = context.WithoutCancel(ctx)
+		if e.Action == oauth.ActLogin && e.Refused {
+			if _, err := accounts.AccountNamed(ctx, e.Principal.Name); err != nil {
+				e.Principal.Name = "a name that no account has"
+			}
+		}
+		if err := service.AuditAct(ctx, e.Principal, e.Action, e.Refused, e.Detail, e.Patient); err != nil {
+			log.Error("the audit log misses what the authorization server did", "action", e.Action, "error", err)
+		}
+	}
 }

@@ -33,7 +33,7 @@ func (c *tokenCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if slices.ContainsFunc(scopes, func(s auth.Scope) bool { return s.Level == auth.LevelPatient }) {
 		return errors.New("--scope: a patient scope needs a patient in context, and this token has none; take system/ or user/ scopes")
 	}
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "token for "+scope, func(ctx context.Context, store *identity.Store) error {
 		token, _, err := oauth.IssueToken(ctx, store, scope, c.TTL, time.Now())
 		if err != nil {
 			return err
@@ -56,7 +56,7 @@ func (c *launchCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if !fhir.ValidID(c.Patient) || c.Encounter != "" && !fhir.ValidID(c.Encounter) {
 		return errors.New("--patient and --encounter: want the id alone, without the type")
 	}
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "launch of "+c.Client+" by "+c.User, func(ctx context.Context, store *identity.Store) error {
 		client, err := store.Client(ctx, c.Client)
 		if err != nil {
 			return said(err, "client "+c.Client)

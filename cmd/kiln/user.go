@@ -60,7 +60,7 @@ func (c *userAddCmd) Run(ctx context.Context) error {
 	if account.Password, err = oauth.HashPassword(password); err != nil {
 		return err
 	}
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "user add "+c.Username, func(ctx context.Context, store *identity.Store) error {
 		if err := said(store.AddAccount(ctx, account), "user "+account.Username); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ type userDisableCmd struct {
 
 // Run closes the account, or opens it again.
 func (c *userDisableCmd) Run(ctx context.Context) error {
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "user disable "+c.Username, func(ctx context.Context, store *identity.Store) error {
 		account, err := store.AccountNamed(ctx, c.Username)
 		if err != nil {
 			return said(err, "user "+c.Username)
@@ -142,7 +142,7 @@ func (c *userPasswordCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "user password "+c.Username, func(ctx context.Context, store *identity.Store) error {
 		account, err := store.AccountNamed(ctx, c.Username)
 		if err != nil {
 			return said(err, "user "+c.Username)
@@ -163,7 +163,7 @@ func (c *userLinkCmd) Run(ctx context.Context) error {
 	if c.Issuer == "" || c.Subject == "" || len(c.Subject) > 255 {
 		return errors.New("--issuer and --subject: what the provider's id_token says in iss and sub")
 	}
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "user link "+c.Username, func(ctx context.Context, store *identity.Store) error {
 		account, err := store.AccountNamed(ctx, c.Username)
 		if err != nil {
 			return said(err, "user "+c.Username)
@@ -179,7 +179,7 @@ type userUnlinkCmd struct {
 
 // Run unlinks the account from all providers.
 func (c *userUnlinkCmd) Run(ctx context.Context) error {
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "user unlink "+c.Username, func(ctx context.Context, store *identity.Store) error {
 		account, err := store.AccountNamed(ctx, c.Username)
 		if err != nil {
 			return said(err, "user "+c.Username)

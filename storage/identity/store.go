@@ -134,3 +134,10 @@ func translate(what string, err error) error {
 	}
 	return fmt.Errorf("identity: %s: %w", what, err)
 }
+
+const sqlNote = `INSERT INTO audit_entry (recorded, entry) VALUES ($1, $2)`
+
+// Note writes an entry of the audit log: storage.AuditEntry, as text.
+func (s *Store) Note(ctx context.Context, recorded time.Time, entry string) error {
+	return s.must(ctx, "note", sqlNote, recorded, entry)
+}
