@@ -83,23 +83,10 @@ func (d *document) about() string {
 
 func (d *document) components() fhir.Node {
 	c := obj(d.allSchemas().As("schemas"))
-	issue := `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","details":{"text":"What is wrong"},"diagnostics":"What is wrong","expression":["Patient.birthDate"]}]}`
-	example, _ := fhir.ParseJSON([]byte(issue))
-	failures := []struct{ name, text string }{
-		{"BadRequest", "The request cannot be read or is not valid FHIR; the outcome lists everything found."},
-		{"Unauthorized", "A token is needed, or the one sent does not hold."},
-		{"Forbidden", "The token does not grant this type or action."},
-		{"NotFound", "There is no such resource, as far as the caller may know."},
-		{"Gone", "It has been deleted."},
-		{"Conflict", "It clashes with what is there."},
-		{"Precondition", "If-Match or criteria do not fit what is there."},
-		{"Unprocessable", "Valid FHIR that breaks a rule; the outcome says which."},
-		{"Default", "Any other failure."},
-	}
 	responses := fhir.Obj()
 	for _, f := range failures {
 		responses.Set(f.name, obj(text("description", f.text), obj(
-			obj(ref("OperationOutcome").As("schema"), example.As("example")).As("application/fhir+json")).As("content")))
+			obj(ref("OperationOutcome").As("schema"), f.example(d.typ).As("example")).As("application/fhir+json")).As("content")))
 	}
 	c.Set("responses", responses)
 	if d.AuthorizeURL != "" {

@@ -104,7 +104,7 @@ func TestDocument_is_valid(t *testing.T) {
 	}
 }
 
-// TestDocument_examples_are_valid validates what a newcomer would send first.
+// TestDocument_examples_are_valid validates everything that a newcomer could send or is shown.
 func TestDocument_examples_are_valid(t *testing.T) {
 	t.Parallel()
 	registry, o := options(t)
@@ -112,19 +112,27 @@ func TestDocument_examples_are_valid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range registry.Schema().Resources {
-		if _, has := registry.Example(name); !has {
-			continue
-		}
+	for _, name := range append(registry.Schema().Resources, openapi.System) {
 		data, _ := openapi.Document(registry, name, o)
 		doc, err := fhir.ParseJSON(data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		example := doc.At("paths").Get("/"+name).At("post", "requestBody", "content").Get("application/fhir+json").Get("example")
-		example.Name = ""
-		if issues := v.Resource(example); !validate.Valid(issues) {
-			t.Errorf("%s: %+v", name, issues)
+		examples := 0
+		doc.Walk(func(n *fhir.Node) bool {
+			if n.Name != "example" || n.ResourceType() == "" {
+				return true
+			}
+			example := n.Clone()
+			example.Name = ""
+			if issues := v.Resource(&example); !validate.Valid(issues) {
+				t.Errorf("%s: %s: %+v", name, example.JSON(), issues)
+			}
+			examples++
+			return false
+		})
+		if examples < 10 {
+			t.Errorf("%s has %d examples", name, examples)
 		}
 	}
 }

@@ -4,13 +4,26 @@ import (
 	"kiln/fhir"
 )
 
-// example is an official example of a type, without its narrative, or the least that such a resource can be.
+// least are examples of types that R4 has no valid example of by itself.
+var least = map[string]string{
+	"CodeSystem": `{"resourceType":"CodeSystem","url":"http://example.org/fhir/CodeSystem/colours","status":"draft","content":"complete",` +
+		`"concept":[{"code":"red","display":"Red"}]}`,
+	"ValueSet": `{"resourceType":"ValueSet","url":"http://example.org/fhir/ValueSet/colours","status":"draft",` +
+		`"compose":{"include":[{"system":"http://example.org/fhir/CodeSystem/colours"}]}}`,
+	"DeviceMetric":       `{"resourceType":"DeviceMetric","type":{"text":"Heart rate"},"category":"measurement"}`,
+	"DeviceUseStatement": `{"resourceType":"DeviceUseStatement","status":"active","subject":{"reference":"Patient/example"},"device":{"reference":"Device/example"}}`,
+	"Parameters":         `{"resourceType":"Parameters","parameter":[{"name":"example","valueString":"text"}]}`,
+}
+
+// example is an official example of a type, without its narrative; or the least that such a resource can be.
 func (d *document) example(typ string) fhir.Node {
-	if data, ok := d.registry.Example(typ); ok {
-		if n, err := fhir.ParseJSON(data); err == nil {
-			n.Remove("text")
-			return *n
-		}
+	data, ok := d.registry.Example(typ)
+	if !ok {
+		data = []byte(least[typ])
+	}
+	if n, err := fhir.ParseJSON(data); err == nil {
+		n.Remove("text")
+		return *n
 	}
 	return obj(text("resourceType", typ))
 }
@@ -24,4 +37,21 @@ func transactionExample() fhir.Node {
 		return obj()
 	}
 	return *n
+}
+
+// sampleOf is a valid value of a primitive type.
+func sampleOf(primitive string) fhir.Node {
+	switch primitive {
+	case "boolean":
+		return fhir.Boolean(true)
+	case "integer", "positiveInt", "unsignedInt", "decimal":
+		return fhir.Node{Kind: fhir.Number, Text: "1"}
+	case "date":
+		return fhir.Str("2026-05-04")
+	case "dateTime", "instant":
+		return fhir.Str("2026-05-04T10:00:00Z")
+	case "uri", "url", "canonical":
+		return fhir.Str("http://example.org/fhir")
+	}
+	return fhir.Str("example")
 }

@@ -113,7 +113,7 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 			inURL = append(inURL, q)
 		}
 		if p.Min > 0 && simple {
-			list = append(list, obj(text("name", p.Name), text("value"+strings.ToUpper(p.Type[:1])+p.Type[1:], "")))
+			list = append(list, obj(text("name", p.Name), sampleOf(p.Type).As("value"+strings.ToUpper(p.Type[:1])+p.Type[1:])))
 		}
 	}
 	if len(list) > 0 {
