@@ -16,32 +16,9 @@ func (r *run) codes(v *fhir.Node, t *fhir.Type, valueSet string) {
 	if t != nil && !slices.ContainsFunc(bindable, t.Is) {
 		return
 	}
-	coded, unknown := false, ""
-	try := func(system, version, code string) bool {
-		coded = true
-		a := r.ask(validate.CodeQuestion{ValueSet: valueSet, System: system, Version: version, Code: code})
-		if a.Verdict == validate.CodeUnknown {
-			unknown = a.Text
-			if unknown == "" {
-				unknown = "the codes of the value set " + quote(valueSet) + " cannot be told here"
-			}
-		}
-		return a.Verdict == validate.CodeMember
-	}
-	if v.Kind == fhir.String {
-		if try("", "", v.Text) {
-			return
-		}
-	} else {
-		list := v
-		if c := v.Get("coding"); c != nil {
-			list = c
-		}
-		for c := range list.Items() {
-			if code := c.GetText("code"); code != "" && try(c.GetText("system"), c.GetText("version"), code) {
-				return
-			}
-		}
+	coded, member, unknown := r.member(v, valueSet)
+	if member {
+		return
 	}
 	excused := v.Get("extension") != nil || v.Get("value") != nil
 	switch {
@@ -55,6 +32,46 @@ func (r *run) codes(v *fhir.Node, t *fhir.Type, valueSet string) {
 		r.fail(fhir.CodeCodeInvalid, "binding", "A code of the value set %s is required by %s", valueSet, r.by())
 	case v.Get("coding") == nil && !excused:
 		r.fail(fhir.CodeCodeInvalid, "binding", "A text does not do here: a code of the value set %s is required by %s", valueSet, r.by())
+	}
+}
+
+// member says whether a coded value has a code, whether one of them is in a value set, and why that cannot be told of one.
+func (r *run) member(v *fhir.Node, valueSet string) (coded, member bool, unknown string) {
+	try := func(system, version, code string) bool {
+		coded = true
+		a := r.ask(validate.CodeQuestion{ValueSet: valueSet, System: system, Version: version, Code: code})
+		if a.Verdict == validate.CodeUnknown {
+			unknown = a.Text
+			if unknown == "" {
+				unknown = "the codes of the value set " + quote(valueSet) + " cannot be told here"
+			}
+		}
+		return a.Verdict == validate.CodeMember
+	}
+	if v.Kind == fhir.String {
+		member = try("", "", v.Text)
+		return true, member, unknown
+	}
+	list := v
+	if c := v.Get("coding"); c != nil {
+		list = c
+	}
+	for c := range list.Items() {
+		if code := c.GetText("code"); code != "" && try(c.GetText("system"), c.GetText("version"), code) {
+			return true, true, ""
+		}
+	}
+	return coded, false, unknown
+}
+
+// advise warns of a coded value with codes that an extensible binding does not have.
+func (r *run) advise(v *fhir.Node, t *fhir.Type, valueSet string) {
+	if r.silent > 0 || t != nil && !slices.ContainsFunc(bindable, t.Is) {
+		return
+	}
+	if coded, member, unknown := r.member(v, valueSet); coded && !member && unknown == "" {
+		r.tell(fhir.SeverityWarning, fhir.CodeCodeInvalid, "binding-extensible",
+			"No code is in the value set %s: %s asks for one of its codes where one fits", valueSet, r.by())
 	}
 }
 

@@ -18,7 +18,8 @@ type Options struct {
 	Profiles []string
 	// Terminology answers for value sets that are not embedded; nil knows none.
 	Terminology validate.Terminology
-	// MustSupport tells, as information, which elements of Profiles that must be supported are absent.
+	// MustSupport tells, as information, which elements of Profiles that must be supported are absent; and it warns of codes that
+	// are in none of the value sets with an extensible binding: whether one of theirs would fit is for people to say.
 	MustSupport bool
 	// MaxIssues bounds the issues; 0 means 100.
 	MaxIssues int
@@ -382,6 +383,9 @@ func (r *run) value(it *item, e *element) {
 		}
 		if e.binding != "" {
 			r.codes(v, it.typ, e.binding)
+		}
+		if e.extensible != "" && r.options.MustSupport {
+			r.advise(v, it.typ, e.extensible)
 		}
 	}
 	if len(e.invariants) > 0 {

@@ -23,6 +23,7 @@ type element struct {
 	maxValue    *fhir.Node
 	maxLength   int
 	binding     string // a value set whose codes are required
+	extensible  string // one whose codes are, where one fits
 	mustSupport bool
 	invariants  []*invariant
 	children    []*element
@@ -374,8 +375,12 @@ func (c *compiler) overlay(e *element, d *fhir.Node, at string, snapshot bool) {
 		case name == "binding":
 			// A weaker binding replaces a required one, as in the snapshot that its author published: US Core 6.1.0 has vital
 			// signs with units that R4's profile, from which they derive, does not know.
-			if e.binding = ""; k.GetText("strength") == "required" {
+			e.binding, e.extensible = "", ""
+			switch k.GetText("strength") {
+			case "required":
 				e.binding = k.GetText("valueSet")
+			case "extensible":
+				e.extensible = k.GetText("valueSet")
 			}
 		case name == "slicing":
 			c.slicing(e, k, at+".slicing")
