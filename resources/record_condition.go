@@ -28,7 +28,14 @@ func (s *Service) recordMeets(ctx context.Context, r *record, c records.Conditio
 		}
 	case records.ChangeReason:
 		if r.why = r.changeReason(); r.why == "" {
-			return no("What was signed changes with a reason only: send the extension "+fhir.ChangeReasonExtension+" with a text of its own", ".extension")
+			for _, p := range s.provenances(r.change) {
+				for reason := range p.Get("reason").Items() {
+					if labelOf(reason) != "" {
+						return nil // it is kept there
+					}
+				}
+			}
+			return no("What was signed changes with a reason only: send the extension "+fhir.ChangeReasonExtension+" with a text of its own, or a Provenance with a reason in the same transaction", ".extension")
 		}
 	case records.Unconfirmed:
 		if r.after.At("verificationStatus", "coding", "code").IsString("unconfirmed") {
@@ -139,12 +146,43 @@ func (s *Service) authored(ctx context.Context, r *record) error {
 			}
 		}
 	}
-	if len(others) == 0 {
+	if len(others) == 0 || s.lets(r, others) {
 		return nil
 	}
 	return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
-		"Records are written in one's own name: leave "+a.Element+" out, or name yourself; for others with a delegation only").
+		"Records are written in one's own name: leave "+a.Element+" out, or name yourself; for others with a Provenance of the same transaction that says on behalf of whom").
 		Coded("not-the-author").At(r.life.Type + "." + a.Element)
+}
+
+// lets says whether a Provenance that comes with the record says that the caller acts on behalf of one of those named.
+func (s *Service) lets(r *record, others []string) bool {
+	self := r.request.Principal.FHIRUser
+	for _, p := range s.provenances(r.change) {
+		for agent := range p.Get("agent").Items() {
+			if self != "" && s.local(agent.Get("who")) == self && slices.Contains(others, s.local(agent.Get("onBehalfOf"))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// provenances are the new Provenances of a record in the transaction that writes it.
+func (s *Service) provenances(c *change) (list []*fhir.Node) {
+	if c.request.part == nil {
+		return nil
+	}
+	for _, e := range c.request.part.of.entries {
+		if e.req.Interaction != Create || e.req.Type != "Provenance" {
+			continue
+		}
+		for target := range e.req.Body.Get("target").Items() {
+			if s.local(target) == c.key.Type+"/"+c.key.ID {
+				list = append(list, e.req.Body)
+			}
+		}
+	}
+	return list
 }
 
 // isMine says whether a reference stands for the caller: itself, or one of its roles.

@@ -395,6 +395,36 @@ func TestRecord_rules(t *testing.T) {
 		id := h.begin("Condition", "active")
 		h.wantCode(h.change(h.doc, id, bodyOf("Condition", "active", `,"recorder":{"reference":"Practitioner/dirk"}`)), fhir.BusinessRule, "not-the-author")
 	})
+	t.Run("a_provenance_says_on_behalf_of_whom", func(t *testing.T) {
+		post := func(who, behalf, target string) error {
+			_, err := h.Do(t.Context(), Request{Interaction: Transaction, Principal: h.doc, Body: parse(t, transactionOf(
+				entryOf("urn:uuid:c", "POST", "Condition", bodyOf("Condition", "active", `,"recorder":{"reference":"Practitioner/dirk"}`)),
+				entryOf("urn:uuid:d", "POST", "Condition", bodyOf("Condition", "active", "")),
+				entryOf("", "POST", "Provenance", fmt.Sprintf(`{"resourceType":"Provenance","recorded":"2026-03-02T10:00:00Z","target":[{"reference":%q}],
+"agent":[{"who":{"reference":%q},"onBehalfOf":{"reference":%q}}]}`, target, who, behalf))))})
+			return err
+		}
+		if err := post("Practitioner/dora", "Practitioner/dirk", "urn:uuid:c"); err != nil {
+			t.Error(describe(err))
+		}
+		h.wantCode(post("Practitioner/dora", "Practitioner/dora", "urn:uuid:c"), fhir.BusinessRule, "not-the-author")
+		h.wantCode(post("Practitioner/dirk", "Practitioner/dirk", "urn:uuid:c"), fhir.BusinessRule, "not-the-author")
+		h.wantCode(post("Practitioner/dora", "Practitioner/dirk", "urn:uuid:d"), fhir.BusinessRule, "not-the-author")
+	})
+	t.Run("a_provenance_gives_the_reason_for_a_change", func(t *testing.T) {
+		id := h.begin("Observation", "final")
+		change := func(reason string) error {
+			_, err := h.Do(t.Context(), Request{Interaction: Transaction, Principal: h.doc, Body: parse(t, transactionOf(
+				entryOf("", "PUT", "Observation/"+id, strings.Replace(bodyOf("Observation", "amended", value), "{", `{"id":"`+id+`",`, 1)),
+				entryOf("", "POST", "Provenance", `{"resourceType":"Provenance","recorded":"2026-03-02T10:00:00Z","target":[{"reference":"Observation/`+id+`"}],
+"agent":[{"who":{"reference":"Practitioner/dora"}}]`+reason+`}`)))})
+			return err
+		}
+		h.wantCode(change(""), fhir.BusinessRule, "change-reason")
+		if err := change(`,"reason":[{"text":"the wrong line"}]`); err != nil {
+			t.Error(describe(err))
+		}
+	})
 	t.Run("what_patients_report_is_theirs_and_unconfirmed", func(t *testing.T) {
 		anna := patientApp("anna", "patient/*.cruds")
 		n, err := h.create(anna, bodyOf("Observation", "final", ""))
