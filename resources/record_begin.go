@@ -113,14 +113,14 @@ func (s *Service) followRecord(ctx context.Context, c *change) error {
 	return nil
 }
 
-// lockAnother locks a resource that changes along with the one written, as the caller sees it; nil where there is none, or
-// the same transaction writes it by itself.
+// lockAnother locks a resource that changes along with the one written, as the access in ctx shows it; nil where there is
+// none, or the same transaction writes it by itself.
 func (s *Service) lockAnother(ctx context.Context, c *change, reference string) (*storage.Version, *fhir.Node, error) {
 	key := keyOf(reference)
 	if c.request.part.writes(key) {
 		return nil, nil, nil
 	}
-	locked, err := c.tx.Lock(acting(ctx, auth.Read), key)
+	locked, err := c.tx.Lock(ctx, key)
 	if err != nil || locked[key] == nil || locked[key].Deleted {
 		return nil, nil, err
 	}

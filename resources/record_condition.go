@@ -38,7 +38,14 @@ func (s *Service) recordMeets(ctx context.Context, r *record, c records.Conditio
 			return no("What was signed changes with a reason only: send the extension "+fhir.ChangeReasonExtension+" with a text of its own, or a Provenance with a reason in the same transaction", ".extension")
 		}
 	case records.Unconfirmed:
-		if r.after.At("verificationStatus", "coding", "code").IsString("unconfirmed") {
+		said := 0
+		for code := range references(r.after, []string{"verificationStatus", "coding", "code"}) {
+			if said++; code.Text != "unconfirmed" {
+				said = 0
+				break
+			}
+		}
+		if said > 0 {
 			return nil
 		}
 		return no("What patients report is unconfirmed until a practitioner confirms it", ".verificationStatus")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/resources/scheduling"
 	"kiln/storage"
@@ -28,7 +29,7 @@ func (s *Service) followEncounter(ctx context.Context, c *change) error {
 		if typeOf(name) != "Appointment" {
 			continue
 		}
-		old, n, err := s.lockAnother(ctx, c, name)
+		old, n, err := s.lockAnother(acting(ctx, auth.Read), c, name)
 		if err != nil {
 			return err
 		}
@@ -58,6 +59,43 @@ func (s *Service) followEncounter(ctx context.Context, c *change) error {
 	return nil
 }
 
+// followAppointment says of a planned visit that the patient has arrived for it: row 12 of scheduling.Table.
+func (s *Service) followAppointment(ctx context.Context, c *change) error {
+	here := []string{"arrived", "checked-in"}
+	if c.after == nil || !slices.Contains(here, c.after.GetText("status")) {
+		return nil
+	}
+	before, err := c.current()
+	if err != nil || before == nil || slices.Contains(here, before.GetText("status")) {
+		return err
+	}
+	resp, err := s.searchIn(everything(ctx), c.tx, Request{Interaction: SearchType, Type: "Encounter", Principal: c.request.Principal,
+		Query: "status=planned&appointment=Appointment/" + c.key.ID})
+	if err != nil {
+		return err
+	}
+	for _, e := range resp.Bundle.Entries {
+		old, n, err := s.lockAnother(everything(ctx), c, "Encounter/"+e.Version.ID)
+		if err != nil {
+			return err
+		}
+		if old == nil || n.GetText("status") != "planned" {
+			continue
+		}
+		n.Set("status", fhir.Str("arrived"))
+		p, err := s.store.Prepare(n)
+		if err != nil {
+			return err
+		}
+		inner := *c.request
+		inner.Principal, inner.Type, inner.ID, inner.IfMatch, inner.intent = auth.System(), "Encounter", n.ID(), "", nil
+		if _, err := s.put(everything(ctx), c.tx, &inner, p, old, storage.MethodUpdate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // diagnosisCategory marks a Condition as what a visit found.
 const diagnosisCategory = "encounter-diagnosis"
 
@@ -74,7 +112,7 @@ func (s *Service) followCondition(ctx context.Context, c *change) error {
 	if !diagnosis || typeOf(visit) != "Encounter" {
 		return nil
 	}
-	old, n, err := s.lockAnother(ctx, c, visit)
+	old, n, err := s.lockAnother(acting(ctx, auth.Read), c, visit)
 	if err != nil || old == nil {
 		return err
 	}

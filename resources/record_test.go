@@ -207,7 +207,10 @@ func TestRecord_creation_in_any_state(t *testing.T) {
 				continue
 			}
 			for _, p := range []auth.Principal{h.doc, backend("system/*.cruds"), auth.Operator("test")} {
-				if _, err := h.create(p, bodyOf(l.Type, state, "")); err != nil {
+				_, err := h.create(p, bodyOf(l.Type, state, ""))
+				if state == records.Unstated && p.User != "" { // con-3
+					h.wantCode(err, fhir.Forbidden, "not-your-step")
+				} else if err != nil {
 					t.Errorf("%s %s: %s", l.Type, state, describe(err))
 				}
 			}
@@ -439,8 +442,10 @@ func TestRecord_rules(t *testing.T) {
 		if err != nil || !n.At("verificationStatus", "coding", "code").IsString("unconfirmed") {
 			t.Errorf("%s", describe(err))
 		}
-		_, err = h.create(anna, bodyOf("AllergyIntolerance", "active", `,"verificationStatus":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/allergyintolerance-verification","code":"confirmed"}]}`))
-		h.wantCode(err, fhir.BusinessRule, "unconfirmed-first")
+		for _, codes := range []string{`"code":"confirmed"}`, `"code":"unconfirmed"},{"system":"http://terminology.hl7.org/CodeSystem/allergyintolerance-verification","code":"confirmed"}`} {
+			_, err = h.create(anna, bodyOf("AllergyIntolerance", "active", `,"verificationStatus":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/allergyintolerance-verification",`+codes+`]}`))
+			h.wantCode(err, fhir.BusinessRule, "unconfirmed-first")
+		}
 	})
 	t.Run("late_entry_keeps_both_times", func(t *testing.T) {
 		n, err := h.create(h.doc, bodyOf("Condition", "active", `,"onsetDateTime":"2020-05-01"`))
@@ -503,6 +508,18 @@ func TestEncounter_from_an_appointment(t *testing.T) {
 	if err := h.change(h.doc, n.ID(), string(n.JSON())); err != nil || status("a") != "fulfilled" {
 		t.Errorf("%s, the appointment is %s", describe(err), status("a"))
 	}
+	t.Run("who_arrives_for_the_appointment_has_arrived_for_the_visit", func(t *testing.T) { // row 12
+		visit("eeeee", "anna")
+		n, err := h.create(h.doc, begin("planned", "eeeee"))
+		if err != nil {
+			t.Fatal(describe(err))
+		}
+		_, err = h.Do(t.Context(), Request{Principal: patientApp("anna", "patient/*.cruds"), Interaction: Patch, Type: "Appointment", ID: "eeeee",
+			JSONPatch: []byte(`[{"op":"replace","path":"/status","value":"arrived"}]`)})
+		if got := read(t, h.Service, "Encounter", n.ID()).GetText("status"); err != nil || got != "arrived" {
+			t.Errorf("%s: the visit is %s", describe(err), got)
+		}
+	})
 	t.Run("never_without_the_matching_patient", func(t *testing.T) {
 		visit("bb", "bela")
 		wrong := strings.Replace(begin("in-progress", "bb"), "{", `{"subject":{"reference":"Patient/anna"},`, 1)

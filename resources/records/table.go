@@ -71,7 +71,8 @@ func condition() Lifecycle {
 	states := append([]State{Unstated, EnteredInError}, live...)
 	return Lifecycle{Type: "Condition", Patient: "subject", Status: "clinicalStatus", States: states,
 		Moves: []Move{
-			{[]State{None}, states, staff, nil, "a diagnosis of a visit is linked from Encounter.diagnosis"},
+			{[]State{None}, append([]State{EnteredInError}, live...), staff, nil, "a diagnosis of a visit is linked from Encounter.diagnosis"},
+			{[]State{None}, []State{Unstated}, service, nil, "con-3: who writes it here says how it is"},
 			{append([]State{Unstated}, live...), live, staff, nil, ""},
 			retract(states),
 		},
