@@ -20,6 +20,8 @@ type Messages struct {
 	Zone  *time.Location
 	// Portal is a page that messages point to; "" for none.
 	Portal string
+	// Hooks calls the endpoints of Subscriptions; nil where the operator allows none.
+	Hooks Caller
 	// Logger is told that a message was made, never what it says.
 	Logger *slog.Logger
 
@@ -126,6 +128,9 @@ func (s *Service) notify(ctx context.Context, tx *storage.Tx, j storage.Job) err
 // notifyOfCoverage orders that the patient is told that the insurance of a booked visit does not hold any more: once
 // for each time that the visit is booked for.
 func (s *Service) notifyOfCoverage(ctx context.Context, tx *storage.Tx, appointment string) error {
+	if s.options.Messages == nil {
+		return nil
+	}
 	b, err := tx.Booking(ctx, appointment)
 	if err != nil || b == nil {
 		return err

@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"kiln/fhir"
@@ -13,7 +14,10 @@ import (
 
 // WorkMessages sends what is to be sent until ctx ends.
 func (s *Service) WorkMessages(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { s.watchSubscriptions(ctx) })
 	s.store.WorkJobs(ctx, storage.JobOptions{Do: s.DoJob, Logger: s.options.Messages.Logger})
+	both.Wait()
 }
 
 // DoJob does one job of the outbox.
@@ -24,6 +28,9 @@ func (s *Service) DoJob(ctx context.Context, j storage.Job) error {
 		return s.tell(ctx, j)
 	case taskSend:
 		return s.sendOne(ctx, j)
+	}
+	if j.Task == taskHook {
+		return s.callHook(ctx, j)
 	}
 	return &storage.Dropped{Why: "this version of Kiln does not know the task " + j.Task}
 }

@@ -62,6 +62,9 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Schedule-generate":      s.generateSlots,
 		"Schedule-block":         s.blockTime,
 
+		"Subscription-status": s.subscriptionStatus,
+		"Subscription-events": s.subscriptionEvents,
+
 		"CoverageEligibilityRequest-submit": s.submitEligibility,
 
 		"ValueSet-expand":          s.expand,

@@ -24,6 +24,8 @@ type change struct {
 	idle bool
 	// issues are what a rule has to tell the caller beside.
 	issues []fhir.Issue
+	// secret is what a rule took out of the resource, to be kept elsewhere.
+	secret *string
 
 	before *fhir.Node
 }

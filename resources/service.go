@@ -119,6 +119,7 @@ func New(o Options) (*Service, error) {
 	s.rules = map[string]rule{
 		searchParameterType:     {follow: s.defineParameters},
 		structureDefinitionType: {follow: s.defineProfile},
+		"Subscription":          {allow: s.allowSubscription, follow: s.followSubscription},
 		"Appointment":           {allow: s.allowAppointment, follow: s.followAppointment},
 		"AppointmentResponse":   {allow: s.allowResponse, follow: s.followResponse},
 		"HealthcareService":     {allow: s.allowService, follow: s.followService},

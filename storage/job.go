@@ -32,6 +32,8 @@ type Job struct {
 
 	// At is when to do it; zero for as soon as possible.
 	At time.Time `json:"-"`
+	// Last says, to whoever does it, that it will not be tried again.
+	Last bool `json:"-"`
 	// Queue is one of the Queue constants; "" for QueueMessages.
 	Queue string `json:"-"`
 	// Repeats says that the same work may be ordered again once it has been done.

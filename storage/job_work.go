@@ -125,7 +125,9 @@ type jobWorker struct {
 }
 
 func (w *jobWorker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
-	err := w.do(asSystem(ctx), job.Args.Job)
+	order := job.Args.Job
+	order.Last = job.Attempt >= job.MaxAttempts
+	err := w.do(asSystem(ctx), order)
 	var later *Postponed
 	var dropped *Dropped
 	switch {

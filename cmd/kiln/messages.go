@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"kiln/internal/config"
+	"kiln/internal/hook"
 	"kiln/internal/mail"
 	"kiln/resources"
 )
@@ -11,6 +12,13 @@ import (
 // openMessages says how people are told of things, as the settings want it.
 func openMessages(c config.Config, log *slog.Logger) (*resources.Messages, error) {
 	m := &resources.Messages{Quiet: c.Quiet(), Zone: c.Zone(), Portal: c.PortalURL, Logger: log}
+	hooks, err := hook.New(hook.Options{Allow: c.Webhooks})
+	if err != nil {
+		return nil, err
+	}
+	if hooks.Any() {
+		m.Hooks = hooks
+	}
 	if c.SMTPHost == "" {
 		return m, nil
 	}

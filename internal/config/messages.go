@@ -11,14 +11,15 @@ import (
 
 // Messages are the settings of what is sent to people and to other systems.
 type Messages struct {
-	SMTPHost     string `name:"smtp-host" env:"KILN_SMTP_HOST" placeholder:"HOST" help:"Mail server. Empty: messages are kept on the server, where administrators read them at /admin/messages."`
-	SMTPPort     int    `name:"smtp-port" env:"KILN_SMTP_PORT" default:"587" placeholder:"PORT" help:"Port of the mail server."`
-	SMTPTLS      string `name:"smtp-tls" env:"KILN_SMTP_TLS" default:"starttls" enum:"starttls,tls,off" help:"starttls: the connection is encrypted before anything is said, or nothing is; tls: it is from its first byte; off."`
-	SMTPUser     string `name:"smtp-user" env:"KILN_SMTP_USER" placeholder:"NAME" help:"Account at the mail server. Empty: none is needed."`
-	SMTPPassword Secret `name:"smtp-password" env:"KILN_SMTP_PASSWORD" placeholder:"TEXT" help:"Its password."`
-	SMTPFrom     string `name:"smtp-from" env:"KILN_SMTP_FROM" placeholder:"ADDRESS" help:"Sender, such as Clinic <no-reply@example.org>."`
-	QuietHours   string `name:"quiet-hours" env:"KILN_QUIET_HOURS" default:"21:00-07:00" placeholder:"HH:MM-HH:MM" help:"When nobody is sent an e-mail, in the recipient's zone; off for never."`
-	PortalURL    string `name:"portal-url" env:"KILN_PORTAL_URL" placeholder:"URL" help:"Page that messages point to. Empty: they point to none."`
+	SMTPHost     string   `name:"smtp-host" env:"KILN_SMTP_HOST" placeholder:"HOST" help:"Mail server. Empty: messages are kept on the server, where administrators read them at /admin/messages."`
+	SMTPPort     int      `name:"smtp-port" env:"KILN_SMTP_PORT" default:"587" placeholder:"PORT" help:"Port of the mail server."`
+	SMTPTLS      string   `name:"smtp-tls" env:"KILN_SMTP_TLS" default:"starttls" enum:"starttls,tls,off" help:"starttls: the connection is encrypted before anything is said, or nothing is; tls: it is from its first byte; off."`
+	SMTPUser     string   `name:"smtp-user" env:"KILN_SMTP_USER" placeholder:"NAME" help:"Account at the mail server. Empty: none is needed."`
+	SMTPPassword Secret   `name:"smtp-password" env:"KILN_SMTP_PASSWORD" placeholder:"TEXT" help:"Its password."`
+	SMTPFrom     string   `name:"smtp-from" env:"KILN_SMTP_FROM" placeholder:"ADDRESS" help:"Sender, such as Clinic <no-reply@example.org>."`
+	QuietHours   string   `name:"quiet-hours" env:"KILN_QUIET_HOURS" default:"21:00-07:00" placeholder:"HH:MM-HH:MM" help:"When nobody is sent an e-mail, in the recipient's zone; off for never."`
+	PortalURL    string   `name:"portal-url" env:"KILN_PORTAL_URL" placeholder:"URL" help:"Page that messages point to. Empty: they point to none."`
+	Webhooks     []string `name:"webhooks" env:"KILN_WEBHOOKS" placeholder:"NAMES" help:"Endpoints that Subscriptions may call, separated by commas: names such as hooks.example.org or *.example.org, or *, called by https at public addresses only; and origins such as http://10.0.0.5:9000, called as they are. Empty: no Subscriptions."`
 }
 
 // Validate checks that what belongs together is there. kong calls it.

@@ -1,0 +1,133 @@
+package resources
+
+import (
+	"context"
+	"math"
+	"strconv"
+
+	"kiln/auth"
+	"kiln/fhir"
+	"kiln/storage"
+)
+
+// notification is the Bundle that tells of events, as the Subscriptions R5 Backport writes it for R4: a history whose first
+// entry is the status of the Subscription. It names resources and never holds them.
+func (d *delivery) notification(what string, events []storage.SubscriptionEvent) *fhir.Node {
+	status := d.status(what, events)
+	entries := []fhir.Node{entryFor("Subscription/"+d.subscription.ID+"/$status", d.options.Base, &status)}
+	if d.hook.content == "id-only" {
+		for _, e := range events {
+			entries = append(entries, entryFor(d.hook.typ+"/"+e.ID, d.options.Base, nil))
+		}
+	}
+	n := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str(d.options.NewID()).As("id"), fhir.Str("history").As("type"),
+		fhir.Str(fhir.FormatInstant(d.now())).As("timestamp"), fhir.Arr(entries...).As("entry"))
+	return &n
+}
+
+func entryFor(path, base string, resource *fhir.Node) fhir.Node {
+	e := fhir.Obj(fhir.Str(base + "/" + path).As("fullUrl"))
+	if resource != nil {
+		e.Set("resource", *resource)
+	}
+	e.Set("request", fhir.Obj(fhir.Str("GET").As("method"), fhir.Str(path).As("url")))
+	e.Set("response", fhir.Obj(fhir.Str("200").As("status")))
+	return e
+}
+
+// status is the status of a Subscription as Parameters.
+func (d *delivery) status(what string, events []storage.SubscriptionEvent) fhir.Node {
+	v := d.subscription
+	parameter := func(name, element, value string) fhir.Node {
+		return fhir.Obj(fhir.Str(name).As("name"), fhir.Str(value).As(element))
+	}
+	state := v.Status
+	if what == hookHandshake {
+		state = subRequested
+	}
+	list := []fhir.Node{
+		fhir.Obj(fhir.Str("subscription").As("name"), reference(d.options.Base+"/Subscription/"+v.ID).As("valueReference")),
+		parameter("status", "valueCode", state),
+		parameter("type", "valueCode", what),
+		parameter("events-since-subscription-start", "valueString", strconv.FormatInt(v.Events, 10)),
+	}
+	for _, e := range events {
+		part := []fhir.Node{parameter("event-number", "valueString", strconv.FormatInt(e.Number, 10)), parameter("timestamp", "valueInstant", fhir.FormatInstant(e.At))}
+		if d.hook.content == "id-only" {
+			part = append(part, fhir.Obj(fhir.Str("focus").As("name"), reference(d.options.Base+"/"+d.hook.typ+"/"+e.ID).As("valueReference")))
+		}
+		list = append(list, fhir.Obj(fhir.Str("notification-event").As("name"), fhir.Arr(part...).As("part")))
+	}
+	return *parameters(list...)
+}
+
+// openSubscription is one that the caller may read.
+func (s *Service) openSubscription(ctx context.Context, c *call) (context.Context, *delivery, error) {
+	ctx, err := s.identified(ctx, &c.Principal)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := permitted(ctx, auth.Read, "Subscription"); err != nil {
+		return nil, nil, err
+	}
+	ctx = acting(ctx, auth.Read)
+	stored, err := s.store.Read(ctx, "Subscription", c.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := s.store.Subscription(ctx, c.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if stored == nil || stored.Deleted || v == nil {
+		return nil, nil, notFound(storage.Key{Type: "Subscription", ID: c.ID})
+	}
+	n, err := fhir.ParseJSON(stored.Content)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, _ := readHook(n)
+	return ctx, &delivery{Service: s, hook: h, subscription: v}, nil
+}
+
+// subscriptionStatus is $status: how far a Subscription is.
+func (s *Service) subscriptionStatus(ctx context.Context, c *call) (*Response, error) {
+	_, d, err := s.openSubscription(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	status := d.status("query-status", nil)
+	e := fhir.Obj(fhir.Str(s.options.Base+"/Subscription/"+c.ID+"/$status").As("fullUrl"), status.As("resource"),
+		fhir.Obj(fhir.Str("match").As("mode")).As("search"))
+	n := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str("searchset").As("type"), fhir.Num("1").As("total"), fhir.Arr(e).As("entry"))
+	return &Response{Resource: &n}, nil
+}
+
+// subscriptionEvents is $events: events told of before, for who missed them. It names those that the caller may read.
+//
+// Errors: Forbidden for who may not read what the Subscription is about.
+func (s *Service) subscriptionEvents(ctx context.Context, c *call) (*Response, error) {
+	ctx, d, err := s.openSubscription(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := permitted(ctx, auth.Read, d.hook.typ); err != nil {
+		return nil, err
+	}
+	from, to := int64(1), int64(math.MaxInt64)
+	for name, field := range map[string]*int64{"eventsSinceNumber": &from, "eventsUntilNumber": &to} {
+		for _, a := range c.all(name) {
+			if *field, err = strconv.ParseInt(a.value.Text, 10, 64); err != nil || *field < 0 {
+				return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue, "The number of an event is a whole number").At(a.at)
+			}
+		}
+	}
+	events, err := s.store.SubscriptionEvents(ctx, c.ID, from, to, eventsAtOnce)
+	if err != nil {
+		return nil, err
+	}
+	if events, err = s.visibleEvents(ctx, d.hook.typ, events); err != nil {
+		return nil, err
+	}
+	return &Response{Resource: d.notification("query-event", events)}, nil
+}
