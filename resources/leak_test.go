@@ -10,8 +10,7 @@ import (
 	"kiln/storage"
 )
 
-// The leaks that users of other servers report: lessons.md A.1, by number. 7 is TestParseScope_refuses in auth, 6 (jobs)
-// is below with $reindex, 13 (iss and aud) is in auth/oauth, 14 (narrative) concerns pages, of which the FHIR API has none.
+// The leaks that users of other servers report: lessons.md A.1, by number. 13 (iss and aud) is in auth/oauth/leak_test.go.
 func TestLeaks(t *testing.T) {
 	t.Parallel()
 	w := newWard(t)
@@ -53,24 +52,6 @@ func TestLeaks(t *testing.T) {
 						t.Errorf("%s shows %s", q, id)
 					}
 				}
-			}
-		}
-		// A link is of use to nobody else.
-		first := do(t, w.Service, Request{Principal: anna, Interaction: SearchType, Type: "Observation", Query: "_count=1"})
-		next := ""
-		for _, l := range first.Bundle.Links {
-			if l.Relation == "next" {
-				_, next, _ = strings.Cut(l.URL, "?")
-			}
-		}
-		if next == "" {
-			t.Fatal("no second page")
-		}
-		do(t, w.Service, Request{Principal: anna, Interaction: SearchType, Type: "Observation", Query: next})
-		narrower := patientApp("anna", "patient/Observation.rs")
-		for _, other := range []auth.Principal{ben, treats, narrower, auth.Operator("other")} {
-			if got := w.status(other, Request{Interaction: SearchType, Type: "Observation", Query: next}); got != fhir.Invalid {
-				t.Errorf("another caller's link: kind %d", got)
 			}
 		}
 	})
@@ -137,6 +118,18 @@ func TestLeaks(t *testing.T) {
 			}
 		}
 	})
+	t.Run("07_scopes_take_plain_conditions_alone", func(t *testing.T) {
+		w := &ward{w.Service, t}
+		for _, query := range []string{"category:not=laboratory", "category:missing=true", "subject.name=Berry", "_has:Provenance:target:agent=x", "code:text=x", "category:in=http://x", "category=%61"} {
+			list, faults := auth.ParseScopes("patient/Patient.rs patient/Observation.rs?" + query)
+			if len(faults) != 1 {
+				t.Errorf("%s: %v", query, faults)
+			}
+			p := patientApp("anna", "openid")
+			p.Scopes = list
+			w.reads(p, fhir.Forbidden, "Observation/a1", "Observation/a2")
+		}
+	})
 	t.Run("08_missing_claims_fail_closed", func(t *testing.T) {
 		w := &ward{w.Service, t}
 		for name, p := range map[string]auth.Principal{
@@ -159,6 +152,27 @@ func TestLeaks(t *testing.T) {
 			t.Errorf("nobody: %v", err)
 		}
 	})
+	t.Run("09_links_belong_to_their_caller", func(t *testing.T) {
+		w := &ward{w.Service, t}
+		// A link is of use to nobody else.
+		first := do(t, w.Service, Request{Principal: anna, Interaction: SearchType, Type: "Observation", Query: "_count=1"})
+		next := ""
+		for _, l := range first.Bundle.Links {
+			if l.Relation == "next" {
+				_, next, _ = strings.Cut(l.URL, "?")
+			}
+		}
+		if next == "" {
+			t.Fatal("no second page")
+		}
+		do(t, w.Service, Request{Principal: anna, Interaction: SearchType, Type: "Observation", Query: next})
+		narrower := patientApp("anna", "patient/Observation.rs")
+		for _, other := range []auth.Principal{ben, treats, narrower, auth.Operator("other")} {
+			if got := w.status(other, Request{Interaction: SearchType, Type: "Observation", Query: next}); got != fhir.Invalid {
+				t.Errorf("another caller's link: kind %d", got)
+			}
+		}
+	})
 	t.Run("10_no_parameter_passes_the_filter_by", func(t *testing.T) {
 		w := &ward{w.Service, t}
 		for _, q := range []string{"_id=b1", "_lastUpdated=gt2000", "_source:missing=true", "_tag:missing=true", "status=preliminary", "status:not=final", "date=2024-01-01", "date=ge2020",
@@ -174,6 +188,18 @@ func TestLeaks(t *testing.T) {
 			if r.Bundle.Total != nil && *r.Bundle.Total > 2 || r.Bundle.Total != nil && strings.Contains(q, "b1") && *r.Bundle.Total != 0 {
 				t.Errorf("%s: total %d", q, *r.Bundle.Total)
 			}
+		}
+	})
+	t.Run("11_conditional_creates_do_not_collide", func(t *testing.T) {
+		w := &ward{w.Service, t}
+		make := func(p auth.Principal, patient string) string {
+			body := parse(t, `{"resourceType":"Observation","status":"final","identifier":[{"system":"urn:m","value":"1"}],"code":{"text":"x"},"subject":{"reference":"Patient/`+patient+`"}}`)
+			return do(t, w.Service, Request{Principal: p, Interaction: Create, Type: "Observation", Body: body, IfNoneExist: "identifier=urn:m|1"}).Version.ID
+		}
+		writes := "patient/*.cruds"
+		bens, annas := make(patientApp("ben", writes), "ben"), make(patientApp("anna", writes), "anna")
+		if bens == annas || make(patientApp("anna", writes), "anna") != annas {
+			t.Errorf("the same criteria of two patients come to %s and %s", bens, annas)
 		}
 	})
 	t.Run("12_relationships_judge_every_path", func(t *testing.T) {
@@ -193,6 +219,13 @@ func TestLeaks(t *testing.T) {
 		do(t, later.Service, Request{Interaction: Delete, Type: "Encounter", ID: "e"})
 		later.reads(who, fhir.NotFound, "Observation/c1")
 		_ = w
+	})
+	t.Run("14_narratives_run_nothing", func(t *testing.T) {
+		s := newService(t, checked(t))
+		for _, div := range []string{"<script>x</script>", `<p onclick=\"x\">a</p>`, `<a href=\"javascript:x\">a</a>`, `<img src=\"x\" onerror=\"x\"/>`, "<iframe></iframe>", `<p style=\"background:url(javascript:x)\">a</p>`} {
+			body := `{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">` + div + `</div>"}}`
+			refused(t, s, fhir.Unprocessable, Request{Interaction: Create, Type: "Patient", Body: parse(t, body)})
+		}
 	})
 }
 

@@ -72,6 +72,9 @@ UPDATE instance SET restored_seq = (SELECT max(seq) FROM resource_change)
 WHERE EXISTS (SELECT FROM (SELECT xid FROM resource_change ORDER BY seq DESC LIMIT 1000) c WHERE c.xid >= pg_snapshot_xmax(pg_current_snapshot()))`
 
 func (s *Store) noticeRestore(ctx context.Context) error {
+	if s.options.ReadOnly {
+		return nil // the server that writes has seen to it
+	}
 	if _, err := s.pool.Exec(ctx, sqlRestored); err != nil {
 		return fmt.Errorf("storage: look for a restore: %w", err)
 	}

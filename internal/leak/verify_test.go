@@ -15,8 +15,9 @@ import (
 	"kiln/storage"
 )
 
-// verified fills a database, breaks a rule of it by sql, and looks for leaks as the command does.
-func verified(t *testing.T, sql string, requests int) *Report {
+// verified fills a database, breaks a rule of it by sql, and looks for leaks as the command does, tries times at most until
+// there is one.
+func verified(t *testing.T, sql string, requests, tries int) (report *Report) {
 	t.Helper()
 	now := clock(time.Now().UTC().Truncate(time.Second))
 	url := kilntest.DB(t)
@@ -47,10 +48,14 @@ func verified(t *testing.T, sql string, requests int) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(t.Context(), s, world, Options{Seed: *seed, Callers: 12, Requests: requests,
-		Accounts: []Account{{[]string{"practitioner", "admin"}, []string{"Practitioner/d0"}}, {[]string{"patient"}, []string{"Patient/p1"}}}})
-	if err != nil {
-		t.Fatal(err)
+	for i := range tries {
+		if report, err = Verify(t.Context(), s, world, Options{Seed: *seed + uint64(i), Callers: 12, Requests: requests,
+			Accounts: []Account{{[]string{"practitioner", "admin"}, []string{"Practitioner/d0"}}, {[]string{"patient"}, []string{"Patient/p1"}}}}); err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Findings) > 0 {
+			break
+		}
 	}
 	for _, f := range report.Findings {
 		t.Logf("%s\n  %s\n  %s", f.Caller, f.Ask, f.Problem)
@@ -61,7 +66,7 @@ func verified(t *testing.T, sql string, requests int) *Report {
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	r := verified(t, "SELECT 1", 80)
+	r := verified(t, "SELECT 1", 80, 1)
 	if len(r.Findings) > 0 {
 		t.Error("it found what is not there")
 	}
@@ -80,7 +85,7 @@ func TestVerify_finds(t *testing.T) {
 		"reads_without_consents":        `CREATE OR REPLACE FUNCTION visible.has_consents(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT false'`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := verified(t, sql, 60)
+			r := verified(t, sql, 60, 6)
 			if len(r.Findings) == 0 {
 				t.Error("it found nothing")
 			}
