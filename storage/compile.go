@@ -23,6 +23,9 @@ type compiler struct {
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
 	others string
+	// closer has conditions in pairs: one as it is compiled, and one that is the same and cheaper where only some rows are
+	// looked at.
+	closer []string
 }
 
 // table is a table of the index, or of the contents, for conditions on the row x.
@@ -195,13 +198,33 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		return "", err
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
-		return fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM %s %s WHERE %s)", x, y, c.table("search_index", y), y, cond), nil
+		all := fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM %s %s WHERE %s)", x, y, c.table("search_index", y), y, cond)
+		c.byPatient(e, all, where, x, y, cond)
+		return all, nil
 	}
 	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), c.table("search_index", y), y, y, cond)
 	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
 		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
 	}
 	return fmt.Sprintf("%s.rk IN (%s)", x, from), nil
+}
+
+// commonCode is how many resources must have a code so that it is common.
+const commonCode = 1000
+
+// byPatient notes another way to ask whether a patient has something with a code: where the code is common, the few patients
+// looked at are asked one by one, and not all resources with the code for their patients.
+func (c *compiler) byPatient(e *search.Has, all, where, x, y, cond string) {
+	m, ok := e.Where.(*search.Match)
+	term, one := strings.CutPrefix(where, y+".tokens @> ")
+	if !ok || !one || x != "x" || c.others != "" || c.was || c.access == nil || !c.access.everything || m.Values[0].Code == "" {
+		return
+	}
+	if p, err := c.ix.param(e.Type, m.Param.Code); err != nil || p == nil || !p.mainCode {
+		return
+	}
+	c.closer = append(c.closer, all, fmt.Sprintf("CASE WHEN (SELECT count(*) FROM (SELECT FROM search_code s WHERE s.term = (%s)[1] LIMIT %d) c) = %d "+
+		"THEN EXISTS (SELECT FROM search_index %s WHERE %s.patient = %s.rk AND %s OFFSET 0) ELSE %s END", term, commonCode, commonCode, y, y, x, cond, all))
 }
 
 func (c *compiler) member(e *search.Member, x string) (string, error) {

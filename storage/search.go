@@ -73,7 +73,11 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	case walk:
 		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1), limit+1)
 	}
-	if err == nil && how != direct && unchanged(rows) <= limit {
+	all := how == direct
+	if err == nil && !all && how != set && unchanged(rows) <= limit {
+		all, err = plan.covers(ctx, run, how, mark, limit+1)
+	}
+	if err == nil && !all && unchanged(rows) <= limit {
 		rows, err = plan.run(ctx, run, plan.all(mark, limit+1), limit+1)
 	}
 	if err != nil {

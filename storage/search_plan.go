@@ -87,6 +87,9 @@ func (p *searchPlan) compiler(n int) *compiler {
 	return &c
 }
 
+// closer is the condition on matches for a look at some rows.
+func (p *searchPlan) closer() string { return strings.NewReplacer(p.c.closer...).Replace(p.where) }
+
 // collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
 func (p *searchPlan) collected(n int) (where string, c *compiler) {
 	c = p.compiler(n)
@@ -384,7 +387,7 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 	if look > 0 {
 		window := fmt.Sprintf("SELECT x.* FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d", p.bounds, place, p.orderBy(key, "x.rk"), look)
 		inner = fmt.Sprintf("SELECT x.rk, %s AS k0 FROM (%s) x WHERE %s ORDER BY %s LIMIT %d",
-			p.order.keys[0].sql, window, p.where, p.orderBy(key, "x.rk"), limit)
+			p.order.keys[0].sql, window, p.closer(), p.orderBy(key, "x.rk"), limit)
 	}
 	return p.fetch(c, inner)
 }

@@ -1,9 +1,12 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"kiln/fhir/search"
 )
@@ -64,6 +67,35 @@ func (p *searchPlan) walkable(mark *SearchMark) bool {
 	return len(mark.Keys) == 1 && mark.Keys[0] != nil
 }
 
+// covers says whether a bounded look that began behind mark saw all that can match: there were fewer rows than it would
+// have looked at.
+func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark *SearchMark, limit int) (bool, error) {
+	if p.before != "" {
+		return false, nil
+	}
+	known := *p
+	known.order.keys = slices.Clone(p.order.keys)
+	known.order.keys[0].notNull = true
+	from, which, look, column, row := "search_index x", p.bounds, probeRows, p.order.keys[0].sql, "x.rk"
+	if how == walk {
+		side := p.order.side
+		if side == nil || !side.unique { // what has no value is in no index
+			return false, nil
+		}
+		from, which, look, column, row = side.table+" s", side.which+p.dates.bounds("s.date_low"), probeRows+2*limit, "s.date_low", "s.rk"
+	}
+	c := p.compiler(p.conditions)
+	place := known.after(c, mark, func(int) string { return column }, row)
+	// The conditions are there only for their arguments, which must have a place.
+	sql := fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s WHERE %s AND %s AND (true OR EXISTS (SELECT FROM search_index x WHERE %s)) LIMIT %d) y", from, which, place, p.where, look)
+	var n int
+	err := run.rows(ctx, func(rows pgx.Rows) (err error) {
+		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+		return err
+	}, sql, c.args...)
+	return n < look, err
+}
+
 // walk looks at a bounded number of values in the order asked for, from mark on. Of a resource with several only the
 // one that sorts first counts. What it gives is the beginning of the answer; a page that it does not fill may lack
 // resources further on and those without a value.
@@ -78,7 +110,7 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 		window := fmt.Sprintf("SELECT x.*, x.date_low AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
 			p.bounds, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
 		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
-			window, p.where, known.orderBy(name("x.k0"), "x.rk"), limit))
+			window, p.closer(), known.orderBy(name("x.k0"), "x.rk"), limit))
 	}
 	side := p.order.side
 	which := side.which
@@ -90,7 +122,7 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 		known.orderBy(name("s."+side.column), "s.rk"), look)
 	if side.unique {
 		return p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s ORDER BY %s LIMIT %d",
-			window, p.where, known.orderBy(name("w.k0"), "w.rk"), limit))
+			window, p.closer(), known.orderBy(name("w.k0"), "w.rk"), limit))
 	}
 	// Not by the index that begins with param: it would be read again for each resource.
 	others := strings.ReplaceAll(strings.Replace(side.which, "s.param ", "s.param + 0 ", 1), "s.", "o.")
@@ -100,5 +132,5 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 	}
 	return p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
 AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
-		window, p.where, side.table, others, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
+		window, p.closer(), side.table, others, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
 }

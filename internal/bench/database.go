@@ -163,7 +163,8 @@ func (o *Options) open(ctx context.Context, registry *conformance.Registry, name
 	if d.url, err = o.urlOf(name); err != nil {
 		return nil, err
 	}
-	if _, err := migrations.Up(ctx, d.url); err != nil {
+	changed, err := migrations.Up(ctx, d.url)
+	if err != nil {
 		return nil, err
 	}
 	if d.store, err = openStore(ctx, registry, d.url); err != nil {
@@ -172,7 +173,10 @@ func (o *Options) open(ctx context.Context, registry *conformance.Registry, name
 	if d.pool, err = pgxpool.New(ctx, d.url); err != nil {
 		return nil, errors.New("bench: the database cannot be opened")
 	}
-	return d, nil
+	if len(changed) > 0 { // a migration may have rewritten what an earlier run filled
+		_, err = d.pool.Exec(ctx, sqlTidy)
+	}
+	return d, err
 }
 
 func openStore(ctx context.Context, registry *conformance.Registry, url string) (*storage.Store, error) {
