@@ -20,8 +20,9 @@ const (
 	maxAsked  = 20
 	// askLease is how long a question is left to whoever asks it: then the background takes it up.
 	askLease = time.Minute
-	// askPause doubles with each try up to askPauseMost.
+	// askPause doubles with each try up to askPauseMost; after maxTries, more than a week, nobody is asked any more.
 	askPause, askPauseMost = time.Minute, time.Hour
+	maxTries               = 200
 )
 
 // unanswered is a question that a try of a transaction has come upon: noted in it, asked when it is rolled back.
@@ -240,136 +241,4 @@ func (s *Service) vouch(ctx context.Context, tx *storage.Tx, q *coverage.Questio
 	}
 	tx.Insert(p, storage.MethodCreate)
 	return nil
-}
-
-// readQuestion reads a stored request with what it refers to; nil where it is not to be answered any more. What has waited
-// longer than it asks about is given up.
-func (s *Service) readQuestion(ctx context.Context, request string) (q *coverage.Question, row *storage.CoverageAnswer, err error) {
-	err = s.store.Write(ctx, func(tx *storage.Tx) error {
-		q = nil
-		if row, err = tx.AnswerTo(ctx, request); err != nil || row == nil {
-			return err
-		}
-		found, err := s.readAll(ctx, tx, request)
-		if err != nil {
-			return err
-		}
-		n := found[request]
-		if n == nil || n.GetText("status") != "active" {
-			tx.DropAnswer(request)
-			return nil
-		}
-		question := &coverage.Question{Request: n, Items: coverage.ItemsOf(n), Asked: s.now()}
-		question.From, question.To = coverage.Dates(n)
-		if row.Tries > 0 && question.To != "" && question.To < s.now().AddDate(0, 0, -1).Format(time.DateOnly) {
-			row.Due = time.Time{}
-			tx.SaveAnswer(row)
-			return nil
-		}
-		q = question
-		return s.readParties(ctx, tx, q)
-	})
-	return q, row, err
-}
-
-// readParties reads the people, coverages and the payor of a question.
-func (s *Service) readParties(ctx context.Context, tx *storage.Tx, q *coverage.Question) error {
-	patient, insurer := s.local(q.Request.Get("patient")), s.local(q.Request.Get("insurer"))
-	var names []string
-	for i := range q.Request.Get("insurance").Items() {
-		if name := s.local(i.Get("coverage")); typeOf(name) == "Coverage" {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		keys, err := s.match(ctx, tx, "Coverage", "status=active&beneficiary="+patient, maxCoverages)
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			names = append(names, k.Type+"/"+k.ID)
-		}
-	}
-	found, err := s.readAll(ctx, tx, append(names, patient, insurer)...)
-	if err != nil {
-		return err
-	}
-	q.Patient, q.Payor = found[patient], found[insurer]
-	for _, name := range names {
-		n := found[name]
-		if n == nil || coverage.IsSelfPay(n) || len(q.Coverages) >= maxCoverages || insurer != "" && s.payorOf(n) != "" && s.payorOf(n) != insurer {
-			continue
-		}
-		q.Coverages = append(q.Coverages, n)
-	}
-	var endpoints []string
-	for e := range q.Payor.Get("endpoint").Items() {
-		endpoints = append(endpoints, s.local(e))
-	}
-	more, err := s.readAll(ctx, tx, endpoints...)
-	for _, name := range endpoints {
-		if n := more[name]; n != nil && q.Endpoint == "" && n.GetText("status") == "active" && n.Get("connectionType").GetText("code") == "hl7-fhir-rest" {
-			q.Endpoint = n.GetText("address")
-		}
-	}
-	return err
-}
-
-// afterwards does what a committed transaction has left to do: put questions of clients to their payers, and look again at
-// visits that staff have settled. What fails is due again in the background.
-func (s *Service) afterwards(ctx context.Context, notes []any) {
-	var requests []string
-	for _, n := range notes {
-		switch n := n.(type) {
-		case submitted:
-			if len(requests) < maxAsked {
-				requests = append(requests, string(n))
-			}
-		case settled:
-			_ = s.recheckVisit(ctx, string(n))
-		}
-	}
-	if len(requests) > 0 {
-		_ = s.answerAll(ctx, requests)
-	}
-}
-
-// submitted is the note of a CoverageEligibilityRequest that a client has stored, settled that of an appointment.
-type (
-	submitted string
-	settled   string
-)
-
-// TidyCoverage asks payers again that have not answered, and looks again at the coverage of visits, until ctx ends.
-func (s *Service) TidyCoverage(ctx context.Context, report func(error)) {
-	tick := time.NewTicker(tidyEvery)
-	defer tick.Stop()
-	for {
-		if err := s.RecheckCoverage(ctx); err != nil && ctx.Err() == nil {
-			report(err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// RecheckCoverage is one round of TidyCoverage.
-func (s *Service) RecheckCoverage(ctx context.Context) error {
-	ctx = unattended(ctx)
-	requests, err := s.store.DueAnswers(ctx, s.now().Add(askLease), maxAsked)
-	if err != nil {
-		return err
-	}
-	fault := s.answerAll(ctx, requests)
-	visits, err := s.store.DueChecks(ctx, s.now().Add(askLease), maxAsked)
-	if err != nil {
-		return errors.Join(fault, err)
-	}
-	for _, name := range visits {
-		fault = errors.Join(fault, s.recheckVisit(ctx, name))
-	}
-	return fault
 }

@@ -416,3 +416,63 @@ func TestGate_sees_what_the_caller_does_not(t *testing.T) {
 		}
 	}
 }
+
+// Each visit of a series is looked at, and takes from the benefit what the one before has left.
+func TestSeries_takes_from_one_benefit(t *testing.T) {
+	t.Parallel()
+	s, _ := insured(t, scheduling.CoverageStrict)
+	put(t, s, plan(2, ""))
+	cover(t, s, "c", "ada", "local", "1", "")
+	series := func(count int, mode string) (*Response, error) {
+		node := strings.Replace(insuredVisit("ada", "s9"), `"slot":[{"reference":"Slot/s9"}],`, "", 1)
+		node = strings.Replace(node, `"participant":[`, `"participant":[{"actor":{"reference":"Practitioner/doc"},"status":"accepted"},`, 1)
+		return calls(t, s, "Appointment", "", "book", `{"name":"appointment-resource","resource":`+node+`}`, arg("mode", "valueCode", `"`+mode+`"`),
+			arg("timing", "valueTiming", fmt.Sprintf(`{"repeat":{"period":1,"periodUnit":"wk","count":%d}}`, count)))
+	}
+	if _, err := series(3, "all-or-nothing"); codeOf(err) != string(coverage.Exhausted) || !strings.Contains(err.Error(), "Visit 3") || count(t, s, "Appointment") != 0 {
+		t.Fatal(describe(err))
+	}
+	resp, err := series(3, "best-effort")
+	if err != nil || *resp.Bundle.Total != 2 || len(resp.Bundle.Entries) != 3 {
+		t.Fatal(describe(err))
+	}
+}
+
+// The Appointment of a transaction that is refused says why at its entry, and nothing of the Bundle stays.
+func TestTransaction_is_refused_as_a_whole(t *testing.T) {
+	t.Parallel()
+	s, _ := insured(t, scheduling.CoverageStrict)
+	cover(t, s, "c", "ada", "sandbox", "EXCLUDED-1", "")
+	_, err := s.Do(t.Context(), Request{Interaction: Transaction, Body: parse(t, transactionOf(
+		entryOf("", "PUT", "Basic/b", `{"resourceType":"Basic","id":"b","code":{"text":"x"}}`), entryOf("", "POST", "Appointment", insuredVisit("ada", "s9"))))})
+	if codeOf(err) != string(coverage.Excluded) || !strings.Contains(describe(err), "Bundle.entry[1]") || count(t, s, "Basic") != 0 || status(t, s, "Slot", "s9") != "free" {
+		t.Fatal(describe(err))
+	}
+}
+
+// People are told that a visit is booked when its coverage is settled, not before; and when an insurance no longer holds.
+func TestMessages_about_coverage(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	put(t, o.Service, fmt.Sprintf(`{"resourceType":"Organization","id":"sandbox","name":"Payer","extension":[{"url":%q,"valueCode":"sandbox"}]}`, coverage.ExtensionPayerAdapter))
+	setPolicy(t, o.Service, scheduling.CoverageStrict, "none")
+	cover(t, o.Service, "c", "ada", "sandbox", "AUTH-1", "")
+	id := mustCreate(t, o.Service, insuredVisit("ada", "s9")).ID
+	if got := o.told(); got != "" {
+		t.Fatalf("told before it is booked: %s", got)
+	}
+	task := tasksOf(t, o.Service, id)[0]
+	do(t, o.Service, Request{Interaction: Patch, Type: "Task", ID: task.ID(), JSONPatch: []byte(`[{"op":"replace","path":"/status","value":"completed"}]`)})
+	if got := o.told(); !strings.Contains(got, "ada@example.org") || !strings.Contains(got, "doc@example.org") {
+		t.Fatalf("told when it is booked: %q", got)
+	}
+	cover(t, o.Service, "c", "ada", "sandbox", "INACTIVE-1", "")
+	recheckAll(t, o.Service)
+	if got := o.told(); !strings.Contains(got, "ada@example.org") || strings.Contains(got, "doc@") {
+		t.Fatalf("told when the insurance ends: %q", got)
+	}
+	recheckAll(t, o.Service)
+	if got := o.told(); got != "" {
+		t.Errorf("told again: %s", got)
+	}
+}

@@ -163,7 +163,7 @@ func (tx *Tx) DropCheck(appointment string) { tx.exec(sqlDropCheck, appointment)
 
 const (
 	sqlRecheck         = `UPDATE coverage_check SET next = $2 WHERE appointment = $1`
-	sqlRecheckCoverage = `UPDATE coverage_check SET next = $2 WHERE coverage = $1 AND visit >= $3::date`
+	sqlRecheckCoverage = `UPDATE coverage_check SET next = $2, cleared = false WHERE coverage = $1 AND visit >= $3::date`
 	sqlRecheckResponse = `UPDATE coverage_check SET next = $2 WHERE response = $1 AND visit >= $3::date`
 	sqlRecheckPatient  = `UPDATE coverage_check c SET next = $2 FROM booking b WHERE b.patient = $1 AND b.appointment = c.appointment AND c.state IN ('open', 'failed') AND c.visit >= $3::date`
 	sqlClearCoverage   = `UPDATE coverage_check SET next = $2, cleared = true WHERE task = $1`
@@ -175,7 +175,7 @@ func (tx *Tx) Recheck(appointment string, at time.Time) {
 }
 
 // RecheckCoverage queues that all coming visits with a Coverage are looked at again, RecheckResponse those with a
-// response. A day is left for zones.
+// response. A day is left for zones. What staff have settled about another Coverage than it is now is open again.
 func (tx *Tx) RecheckCoverage(coverage string) {
 	tx.exec(sqlRecheckCoverage, coverage, tx.Now(), tx.yesterday())
 }

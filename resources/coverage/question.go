@@ -113,16 +113,19 @@ func (d *Draft) Node() fhir.Node {
 
 // Dates are the first and last date that a request asks about; without any, that of its making.
 func Dates(request *fhir.Node) (from, to string) {
-	day := func(text string) string { return text[:min(len(text), len(time.DateOnly))] }
 	if d := request.GetText("servicedDate"); d != "" {
-		return day(d), day(d)
+		return dayOf(d, false), dayOf(d, true)
 	}
-	if p := request.Get("servicedPeriod"); p != nil {
-		from, to = day(p.GetText("start")), day(p.GetText("end"))
-		return from, to
+	from, to = periodOf(request.Get("servicedPeriod"))
+	switch made := request.GetText("created"); {
+	case from == "" && to == "":
+		return dayOf(made, false), dayOf(made, true)
+	case from == "":
+		from = to
+	case to == "":
+		to = from
 	}
-	created := day(request.GetText("created"))
-	return created, created
+	return from, to
 }
 
 // ItemsOf are the services that a request asks about.
