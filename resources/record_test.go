@@ -410,6 +410,13 @@ func TestRecord_rules(t *testing.T) {
 		if err := post("Practitioner/dora", "Practitioner/dirk", "urn:uuid:c"); err != nil {
 			t.Error(describe(err))
 		}
+		_, err := h.Do(t.Context(), Request{Interaction: Transaction, Principal: h.doc, Body: parse(t, transactionOf( // of a type that sorts behind it
+			entryOf("urn:uuid:s", "POST", "ServiceRequest", bodyOf("ServiceRequest", "active", `,"requester":{"reference":"Practitioner/dirk"}`)),
+			entryOf("", "POST", "Provenance", `{"resourceType":"Provenance","recorded":"2026-03-02T10:00:00Z","target":[{"reference":"urn:uuid:s"}],
+"agent":[{"who":{"reference":"Practitioner/dora"},"onBehalfOf":{"reference":"Practitioner/dirk"}}]}`)))})
+		if err != nil {
+			t.Error(describe(err))
+		}
 		h.wantCode(post("Practitioner/dora", "Practitioner/dora", "urn:uuid:c"), fhir.BusinessRule, "not-the-author")
 		h.wantCode(post("Practitioner/dirk", "Practitioner/dirk", "urn:uuid:c"), fhir.BusinessRule, "not-the-author")
 		h.wantCode(post("Practitioner/dora", "Practitioner/dirk", "urn:uuid:d"), fhir.BusinessRule, "not-the-author")

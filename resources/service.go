@@ -121,6 +121,7 @@ func New(o Options) (*Service, error) {
 		structureDefinitionType: {follow: s.defineProfile},
 		"Subscription":          {allow: s.allowSubscription, follow: s.followSubscription},
 		"Appointment":           {allow: s.allowAppointment, follow: s.followAppointment},
+		"Binary":                {allow: s.allowBinary},
 		"AppointmentResponse":   {allow: s.allowResponse, follow: s.followResponse},
 		"HealthcareService":     {allow: s.allowService, follow: s.followService},
 		"Patient":               {allow: s.allowPatient},

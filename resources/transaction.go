@@ -140,8 +140,9 @@ const (
 )
 
 // writeRank puts last what has rules that look at others: an Appointment takes the time of those whom a Schedule of the
-// same transaction may name, and a Slot that comes with it says what the Appointment has made of it.
-var writeRank = map[string]int{"Schedule": 1, "Appointment": 2, "Slot": 3, "AppointmentResponse": 4}
+// same transaction may name, and a Slot that comes with it says what the Appointment has made of it. A Binary and a Provenance
+// belong to whom what they refer to belongs.
+var writeRank = map[string]int{"Schedule": 1, "Appointment": 2, "Slot": 3, "AppointmentResponse": 4, "Binary": 5, "Provenance": 6}
 
 // run performs the transaction once.
 func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error) {

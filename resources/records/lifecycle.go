@@ -24,7 +24,7 @@ type Condition string
 // The conditions.
 const (
 	StatusReason Condition = "reason-required"   // the record's own element for the reason of its status
-	ChangeReason Condition = "change-reason"     // why a signed record changes: an extension, or X-Provenance
+	ChangeReason Condition = "change-reason"     // why a signed record changes: an extension, or a Provenance beside it
 	Prescriber   Condition = "not-a-prescriber"  // the caller is a practitioner who prescribes
 	Safety       Condition = "safety-finding"    // no allergy and no duplicate is known, or there is a reason to go on
 	Unconfirmed  Condition = "unconfirmed-first" // what patients report, a practitioner confirms
