@@ -164,7 +164,7 @@ func (s *Server) tooManyJoins(r *http.Request) (bool, error) {
 // newcomers is where administrators look at who has registered: the list, or one of them beside those who may be the
 // same.
 func (s *Server) newcomers(w http.ResponseWriter, r *http.Request) error {
-	visitor, done, err := s.administrator(w, r)
+	visitor, done, err := s.administrator(w, r, "newcomers")
 	if done || err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func noSuchNewcomer(err error) error {
 
 // judge takes an administrator's decision about a newcomer.
 func (s *Server) judge(w http.ResponseWriter, r *http.Request) error {
-	visitor, done, err := s.administrator(w, r)
+	visitor, done, err := s.administrator(w, r, "newcomers")
 	if done || err != nil {
 		return err
 	}
@@ -238,8 +238,8 @@ func (s *Server) closeAccounts(ctx context.Context, reference string) error {
 }
 
 // administrator is signedIn for pages that only administrators may see.
-func (s *Server) administrator(w http.ResponseWriter, r *http.Request) (*visitor, bool, error) {
-	visitor, done, err := s.signedIn(w, r, "newcomers")
+func (s *Server) administrator(w http.ResponseWriter, r *http.Request, to string) (*visitor, bool, error) {
+	visitor, done, err := s.signedIn(w, r, to)
 	if done {
 		return nil, true, err
 	}

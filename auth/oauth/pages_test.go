@@ -104,6 +104,7 @@ func TestBrowser_every_page(t *testing.T) {
 				// An administrator, and somebody new.
 				chromedp.Navigate(w.origin+"/auth/join"), chromedp.WaitVisible(css("h1")), page("join"),
 				chromedp.Navigate(w.origin+"/auth/newcomers"), signIn("root", password), chromedp.WaitVisible(css("header button")), page("newcomers"),
+				chromedp.Navigate(w.origin+"/auth/manage"), chromedp.WaitVisible(css("#q")), page("manage"),
 			)
 			if said := b.Complaints(); len(said) > 0 {
 				for _, line := range said { // statuses that were meant

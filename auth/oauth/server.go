@@ -284,6 +284,7 @@ const (
 	pathJoin       = "/auth/join"
 	pathNewcomers  = "/auth/newcomers"
 
+	pathManage        = "/auth/manage"
 	pathOutsideAnswer = "/auth/login/outside/answer"
 
 	pathSmartConfiguration  = "/.well-known/smart-configuration"
@@ -355,6 +356,7 @@ func (s *Server) Routes() []Route {
 	add(pathApps, false, page(s.apps, s.revokeApp))
 	add(pathAccount, false, page(s.account, s.changeAccount))
 	add(pathLaunch, false, page(s.launcher, s.launch))
+	add(pathManage, false, page(s.manage, s.changeManaged))
 	if s.options.Admissions != nil {
 		add(pathJoin, false, page(s.joinPage, s.join))
 		add(pathNewcomers, false, page(s.newcomers, s.judge))

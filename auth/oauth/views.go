@@ -48,6 +48,10 @@ type view struct {
 	Destination string
 	Username    string
 	Halfway     string
+	// Managed and Accounts are for administrators, who see them.
+	Managed  []clientView
+	Accounts []*identity.Account
+	Manages  bool
 	// Outside names the provider that people may sign in with, "" for none.
 	Outside string
 
@@ -116,6 +120,7 @@ func (s *Server) view(r *http.Request, page string) *view {
 	v := &view{page: page, Token: s.formToken(s.cookie(r, "browser"), s.cookie(r, "session"))}
 	if visitor := s.visitorOf(r); visitor != nil {
 		v.User, v.Staff = visitor.account.Username, !onlyPatient(visitor.account)
+		v.Manages = visitor.account.Has("admin")
 		v.Admits = s.options.Admissions != nil && visitor.account.Has(string(auth.RoleAdmin))
 	}
 	return v
