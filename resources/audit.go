@@ -67,7 +67,13 @@ func (s *Service) auditIn(ctx context.Context, tx *storage.Tx, resp *Response) e
 	if t == nil || t.batch {
 		return nil
 	}
-	return tx.Audit(s.entriesOf(ctx, t.request, resp)...)
+	list := s.entriesOf(ctx, t.request, resp)
+	if resp != nil && resp.attested != nil {
+		e := s.entry(ctx, &Request{Interaction: Create, Principal: t.request.Principal})
+		concerns(&e, resp.attested)
+		list = append(list, e)
+	}
+	return tx.Audit(list...)
 }
 
 // auditDone says that what auditIn queued has been committed.

@@ -63,7 +63,7 @@ func (s *Service) existing(ctx context.Context, tx *storage.Tx, typ, query strin
 			return nil, err
 		}
 		if v != nil && !v.Deleted {
-			return &Response{Version: v}, nil
+			return &Response{Version: v, existed: true}, nil
 		}
 	}
 	return nil, fhir.NewError(fhir.Transient, fhir.CodeTransient,

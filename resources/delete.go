@@ -30,7 +30,7 @@ func (s *Service) deleteLocked(ctx context.Context, tx *storage.Tx, r *Request, 
 		return nil, err
 	}
 	if old == nil || old.Deleted {
-		return &Response{Version: old}, nil
+		return &Response{Version: old, existed: true}, nil
 	}
 	v, err := s.remove(ctx, tx, r, old)
 	if err != nil {

@@ -122,6 +122,10 @@ func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
 	e.self = r.Type + "/" + r.ID + "/$everything" + query(applied)
 	var types []string
 	for _, t := range catalog.ResourceTypes() {
+		if t == auditEventType && !slices.Contains(e.types, t) {
+			e.members[t] = true // the log of who looked at the record is no part of it, but where it is asked for
+			continue
+		}
 		if t == r.Type || len(catalog.CompartmentParams(r.Type, t)) > 0 {
 			e.members[t] = true
 			types = append(types, t)

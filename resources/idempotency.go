@@ -34,6 +34,9 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 				if open = questions(tx); err == nil && len(open) > 0 {
 					err = errUnanswered
 				}
+				if err == nil {
+					err = s.attest(ctx, tx, r, resp)
+				}
 				return resp, err
 			})
 			if notes = tx.Noted(); err != nil {
@@ -128,6 +131,9 @@ func (s *Service) fingerprint(_ context.Context, r *Request) []byte {
 	}
 	if r.Body != nil {
 		hashNode(h, r.Body)
+	}
+	if r.Provenance != nil {
+		hashNode(h, r.Provenance)
 	}
 	return h.Sum(nil)
 }

@@ -57,6 +57,8 @@ type Request struct {
 	Lenient bool
 	// TimeZone is Prefer: timezone: where the dates of a search that have no offset are read; "" for the server's.
 	TimeZone string
+	// Provenance is that of the header X-Provenance, without a target; nil for none.
+	Provenance *fhir.Node
 	// IdempotencyKey makes a create or transaction safe to repeat; "" for none.
 	IdempotencyKey string
 	// intent is what an operation is about to do with an appointment; nil where a client writes it.
@@ -87,6 +89,10 @@ type Response struct {
 
 	// touched are the versions that one request wrote where they are several, for the audit log.
 	touched []*storage.Version
+	// existed says that Version was there before the request: nothing was written. attested is the Provenance that came with
+	// the request, as it is stored.
+	existed  bool
+	attested *storage.Version
 }
 
 // Bundle is the answer of a search, history, batch or transaction, with its resources still as stored bytes.

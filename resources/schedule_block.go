@@ -77,10 +77,14 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 			out = append(out, named("affected", "valueReference", reference(b.Appointment)))
 		}
 		result = parameters(out...)
-		return s.settle(ctx, tx)
+		if err := s.settle(ctx, tx); err != nil {
+			return err
+		}
+		return s.auditIn(ctx, tx, &Response{Resource: result})
 	})
 	if err != nil {
 		return nil, err
 	}
+	auditDone(ctx)
 	return &Response{Resource: result}, nil
 }

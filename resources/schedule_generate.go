@@ -54,11 +54,15 @@ func (s *Service) generateSlots(ctx context.Context, c *call) (*Response, error)
 		if result, err = g.run(ctx, from, to); err != nil {
 			return err
 		}
-		return s.settle(ctx, tx)
+		if err := s.settle(ctx, tx); err != nil {
+			return err
+		}
+		return s.auditIn(ctx, tx, &Response{Resource: result})
 	})
 	if err != nil {
 		return nil, err
 	}
+	auditDone(ctx)
 	return &Response{Resource: result}, nil
 }
 

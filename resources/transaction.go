@@ -284,7 +284,7 @@ func (t *transaction) apply(ctx context.Context, tx *storage.Tx, e *txEntry) (*R
 	switch e.req.Interaction {
 	case Create:
 		if e.exists() {
-			return &Response{Version: e.old[e.key]}, nil
+			return &Response{Version: e.old[e.key], existed: true}, nil
 		}
 		resp, err := t.put(ctx, tx, &e.req, e.prepared, nil, storage.MethodCreate)
 		if err != nil {

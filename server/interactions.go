@@ -244,6 +244,9 @@ func (x *exchange) do(req resources.Request) error {
 	if err != nil {
 		return err
 	}
+	if req.Provenance, err = x.provenance(&req); err != nil {
+		return err
+	}
 	req.Principal = x.principal
 	req.Principal.BreakGlass = glass
 	x.noted = true

@@ -7,7 +7,10 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
+	"time"
 
+	"kiln/auth"
 	"kiln/internal/config"
 	"kiln/internal/load"
 	"kiln/resources"
@@ -23,6 +26,13 @@ type exportCmd struct {
 // Run exports. The counts go to standard error where the resources go to standard output.
 func (c *exportCmd) Run(ctx context.Context, stdout io.Writer) error {
 	return offline(ctx, c.Config, func(store *storage.Store, _ *resources.Service) (err error) {
+		what := "all types"
+		if len(c.Types) > 0 {
+			what = strings.Join(c.Types, ",")
+		}
+		if err := store.Audit(ctx, resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActExport, what)); err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
 		var counts map[string]int
 		report := stdout
 		if c.Out == "-" {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"kiln/auth"
@@ -27,6 +28,10 @@ type importCmd struct {
 // Run imports the files and tells what became of them.
 func (c *importCmd) Run(ctx context.Context, stdout io.Writer) error {
 	return offline(ctx, c.Config, func(store *storage.Store, service *resources.Service) error {
+		what := strconv.Itoa(len(c.Paths)) + " paths"
+		if err := store.Audit(ctx, resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActImport, what)); err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
 		importer := load.Importer{Store: store, Service: service, Workers: c.Workers, Progress: os.Stderr}
 		summary, err := importer.Run(ctx, c.Paths...)
 		if summary != nil {
