@@ -64,6 +64,7 @@ const (
 	CodeExtension       = "extension"
 	CodeTooCostly       = "too-costly"
 	CodeBusinessRule    = "business-rule"
+	CodeIncomplete      = "incomplete"
 	CodeConflict        = "conflict"
 	CodeTransient       = "transient"
 	CodeThrottled       = "throttled"

@@ -1,11 +1,16 @@
 package resources
 
 import (
+	"context"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"kiln/auth"
 	"kiln/fhir"
 	"kiln/fhir/search"
+	"kiln/storage"
 )
 
 // The definitions that the server has built in are for everybody who may read resources of their type, and for nobody to
@@ -50,5 +55,35 @@ func TestDefinitions_for_callers(t *testing.T) {
 		if e.Version.Type == "StructureDefinition" {
 			t.Errorf("$everything has %s/%s", e.Version.Type, e.Version.ID)
 		}
+	}
+}
+
+// While the definitions are being loaded, only who asks for one of them by its id waits; a search says what it may lack.
+func TestDefinitions_that_are_being_loaded(t *testing.T) {
+	t.Parallel()
+	var url string
+	s := newService(t, func(_ *Options, o *storage.Options) { url = o.URL })
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock($1)`, int64(0x64656673)); err != nil { // as a server does that loads them
+		t.Fatal(err)
+	}
+	s.store.StartDefinitions(t.Context(), func(bool, error) {})
+	put(t, s, `{"resourceType":"ValueSet","id":"mine","url":"http://example.org/mine","status":"active"}`)
+	do(t, s, Request{Interaction: Read, Type: "ValueSet", ID: "mine"})
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Do(short, Request{Interaction: Read, Type: "StructureDefinition", ID: "Patient", Principal: auth.System()}); fhir.KindOf(err) != fhir.Transient {
+		t.Errorf("a definition that is not there yet: %v", err)
+	}
+	found := do(t, s, Request{Interaction: SearchType, Type: "ValueSet", Query: "url=http://example.org/mine"}).Bundle
+	if len(found.Entries) != 1 || len(found.Issues) != 1 || found.Issues[0].Code != fhir.CodeIncomplete {
+		t.Errorf("%d found, %v", len(found.Entries), found.Issues)
+	}
+	if more := do(t, s, Request{Interaction: SearchType, Type: "Patient"}).Bundle.Issues; len(more) != 0 {
+		t.Errorf("a search for others: %v", more)
 	}
 }

@@ -16,7 +16,12 @@ import (
 
 // search answers search-type, search-system and compartment searches.
 func (s *Service) search(ctx context.Context, r Request) (*Response, error) {
-	return s.searchIn(ctx, nil, r)
+	issues := s.lacking(ctx, &r)
+	resp, err := s.searchIn(ctx, nil, r)
+	if err == nil && resp.Bundle != nil {
+		resp.Bundle.Issues = append(resp.Bundle.Issues, issues...)
+	}
+	return resp, err
 }
 
 // searchIn is search inside a transaction, where tx is not nil.

@@ -179,13 +179,8 @@ func (s *Service) perform(ctx context.Context, who *Request) (*Response, error) 
 
 // interact does what a request asks for that may be done.
 func (s *Service) interact(ctx context.Context, r Request) (*Response, error) {
-	switch r.Interaction {
-	case Read, VRead, HistoryInstance, SearchType:
-		if conformance.Publishes(r.Type) {
-			if err := s.store.Defined(ctx); err != nil {
-				return nil, err
-			}
-		}
+	if err := s.awaitDefinition(ctx, &r); err != nil {
+		return nil, err
 	}
 	switch r.Interaction {
 	case Read:

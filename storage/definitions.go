@@ -45,7 +45,7 @@ DELETE FROM search_index s USING gone WHERE s.rk = gone.rk`
 )
 
 // StartDefinitions begins to make sure that the built-in definitions are among the resources. Mostly they are; else it takes
-// some seconds, and until then reads and searches of their types wait (Defined), and nothing else does. It is called once,
+// some seconds, and until then those who ask for them wait (Defined), and nothing else does. It is called once,
 // after StartTerminology and before the store is used. done is told the outcome of each try: err is nil for the last one.
 func (s *Store) StartDefinitions(ctx context.Context, done func(loaded bool, err error)) {
 	s.defining = make(chan struct{})
@@ -57,18 +57,16 @@ func (s *Store) StartDefinitions(ctx context.Context, done func(loaded bool, err
 	}, s.defining, done)
 }
 
-// Defined waits until the built-in definitions are among the resources.
-//
-// Errors: Transient where that takes longer than the request may.
-func (s *Store) Defined(ctx context.Context) error {
+// Defined waits until the built-in definitions are among the resources, and says whether they are; not longer than ctx lives.
+func (s *Store) Defined(ctx context.Context) bool {
 	if s.defining == nil {
-		return nil
+		return true
 	}
 	select {
 	case <-s.defining:
-		return nil
+		return true
 	case <-ctx.Done():
-		return transient("The definitions of FHIR are being loaded; try again.", ctx.Err())
+		return false
 	}
 }
 

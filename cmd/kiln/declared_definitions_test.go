@@ -53,6 +53,11 @@ func (d *declared) canonicals() {
 // builtIn: the definitions are for reading. They are in no history and no count of what people have stored.
 func (d *declared) builtIn() {
 	const at = "StructureDefinition/Patient"
+	for range 20 { // the first start loads them beside serving
+		if d.call("GET", at, "", 200, 503).status == 200 {
+			break
+		}
+	}
 	official := d.call("GET", at, "", 200)
 	same := string(official.body.JSON())
 	d.call("PUT", at, same, 200) // what changes nothing is no change
