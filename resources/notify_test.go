@@ -418,3 +418,24 @@ func TestMessages_nobody_writes_to_the_dead(t *testing.T) {
 		}
 	}
 }
+
+func TestReminders_of_imported_visits_are_planned_once(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	told := o.options.Messages
+	o.options.Messages = nil // as in an import
+	mustCreate(t, o.Service, booking("ada", "s9"))
+	o.options.Messages = told
+	for range 2 {
+		if err := o.PlanReminders(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.expect()
+	o.clock.Advance(21*time.Hour + time.Minute)
+	o.expect("ada@example.org: Reminder of an appointment")
+	if err := o.PlanReminders(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.expect()
+}

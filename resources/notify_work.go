@@ -14,10 +14,11 @@ import (
 
 // WorkMessages sends what is to be sent until ctx ends.
 func (s *Service) WorkMessages(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { s.watchSubscriptions(ctx) })
+	var beside sync.WaitGroup
+	beside.Go(func() { s.watchSubscriptions(ctx) })
+	beside.Go(func() { s.planReminders(ctx) })
 	s.store.WorkJobs(ctx, storage.JobOptions{Do: s.DoJob, Logger: s.options.Messages.Logger})
-	both.Wait()
+	beside.Wait()
 }
 
 // DoJob does one job of the outbox.

@@ -171,3 +171,19 @@ func (s *Store) Sign(data []byte) int64 { return s.hash.Term(0, 'j', string(data
 
 // Now is the time by which holds are judged.
 func (tx *Tx) Now() time.Time { return tx.store.options.Now().UTC() }
+
+const sqlUnreminded = `
+SELECT ` + bookingColumns + ` FROM booking b WHERE state = 'booked' AND during && tstzrange($1, $2) AND lower(during) >= $1
+AND NOT EXISTS (SELECT FROM river_job j WHERE j.args @> jsonb_build_object('subject', b.appointment, 'event', 'reminder'))
+ORDER BY lower(during) LIMIT $3`
+
+// Unreminded lists booked visits that begin within a time and that no reminder was ever planned for, as those that an
+// import brought, the next first.
+func (s *Store) Unreminded(ctx context.Context, from, to time.Time, limit int) ([]*Booking, error) {
+	rows, err := s.pool.Query(ctx, sqlUnreminded, from, to, limit)
+	if err != nil {
+		return nil, translate(err)
+	}
+	list, err := pgx.CollectRows(rows, scanBooking)
+	return list, translate(err)
+}
