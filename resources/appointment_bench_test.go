@@ -10,11 +10,19 @@ import (
 )
 
 // BenchmarkBooking books by POST: each time once (free), and each time wanted by eight (contended); the report says how
-// many tries, and how many bookings, a second.
+// many tries, and how many bookings, a second. With told, people are told of it: the order to do so is part of it.
 func BenchmarkBooking(b *testing.B) {
-	for _, rivals := range []int{1, 8} {
-		b.Run(fmt.Sprintf("rivals_%d", rivals), func(b *testing.B) {
-			s := newService(b, func(_ *Options, so *storage.Options) { so.PoolSize = 16 })
+	for _, c := range []struct {
+		rivals int
+		told   bool
+	}{{1, false}, {1, true}, {8, false}, {8, true}} {
+		rivals := c.rivals
+		b.Run(fmt.Sprintf("rivals_%d_told_%v", rivals, c.told), func(b *testing.B) {
+			s := newService(b, func(o *Options, so *storage.Options) {
+				if so.PoolSize = 16; c.told {
+					o.Messages = &Messages{}
+				}
+			})
 			base := time.Now().UTC().Truncate(24 * time.Hour).Add(48 * time.Hour)
 			put(b, s, `{"resourceType":"Practitioner","id":"doc"}`)
 			put(b, s, `{"resourceType":"Schedule","id":"cal","actor":[{"reference":"Practitioner/doc"}]}`)
