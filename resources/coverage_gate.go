@@ -44,7 +44,9 @@ func (k *covering) passed() bool { return k.state == covered || k.state == selfP
 
 // needsStaff says whether the visit waits for what somebody has to do: a payer that is slow is asked again without them.
 func (k *covering) needsStaff() bool {
-	return k.state == coverFailed || k.state == coverOpen && slices.ContainsFunc(k.found, func(f coverage.Finding) bool { return f.Code == coverage.Authorization })
+	return k.state == coverFailed || k.state == coverOpen && slices.ContainsFunc(k.found, func(f coverage.Finding) bool {
+		return f.Code == coverage.Authorization || f.Code == coverage.Unverified
+	})
 }
 
 // issues are the findings, as severity where they stand in the way and as warnings otherwise.

@@ -100,7 +100,7 @@ func checkOf(t testing.TB, s *Service, id string) (c *storage.CoverageCheck) {
 func TestGate(t *testing.T) {
 	t.Parallel()
 	s, _ := insured(t, scheduling.CoverageOff)
-	put(t, s, fmt.Sprintf(`{"resourceType":"Organization","id":"strictly","name":"Payer","extension":[{"url":%q,"valueString":"[A-Z]{2}[0-9]{4}"}]}`, coverage.ExtensionMemberID))
+	put(t, s, fmt.Sprintf(`{"resourceType":"Organization","id":"strictly","name":"Payer","extension":[{"url":%q,"valueCode":"sandbox"},{"url":%q,"valueString":"OK-[0-9]{4}"}]}`, coverage.ExtensionPayerAdapter, coverage.ExtensionMemberID))
 	cover(t, s, "bens", "ben", "sandbox", "OK-1", "")
 	put(t, s, `{"resourceType":"InsurancePlan","id":"narrow","status":"active","name":"Narrow","ownedBy":{"reference":"Organization/local"},"network":[{"reference":"Organization/others"}],
 		"coverage":[{"type":{"text":"medical"},"benefit":[{"type":{"coding":[{"system":"urn:service","code":"check-up"}]}}]}]}`)
@@ -120,8 +120,11 @@ func TestGate(t *testing.T) {
 			cover(t, s, "c", "ada", "sandbox", "OK-1", `,"period":{"start":"2026-01-16","end":"2026-01-16"}`)
 		}, ""},
 		{"step_3_member_id_of_another_form", coverage.Identifier, func() { cover(t, s, "c", "ada", "strictly", "12", "") }, ""},
-		{"step_3_member_id", "", func() { cover(t, s, "c", "ada", "strictly", "AB1234", "") }, ""},
+		{"step_3_member_id", "", func() { cover(t, s, "c", "ada", "strictly", "OK-1234", "") }, ""},
 		{"step_4_not_in_force", coverage.NotInForce, func() { cover(t, s, "c", "ada", "sandbox", "INACTIVE-1", "") }, ""},
+		{"step_4_unverified", coverage.Unverified, func() {
+			put(t, s, `{"resourceType":"Coverage","id":"c","status":"active","beneficiary":{"reference":"Patient/ada"},"payor":[{"display":"My insurance"}]}`)
+		}, ""},
 		{"step_4_payer_knows_no_such_member", coverage.NotInForce, func() { cover(t, s, "c", "ada", "sandbox", "XYZ-1", "") }, ""},
 		{"step_4_payer_cannot_be_asked", coverage.NotInForce, func() { cover(t, s, "c", "ada", "unheard", "OK-1", "") }, ""},
 		{"step_5_excluded", coverage.Excluded, func() { cover(t, s, "c", "ada", "sandbox", "EXCLUDED-1", "") }, ""},
@@ -175,7 +178,7 @@ func TestGate(t *testing.T) {
 					t.Errorf("told %q", told)
 				}
 				tasks := count(t, s, "Task")
-				if wantTask := c.code == coverage.Authorization && mode != scheduling.CoverageOff || mode == scheduling.CoveragePend && want == "pending" && !waits; (tasks > 0) != wantTask {
+				if wantTask := c.code == coverage.Authorization && mode != scheduling.CoverageOff || c.code == coverage.Unverified && want == "pending" || mode == scheduling.CoveragePend && want == "pending" && !waits; (tasks > 0) != wantTask {
 					t.Errorf("%d Tasks", tasks)
 				}
 				if err := patchStatus(t, s, id, "cancelled"); err != nil {

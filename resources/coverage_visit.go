@@ -66,7 +66,7 @@ func (s *Service) noteCover(ctx context.Context, m *move) error {
 		c.Next = early
 	}
 	worse := was != nil && (was.State == covered || was.State == selfPay) && !k.passed()
-	authorize := k.state == coverOpen && k.needsStaff()
+	authorize := k.state == coverOpen && k.needsStaff() && (m.visit.policy.Coverage != scheduling.CoverageWarn || slices.Contains(c.Codes, string(coverage.Authorization)))
 	var err error
 	switch {
 	case k.passed():

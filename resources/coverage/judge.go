@@ -82,6 +82,12 @@ func (a *Answer) Judge(v Visit) (found []Finding) {
 		return []Finding{{NotInForce, "The payer cannot answer for this coverage" + because(a.why()) + ". Check the member id, or choose another coverage"}}
 	}
 	i := a.of(v.Coverage)
+	if a.Outcome == Partial && i != nil && i.InForce == nil {
+		if v.Cleared {
+			return nil
+		}
+		return []Finding{{Unverified, "Nobody has confirmed yet that this insurance is in force. The practice looks at it"}}
+	}
 	if i == nil || i.InForce == nil || !*i.InForce {
 		return []Finding{{NotInForce, "The payer says that this insurance is not in force" + because(a.Disposition) + ". Choose another coverage, or pay for the visit yourself"}}
 	}

@@ -22,7 +22,8 @@ func Assess(q *Question, c *fhir.Node, f Facts) (a *Answer, err error) {
 	i := Insurance{Coverage: "Coverage/" + c.ID(), InForce: new(c.GetText("status") == "active"), From: from, To: to}
 	a = &Answer{Outcome: Complete}
 	if f.Plan == nil {
-		a.Disposition = "No plan of this coverage is known here: it is in force as far as it says so itself, and nothing is known of benefits"
+		a.Outcome, a.Disposition = Partial, "No plan of this coverage is known here: whether it is in force is only what it says itself"
+		i.InForce = nil // anybody can write a Coverage
 		a.Insurance = []Insurance{i}
 		return a, nil
 	}

@@ -18,6 +18,7 @@ const (
 	Period        Code = "coverage-period"
 	Identifier    Code = "coverage-identifier"
 	NotInForce    Code = "coverage-not-in-force"
+	Unverified    Code = "coverage-unverified"
 	Excluded      Code = "service-excluded"
 	OutOfNetwork  Code = "out-of-network"
 	Exhausted     Code = "benefit-exhausted"
@@ -53,6 +54,7 @@ func Steps() []Step {
 		{2, Period, "its period holds the date of the visit in the zone of the place; the end date counts", "Coverage.period", refuses},
 		{3, Identifier, "it has a member id of the form that the payer knows; of several coverages, Coverage.order is the order", "Coverage.subscriberId", refuses},
 		{4, NotInForce, "the payer has answered, the insurance is in force, and benefitPeriod holds the date", "Coverage", refuses},
+		{4, Unverified, "the payer has said whether it is in force; one without a plan here cannot", "Coverage", waits},
 		{5, Excluded, "the service is not excluded", "Coverage", refuses},
 		{5, OutOfNetwork, "the practitioner is in the network of the plan", "Coverage.network", warns},
 		{6, Exhausted, "less is used than allowed, in visits and in money; visits that are booked count", "Coverage", refuses},
