@@ -2,10 +2,7 @@ package oauth
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"kiln/auth"
@@ -248,116 +245,6 @@ func (s *Server) changed(w http.ResponseWriter, r *http.Request, visitor *visito
 	}
 	s.options.Audit(r.Context(), Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what})
 	return redirect(w, pathAccount+"?done")
-}
-
-// launcher shows staff the apps that can be launched, and lets them choose a patient and a visit.
-func (s *Server) launcher(w http.ResponseWriter, r *http.Request) error {
-	visitor, done, err := s.signedIn(w, r, "launch")
-	if done {
-		return err
-	}
-	if onlyPatient(visitor.account) {
-		return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
-	}
-	ctx, query := r.Context(), r.URL.Query()
-	v := s.view(r, "launch")
-	v.Title, v.Query = "Launch an app", strings.TrimSpace(query.Get("q"))
-	clients, err := s.store.Clients(ctx)
-	if err != nil {
-		return err
-	}
-	for _, c := range clients {
-		if c.LaunchURI != "" && c.May(grantCode) {
-			v.Clients = append(v.Clients, c)
-			if action := formActionOf(c.LaunchURI); !strings.Contains(v.formAction, action) {
-				v.formAction += action
-			}
-		}
-	}
-	self := s.self(visitor.account)
-	if id := query.Get("patient"); id != "" {
-		entry, err := s.options.Directory.Entry(ctx, self, "Patient", id)
-		if errors.Is(err, ErrNoEntry) {
-			return &problem{http.StatusNotFound, "There is no such patient", "Or none that you may see."}
-		}
-		if err != nil {
-			return err
-		}
-		v.Patient = &entry
-		if v.Entries, err = s.options.Directory.Visits(ctx, self, id); err != nil {
-			return err
-		}
-		return s.write(w, http.StatusOK, v)
-	}
-	if len(v.Query) > 200 {
-		v.Query = v.Query[:200]
-	}
-	if v.Entries, err = s.options.Directory.Patients(ctx, self, v.Query); err != nil {
-		return err
-	}
-	return s.write(w, http.StatusOK, v)
-}
-
-// launch starts an app with a patient in context: the browser goes to its launch URL.
-func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
-	visitor, done, err := s.signedIn(w, r, "launch")
-	if done {
-		return err
-	}
-	if onlyPatient(visitor.account) {
-		return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
-	}
-	form, ctx := r.PostForm, r.Context()
-	c, err := s.store.Client(ctx, form.Get("client"))
-	if err != nil {
-		return err
-	}
-	if c.LaunchURI == "" {
-		return bad("This app cannot be launched", "It has no launch URL.")
-	}
-	self := s.self(visitor.account)
-	launch := Launch{Client: c.ID, Account: visitor.account.ID, Patient: form.Get("patient")}
-	if _, err := s.options.Directory.Entry(ctx, self, "Patient", launch.Patient); errors.Is(err, ErrNoEntry) {
-		return &problem{http.StatusNotFound, "There is no such patient", "Or none that you may see."}
-	} else if err != nil {
-		return err
-	}
-	if visit := form.Get("visit"); visit != "" {
-		typ, id, _ := strings.Cut(visit, "/")
-		if typ != "Encounter" && typ != "Appointment" {
-			return bad("This page has expired", "Open the launcher again.")
-		}
-		visits, err := s.options.Directory.Visits(ctx, self, launch.Patient)
-		if err != nil {
-			return err
-		}
-		found := false
-		for _, entry := range visits {
-			found = found || entry.Reference() == visit
-		}
-		if !found {
-			return bad("That visit is another patient's", "Open the launcher again.")
-		}
-		if typ == "Encounter" {
-			launch.Encounter = id
-		} else {
-			launch.Appointment = id
-		}
-	}
-	value, err := AddLaunch(ctx, s.store, launch, s.now())
-	if err != nil {
-		return err
-	}
-	s.options.Audit(ctx, Event{Principal: self, Action: ActLaunch, Detail: c.ID, Patient: launch.Patient})
-	to, err := url.Parse(c.LaunchURI)
-	if err != nil {
-		return err
-	}
-	query := to.Query()
-	query.Set("iss", s.urls.fhir)
-	query.Set("launch", value)
-	to.RawQuery = query.Encode()
-	return redirect(w, to.String())
 }
 
 // jsonOf is for values whose encoding cannot fail.
