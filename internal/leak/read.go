@@ -92,7 +92,18 @@ func (w *World) operation(r *rand.Rand) Ask {
 	run := func(code string, n *fhir.Node, params ...string) Ask {
 		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: code, Type: n.ResourceType(), ID: n.ID(), Safe: true}, Params: fixed(params...)}
 	}
-	switch r.IntN(9) {
+	switch r.IntN(11) {
+	case 9:
+		if p := w.of(r, "Patient"); p != nil {
+			return run("summary", p)
+		}
+	case 10:
+		if p := w.of(r, "Patient"); p != nil {
+			asked := p.Clone()
+			asked.Remove("id")
+			return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "match", Type: "Patient", Safe: true},
+				Body: `{"resourceType":"Parameters","parameter":[{"name":"resource","resource":` + string(asked.JSON()) + `}]}`}
+		}
 	case 0, 1:
 		if p := w.of(r, "Patient"); p != nil {
 			return run("everything", p, pick(r, [][]string{nil, {"_count=3"}, {"_since=2000-01-01T00:00:00Z"}, {"_type=Observation,Patient,Practitioner"}, {"start=2000-01-01", "end=2024-06-01"}})...)

@@ -130,7 +130,12 @@ func (w *known) schedule(r *rand.Rand) Ask {
 	ref := func(name, to string) string {
 		return `{"name":"` + name + `","valueReference":{"reference":"` + to + `"}}`
 	}
-	switch r.IntN(7) {
+	switch r.IntN(9) {
+	case 7:
+		return run("Patient", "", "merge", ref("source-patient", w.some(r, "Patient")), ref("target-patient", w.some(r, "Patient")))
+	case 8:
+		return run("CoverageEligibilityRequest", "", "submit", `{"name":"resource","resource":{"resourceType":"CoverageEligibilityRequest","status":"active","purpose":["validation"],"created":"2024-01-01","patient":{"reference":"`+w.some(r, "Patient")+
+			`"},"insurer":{"reference":"Organization/o0"},"insurance":[{"coverage":{"reference":"`+w.some(r, "Coverage")+`"}}]}}`)
 	case 0:
 		return run("Appointment", visit.ID(), "cancel", reason)
 	case 1:
