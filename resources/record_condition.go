@@ -35,7 +35,7 @@ func (s *Service) recordMeets(ctx context.Context, r *record, c records.Conditio
 					}
 				}
 			}
-			return no("What was signed changes with a reason only: send the extension "+fhir.ChangeReasonExtension+" with a text of its own, or a Provenance with a reason in the same transaction", ".extension")
+			return no("What was signed changes with a reason only: send the extension "+fhir.ChangeReasonExtension+" with a text of its own, or a Provenance with a reason in X-Provenance or the same transaction", ".extension")
 		}
 	case records.Unconfirmed:
 		said := 0
@@ -157,7 +157,7 @@ func (s *Service) authored(ctx context.Context, r *record) error {
 		return nil
 	}
 	return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
-		"Records are written in one's own name: leave "+a.Element+" out, or name yourself; for others with a Provenance of the same transaction that says on behalf of whom").
+		"Records are written in one's own name: leave "+a.Element+" out, or name yourself; for others with a Provenance, in X-Provenance or the same transaction, that says on behalf of whom").
 		Coded("not-the-author").At(r.life.Type + "." + a.Element)
 }
 
@@ -174,10 +174,17 @@ func (s *Service) lets(r *record, others []string) bool {
 	return false
 }
 
-// provenances are the new Provenances of a record in the transaction that writes it.
+// provenances are the new Provenances of a record: that of the header X-Provenance, and those in the transaction that
+// writes it.
 func (s *Service) provenances(c *change) (list []*fhir.Node) {
 	if c.request.part == nil {
-		return nil
+		if c.request.Provenance != nil {
+			list = append(list, c.request.Provenance)
+		}
+		return list
+	}
+	if p := c.request.part.of.provenance; p != nil {
+		list = append(list, p)
 	}
 	for _, e := range c.request.part.of.entries {
 		if e.req.Interaction != Create || e.req.Type != "Provenance" {

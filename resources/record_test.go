@@ -421,6 +421,28 @@ func TestRecord_rules(t *testing.T) {
 		h.wantCode(post("Practitioner/dirk", "Practitioner/dirk", "urn:uuid:c"), fhir.BusinessRule, "not-the-author")
 		h.wantCode(post("Practitioner/dora", "Practitioner/dirk", "urn:uuid:d"), fhir.BusinessRule, "not-the-author")
 	})
+	t.Run("the_header_says_on_behalf_of_whom_and_why", func(t *testing.T) {
+		header := func(more string) *fhir.Node {
+			return parse(t, `{"resourceType":"Provenance","recorded":"2026-03-02T10:00:00Z","agent":[{"who":{"reference":"Practitioner/dora"}`+more)
+		}
+		write := func(r Request, body string) error {
+			r.Principal, r.Body = h.doc, parse(t, body)
+			r.Type = r.Body.ResourceType()
+			_, err := h.Do(t.Context(), r)
+			return err
+		}
+		other := bodyOf("Condition", "active", `,"recorder":{"reference":"Practitioner/dirk"}`)
+		h.wantCode(write(Request{Interaction: Create, Provenance: header(`}]}`)}, other), fhir.BusinessRule, "not-the-author")
+		if err := write(Request{Interaction: Create, Provenance: header(`,"onBehalfOf":{"reference":"Practitioner/dirk"}}]}`)}, other); err != nil {
+			t.Error(describe(err))
+		}
+		id := h.begin("Observation", "final")
+		amended := strings.Replace(bodyOf("Observation", "amended", value), "{", `{"id":"`+id+`",`, 1)
+		h.wantCode(write(Request{Interaction: Update, ID: id, Provenance: header(`}]}`)}, amended), fhir.BusinessRule, "change-reason")
+		if err := write(Request{Interaction: Update, ID: id, Provenance: header(`}],"reason":[{"text":"the wrong line"}]}`)}, amended); err != nil {
+			t.Error(describe(err))
+		}
+	})
 	t.Run("a_provenance_gives_the_reason_for_a_change", func(t *testing.T) {
 		id := h.begin("Observation", "final")
 		change := func(reason string) error {

@@ -38,6 +38,8 @@ type transaction struct {
 	*Service
 	entries []*txEntry
 	links
+	// provenance is that of the header X-Provenance; nil for none.
+	provenance *fhir.Node
 	// late says that ids or versions are only known inside of the transaction, so that references can only be resolved
 	// there, and resources only be prepared there.
 	late bool

@@ -21,7 +21,7 @@ const maxFaults = 100
 //
 // Errors: with the issues of all entries that have some.
 func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*transaction, error) {
-	t := &transaction{Service: s, entries: make([]*txEntry, len(list))}
+	t := &transaction{Service: s, entries: make([]*txEntry, len(list)), provenance: r.Provenance}
 	t.links = links{service: s, named: make(map[string]*txEntry, len(list)), byCriteria: map[string]*txEntry{}}
 	faults := make([]error, len(list))
 	inParallel(len(list), func(i int) {
