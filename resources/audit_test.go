@@ -129,7 +129,7 @@ func TestAuditEvents_tell_what_was_done(t *testing.T) {
 		{"search_that_finds_nothing", Request{Interaction: SearchType, Type: "Observation", Query: "patient=Patient/ben"}, []string{"search-type E0 1:Patient/ben GET Observation?patient=Patient/ben"}},
 		{"search_that_is_refused", Request{Interaction: SearchType, Type: "Patient", Query: "colour=red"}, []string{"search-type E4 GET Patient?colour=red"}},
 		{"search_of_what_is_not_granted", Request{Interaction: SearchType, Type: "AuditEvent", Query: ""}, []string{"search-type E4 GET AuditEvent"}},
-		{"create", Request{Interaction: Create, Type: "Condition", Body: parse(t, `{"resourceType":"Condition","subject":{"reference":"Patient/anna"}}`)}, []string{"create C0 1:Patient/anna 4:Condition/new/_history/1"}},
+		{"create", Request{Interaction: Create, Type: "Condition", Body: parse(t, `{"resourceType":"Condition","clinicalStatus":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/condition-clinical","code":"active"}]},"subject":{"reference":"Patient/anna"}}`)}, []string{"create C0 1:Patient/anna 4:Condition/new/_history/1"}},
 		{"create_that_is_refused", Request{Interaction: Create, Type: "Organization", Body: parse(t, `{"resourceType":"Organization","name":"x"}`)}, []string{"create C4"}},
 		{"update", Request{Interaction: Update, Type: "Patient", ID: "anna", Body: parse(t, `{"resourceType":"Patient","id":"anna","name":[{"family":"Appleby"}],"generalPractitioner":[{"reference":"Practitioner/treats"}]}`)},
 			[]string{"update U0 1:Patient/anna 4:Patient/anna/_history/2"}},
