@@ -132,6 +132,7 @@ func declaredID(typ string) string { return "declared-" + strings.ToLower(typ) }
 
 // declaredBodies are for types whose official example breaks a rule of this server, or of which there is none.
 var declaredBodies = map[string]string{
+	"Subscription":                  `{"resourceType":"Subscription","status":"off","reason":"x","criteria":"Patient?family=x","channel":{"type":"rest-hook","endpoint":"https://hooks.example/in"}}`,
 	"CodeSystem":                    `{"resourceType":"CodeSystem","url":"http://example.org/declared","status":"draft","content":"complete","concept":[{"code":"a"}]}`,
 	"ValueSet":                      `{"resourceType":"ValueSet","url":"http://example.org/declared-set","status":"draft","compose":{"include":[{"system":"http://hl7.org/fhir/administrative-gender"}]}}`,
 	"SearchParameter":               `{"resourceType":"SearchParameter","url":"http://example.org/p","name":"P","status":"draft","description":"x","code":"p","base":["Basic"],"type":"token","expression":"Basic.code"}`,
