@@ -44,7 +44,9 @@ const maxRights = 2000
 // Errors: Unauthenticated for nobody.
 func (s *Service) identified(ctx context.Context, p *auth.Principal) (context.Context, error) {
 	if !p.Known() {
+		glass := p.BreakGlass
 		*p = s.options.Anonymous
+		p.BreakGlass = glass
 	}
 	if !p.Known() {
 		return nil, fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin, "This server answers only to callers who show a token")

@@ -70,6 +70,11 @@ func TestBreakGlass(t *testing.T) {
 			}
 		}
 	})
+	t.Run("not_for_whoever_may_do_everything_anyway", func(t *testing.T) {
+		if kind := w.status(auth.Principal{BreakGlass: &auth.BreakGlass{Purpose: "BTG", Reason: "I want to know"}}, Request{Interaction: Read, Type: "Observation", ID: "b1"}); kind != fhir.Forbidden {
+			t.Errorf("kind %d", kind)
+		}
+	})
 	t.Run("needs_a_request_about_one_patient", func(t *testing.T) {
 		for name, r := range map[string]Request{
 			"search of all": {Interaction: SearchType, Type: "Observation"},
