@@ -138,7 +138,7 @@ func TestAccess_reading(t *testing.T) {
 			map[string]string{"Observation?_sort=_id": "a1 a2", "Observation?patient=ben": "", "Patient": "anna", "Device": "scanner",
 				"Observation?patient.name=berry": "", "Patient?_has:Observation:patient:code=code-b1": "", "Provenance": "pa",
 				"Observation?_id=a1,b1": "a1", "Patient?_revinclude=Observation:patient": "anna a1 a2", "Practitioner?_revinclude=Patient:general-practitioner&_id=treats": "treats anna",
-				"Observation?_lastUpdated=gt2000-01-01&_sort=-_lastUpdated": "a2 a1", "Patient?link=Patient/anna": ""}},
+				"Observation?_lastUpdated=gt2000-01-01&_sort=-_lastUpdated,-_id": "a2 a1", "Patient?link=Patient/anna": ""}},
 		{"patient_without_context", func() auth.Principal { p := patientApp("anna", "patient/*.rs"); p.Patient = ""; return p }(),
 			nil, nil, []string{"Patient/anna", "Observation/a1"}, nil},
 		{"patient_in_the_context_of_another", func() auth.Principal { p := patientApp("anna", "patient/*.rs"); p.Patient = "ben"; return p }(),

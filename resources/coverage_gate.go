@@ -61,6 +61,14 @@ func (k *covering) issues(severity string) (list []fhir.Issue) {
 	return list
 }
 
+type importingKey struct{}
+
+// Importing is a context for loading what was elsewhere, as it was: whether a visit is covered has been settled there,
+// and the import adds nothing to it.
+func Importing(ctx context.Context) context.Context {
+	return context.WithValue(ctx, importingKey{}, true)
+}
+
 // cover is the gate in front of a booking (the condition scheduling.Coverage). A payer is never asked inside of the
 // transaction: what is not known yet is noted, the transaction is rolled back, and it runs again when there is an answer
 // (see Service.write).
@@ -68,7 +76,7 @@ func (k *covering) issues(severity string) (list []fhir.Issue) {
 // Errors: BusinessRule with the code of a step of coverage.Steps, where the service is strict.
 func (s *Service) cover(ctx context.Context, m *move) error {
 	mode := m.visit.policy.Coverage
-	if m.visit.patient == "" || mode == scheduling.CoverageOff {
+	if importing, _ := ctx.Value(importingKey{}).(bool); importing || m.visit.patient == "" || mode == scheduling.CoverageOff {
 		return nil
 	}
 	k, err := s.weigh(ctx, m)

@@ -51,14 +51,16 @@ func (s *Service) mergePatients(ctx context.Context, c *call) (*Response, error)
 		return nil, err
 	}
 	issue := fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational,
-		Text: fmt.Sprintf("Patient/%s and Patient/%s are one person now; %d resources were moved", ids[0], ids[1], m.moved)}
+		Text: fmt.Sprintf("Patient/%s and Patient/%s are one person now", ids[0], ids[1])}
 	if c.is("preview") {
-		issue.Text = fmt.Sprintf("%d resources would be moved from Patient/%s to Patient/%s; nothing was changed", m.moved, ids[0], ids[1])
+		issue.Text = fmt.Sprintf("The record of Patient/%s would become part of Patient/%s; nothing was changed", ids[0], ids[1])
 	}
-	return &Response{Resource: parameters(
-		fhir.Obj(fhir.Str("moved").As("name"), fhir.Num(strconv.Itoa(m.moved)).As("valueInteger")),
-		fhir.Obj(fhir.Str("result").As("name"), m.result.As("resource")),
-		fhir.Obj(fhir.Str("outcome").As("name"), fhir.OperationOutcome(issue).As("resource")))}, nil
+	list := []fhir.Node{fhir.Obj(fhir.Str("result").As("name"), m.result.As("resource")),
+		fhir.Obj(fhir.Str("outcome").As("name"), fhir.OperationOutcome(issue).As("resource"))}
+	if c.Principal.IsOperator() { // from others, some of it may be hidden, and a number would tell that it is there
+		list = append(list, fhir.Obj(fhir.Str("moved").As("name"), fhir.Num(strconv.Itoa(m.moved)).As("valueInteger")))
+	}
+	return &Response{Resource: parameters(list...)}, nil
 }
 
 // merger is one try of one merge.

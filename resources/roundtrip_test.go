@@ -71,6 +71,9 @@ func TestExamples_come_out_as_they_went_in(t *testing.T) {
 				continue
 			}
 			stored++
+			if typ == "Subscription" { // turned off on the way in
+				in.Set("status", fhir.Str("off"))
+			}
 			if out := read(t, s, typ, in.ID()); !sameResource(in, out) {
 				t.Errorf("%s/%s came out as %s", typ, in.ID(), out.JSON())
 			}
@@ -99,6 +102,9 @@ func TestEveryType(t *testing.T) {
 		sample := &fhir.Node{}
 		if list := all[typ]; len(list) > 0 && typ != searchParameterType {
 			*sample = list[0].Clone()
+			if typ == "Subscription" { // turned off on the way in
+				sample.Set("status", fhir.Str("off"))
+			}
 		} else {
 			*sample = fhir.Obj(fhir.Str(typ).As("resourceType"))
 			if typ == searchParameterType {

@@ -139,6 +139,8 @@ func (s *Service) allowSubscription(ctx context.Context, c *change) error {
 	switch {
 	case status == subOff:
 		return nil
+	case s.options.Messages == nil && c.request.Principal.IsOperator():
+		return s.shelveHook(c, before)
 	case status == subActive || status == subError:
 		if before.GetText("status") != status {
 			return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "The server says when a Subscription is active; write it as requested").
@@ -153,15 +155,21 @@ func (s *Service) allowSubscription(ctx context.Context, c *change) error {
 	return s.checkHook(ctx, c)
 }
 
+// shelveHook turns off what an import brings: whom it would call, this server has not been asked about.
+func (s *Service) shelveHook(c *change, before *fhir.Node) error {
+	c.after.Set("status", fhir.Str(subOff))
+	c.changed = true
+	var err error
+	if before != nil {
+		c.keep, err = c.changesNothing()
+	}
+	return err
+}
+
 // checkHook refuses what cannot be done.
 func (s *Service) checkHook(ctx context.Context, c *change) error {
 	h, faults := readHook(c.after)
 	if s.options.Messages == nil || s.options.Messages.Hooks == nil {
-		if c.request.Principal.IsOperator() && s.options.Messages == nil { // an import brings it; nothing calls
-			c.after.Set("status", fhir.Str(subOff))
-			c.changed = true
-			return nil
-		}
 		return fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, "The operator of this server has allowed no endpoints (KILN_WEBHOOKS)").Coded("no-endpoints")
 	}
 	if err := s.options.Messages.Hooks.Allowed(h.endpoint); err != nil {

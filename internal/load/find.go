@@ -37,6 +37,8 @@ const (
 	practitioners
 	actors // files of nothing but organizations, locations and the people who work there
 	everything
+	visits // files of nothing but appointments, which look at patients and Coverages
+	times  // files of nothing but Slots: those that appointments keep busy are no longer free for them
 )
 
 // find lists the files below the paths.
@@ -144,6 +146,8 @@ func (f *file) inspect(ctx context.Context) error {
 
 var actorTypes = []string{"Bundle", "Organization", "Location", "Practitioner", "PractitionerRole", "HealthcareService", "Endpoint"}
 
+var visitTypes = []string{"Appointment", "AppointmentResponse"}
+
 func phaseOf(name string, types map[string]bool) phase {
 	switch lower := strings.ToLower(name); {
 	case strings.Contains(lower, "hospitalinformation"):
@@ -151,12 +155,23 @@ func phaseOf(name string, types map[string]bool) phase {
 	case strings.Contains(lower, "practitionerinformation"):
 		return practitioners
 	}
-	for typ := range types {
-		if !slices.Contains(actorTypes, typ) {
-			return everything
+	only := func(list []string) bool {
+		for typ := range types {
+			if !slices.Contains(list, typ) {
+				return false
+			}
 		}
+		return true
 	}
-	return actors
+	switch {
+	case only(actorTypes):
+		return actors
+	case only(visitTypes):
+		return visits
+	case only([]string{"Slot"}):
+		return times
+	}
+	return everything
 }
 
 // typeScanner looks for "resourceType":"X" in a stream, without parsing it.
@@ -209,8 +224,8 @@ func stages(files []*file) [][]*file {
 		}
 	}
 	key := func(f *file) (string, phase) {
-		if f.group == "" && f.phase == everything {
-			return "\U0010FFFF", everything
+		if f.group == "" && f.phase >= everything {
+			return "\U0010FFFF", f.phase
 		}
 		return f.group, f.phase
 	}

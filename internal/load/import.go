@@ -26,7 +26,7 @@ type Importer struct {
 // Run imports the files below paths, prerequisites first. The error is of the import as a whole; what became of each
 // file is in the summary, also when there is an error.
 func (im *Importer) Run(ctx context.Context, paths ...string) (*Summary, error) {
-	began := time.Now()
+	ctx, began := resources.Importing(ctx), time.Now()
 	files, err := find(paths)
 	if err != nil {
 		return nil, err
