@@ -84,18 +84,6 @@ func codesOf(issues []fhir.Issue) (list []string) {
 	return list
 }
 
-func checkOf(t testing.TB, s *Service, id string) (c *storage.CoverageCheck) {
-	t.Helper()
-	err := s.store.Write(everything(t.Context()), func(tx *storage.Tx) (err error) {
-		c, err = tx.CoverageCheck(t.Context(), "Appointment/"+id)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // TestGate takes each step of the gate with each policy.
 func TestGate(t *testing.T) {
 	t.Parallel()

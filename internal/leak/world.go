@@ -83,14 +83,6 @@ func (w *World) of(r *rand.Rand, typ string) *fhir.Node {
 	return nil
 }
 
-// ids are the ids of a type in the sample.
-func (w *World) ids(typ string) (list []string) {
-	for _, n := range w.byType[typ] {
-		list = append(list, n.ID())
-	}
-	return list
-}
-
 // condition is a search parameter that n has, with a value that n matches: a question that tells of n.
 func (w *World) condition(r *rand.Rand, n *fhir.Node) Param {
 	params := w.registry.SearchParameters(n.ResourceType())
