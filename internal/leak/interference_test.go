@@ -290,10 +290,12 @@ WHERE table_schema = 'public' AND column_name = 'rk' AND table_type = 'BASE TABL
 		resp, err := s.Do(t.Context(), r)
 		return err == nil && (r.Interaction != resources.SearchType || len(resp.Bundle.Entries) > 0) || fhir.KindOf(err) == fhir.Gone
 	}
-	// Whether a visit is covered the server finds out for whoever books it, as it knows whose time is taken.
+	// Whether a visit is covered the server finds out for whoever books it, as it knows whose time is taken; and who may ask
+	// for appointments is offered the free time of calendars without a scope to read those.
 	covers := func(typ string) bool {
 		_, err := s.Do(t.Context(), resources.Request{Interaction: resources.Read, Type: typ, ID: "x", Principal: who})
-		return strings.HasPrefix(typ, "Coverage") && fhir.KindOf(err) == fhir.Forbidden
+		calendar := typ == "Schedule" || typ == "Slot" || typ == "HealthcareService" || typ == "PractitionerRole" || typ == "Location" || typ == "Practitioner"
+		return (calendar || strings.HasPrefix(typ, "Coverage")) && fhir.KindOf(err) == fhir.Forbidden
 	}
 	gone := map[string]bool{}
 	for _, v := range w.versions {
