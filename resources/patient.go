@@ -15,7 +15,7 @@ const (
 
 // ofStaff are the elements of a Patient that patients do not write themselves: what they are known by, and to whom they
 // are linked.
-var ofStaff = []string{"identifier", "link", "active", "deceasedBoolean", "deceasedDateTime", "managingOrganization", "generalPractitioner"}
+var ofStaff = []string{"identifier", "link", "active", "deceasedBoolean", "deceasedDateTime"}
 
 // allowPatient is the rule of Patients: patients keep their own names and addresses, and leave to staff what says who
 // they are.

@@ -24,7 +24,8 @@ func TestPatient_what_patients_write_of_themselves(t *testing.T) {
 		"identifier":   {replaced(me, `"value":"1"`, `"value":"2"`, "%s", ""), fhir.BusinessRule},
 		"link":         {replaced(me, "%s", `,"link":[{"other":{"reference":"Patient/carl"},"type":"seealso"}]`), fhir.BusinessRule},
 		"active":       {replaced(me, "true", "false", "%s", ""), fhir.BusinessRule},
-		"practitioner": {replaced(me, "%s", `,"generalPractitioner":[{"reference":"Practitioner/stranger"}]`), fhir.BusinessRule},
+		"practitioner": {replaced(me, "%s", `,"generalPractitioner":[{"reference":"Practitioner/stranger"}]`), ok}, // whom they go to is theirs to choose
+		"deceased":     {replaced(me, "%s", `,"deceasedBoolean":true`), fhir.BusinessRule},
 		"verification": {replaced(me, "unverified", "verified", "%s", ""), fhir.BusinessRule},
 	} {
 		r := Request{Principal: carl, Interaction: Update, Type: "Patient", ID: "carl", Body: body(replaced(c.body, "%s", ""))}

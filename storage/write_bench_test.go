@@ -21,12 +21,15 @@ import (
 // synthea reads the resources of some Synthea bundles, without references that would have to be resolved.
 func synthea(t testing.TB, bundles int) []*fhir.Node {
 	t.Helper()
-	files, _ := filepath.Glob("/work/shared/data/synthea/v2*/*-*-*-*-*.json.gz")
+	files, err := filepath.Glob(filepath.Join(kilntest.SharedData(t, "synthea"), "v2*", "*-*-*-*-*.json.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []*fhir.Node
 	for _, name := range files[:min(bundles, len(files))] {
 		f, err := os.Open(name)
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		z, err := gzip.NewReader(f)
 		if err != nil {
@@ -46,7 +49,7 @@ func synthea(t testing.TB, bundles int) []*fhir.Node {
 		}
 	}
 	if len(list) == 0 {
-		t.Skip("no Synthea data")
+		t.Fatal("the folder of Synthea bundles has none of the names expected")
 	}
 	return list
 }
