@@ -30,6 +30,7 @@ run: build ## build, then serve on http://localhost:8080/fhir with a PostgreSQL 
 
 test: ## run every test; they start the PostgreSQL they need
 	go test $(RACE) -timeout 20m $(TEST_FLAGS) ./...
+	$(if $(RACE),go test $(TEST_FLAGS) -run '^TestHostileInputIsBounded$$' ./conformance/validate)
 
 lint: ## check the format, and look for mistakes (go vet, staticcheck)
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
