@@ -1,11 +1,9 @@
 package conformance
 
 import (
-	"archive/zip"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strings"
 
 	"kiln/fhir"
 )
@@ -48,25 +46,5 @@ func EachDefinition(do func(*fhir.Node) error) error {
 			return err
 		}
 	}
-	files, err := openZip()
-	if err != nil {
-		return err
-	}
-	for _, typ := range publishedTypes {
-		var list []*zip.File
-		for name, f := range files {
-			if strings.HasPrefix(name, typ+"-") {
-				list = append(list, f)
-			}
-		}
-		slices.SortFunc(list, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
-		if err := eachEntry(list, do); err != nil {
-			return err
-		}
-	}
-	n, err := currencySystem()
-	if err != nil {
-		return err
-	}
-	return do(n)
+	return eachOf(publishedTypes, do)
 }

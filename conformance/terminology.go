@@ -42,19 +42,26 @@ func DefinitionsHash() string {
 // EachTerminology calls do for every official CodeSystem, ValueSet and ConceptMap, in the order of their file names,
 // until it returns an error. The node is do's own. The code system of currencies is made from their expansion.
 func EachTerminology(do func(*fhir.Node) error) error {
+	return eachOf([]string{"CodeSystem", "ConceptMap", "ValueSet"}, do)
+}
+
+// eachOf gives the official definitions of some types, type by type and by name, and then the currencies of today.
+func eachOf(types []string, do func(*fhir.Node) error) error {
 	files, err := openZip()
 	if err != nil {
 		return err
 	}
-	var list []*zip.File
-	for name, f := range files {
-		if strings.HasPrefix(name, "CodeSystem-") || strings.HasPrefix(name, "ValueSet-") || strings.HasPrefix(name, "ConceptMap-") {
-			list = append(list, f)
+	for _, typ := range types {
+		var list []*zip.File
+		for name, f := range files {
+			if strings.HasPrefix(name, typ+"-") {
+				list = append(list, f)
+			}
 		}
-	}
-	slices.SortFunc(list, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
-	if err := eachEntry(list, do); err != nil {
-		return err
+		slices.SortFunc(list, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+		if err := eachEntry(list, do); err != nil {
+			return err
+		}
 	}
 	n, err := currencySystem()
 	if err != nil {
