@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
@@ -94,6 +95,20 @@ func TestSettings_page_lists_every_setting(t *testing.T) {
 	}
 	if diff := cmp.Diff(table.String(), have); diff != "" {
 		t.Errorf("docs/settings.md is out of date; run go test ./internal/config -update\n%s", diff)
+	}
+}
+
+// TestStatement_timeout_ends_first makes a search that costs too much end with that word (422), and not as a request that
+// took too long (503), which clients try again.
+func TestStatement_timeout_ends_first(t *testing.T) {
+	defaults := map[string]time.Duration{}
+	for _, f := range settings(t) {
+		if d, err := time.ParseDuration(f.Default); err == nil {
+			defaults[f.Name] = d
+		}
+	}
+	if s, r := defaults["statement-timeout"], defaults["request-timeout"]; s == 0 || s >= r {
+		t.Errorf("a statement may take %s, a request %s", s, r)
 	}
 }
 

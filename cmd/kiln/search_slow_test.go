@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/internal/kilntest"
+)
+
+// TestSearch_that_takes_too_long asks for what PostgreSQL works on for many seconds: parts of texts that begin at every
+// letter of every text and break off eighty letters later. It must end after the time that a statement may take, be
+// refused as too costly, and leave the connection as good as before.
+func TestSearch_that_takes_too_long(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	origin, stop := serve(t, "--database-url="+url, "--pool-size=4", "--statement-timeout=2s")
+	text := "aab" + strings.Repeat("a", 490)
+	entry := `{"request":{"method":"POST","url":"Patient"},"resource":{"resourceType":"Patient","name":[{"family":"` + text + `"}]}}`
+	body := `{"resourceType":"Bundle","type":"transaction","entry":[` + strings.TrimSuffix(strings.Repeat(entry+",", 300), ",") + `]}`
+	if a := send(t.Context(), "POST", origin+"/fhir", body); a.err != nil || a.status != http.StatusOK {
+		t.Fatalf("the patients: %d %v %v", a.status, a.err, a.body)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	sessions := func() []int {
+		rows, _ := conn.Query(t.Context(), `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kiln' ORDER BY pid`)
+		pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pids
+	}
+	before := sessions()
+	var parts []string
+	for n := range 200 {
+		parts = append(parts, strings.Repeat("a", 40+n)+"b")
+	}
+	a := send(t.Context(), "GET", origin+"/fhir/Patient?family:contains="+strings.Join(parts, ","), "")
+	issue := fmt.Sprint(a.body["issue"])
+	if a.err != nil || a.status != http.StatusUnprocessableEntity || !strings.Contains(issue, "code:too-costly") || strings.Contains(issue, "aaaa") {
+		t.Errorf("the slow search: %d %v %v", a.status, a.err, a.body)
+	}
+	var running int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%search_string%' AND pid <> pg_backend_pid()`).Scan(&running); err != nil || running != 0 {
+		t.Errorf("%d statements still run, %v", running, err)
+	}
+	together(8, func(int) {
+		if a := send(t.Context(), "GET", origin+"/fhir/Patient?family="+text[:20]+"&_count=3", ""); a.err != nil || a.status != http.StatusOK || len(a.body["entry"].([]any)) != 3 {
+			t.Errorf("afterwards: %d %v %v", a.status, a.err, a.body)
+		}
+	})
+	after := sessions()
+	for _, pid := range before {
+		if !slices.Contains(after, pid) {
+			t.Errorf("the session %d is gone", pid)
+		}
+	}
+	if code := stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
