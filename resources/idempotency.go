@@ -102,23 +102,6 @@ func idempotencyKey(r *Request) []byte {
 // AnswersKept is how long a request with an Idempotency-Key can be sent again.
 const AnswersKept = 7 * 24 * time.Hour
 
-// ForgetAnswers removes the recorded answers that are older than AnswersKept, now and every hour until ctx ends.
-// report is told of what fails and will be tried again.
-func (s *Service) ForgetAnswers(ctx context.Context, report func(error)) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		if _, err := s.store.ForgetAnswers(ctx, s.now().Add(-AnswersKept)); err != nil && ctx.Err() == nil {
-			report(err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
 // fingerprint tells requests apart that carry the same Idempotency-Key. It must be taken before the body is changed;
 // without a key there is none.
 func (s *Service) fingerprint(_ context.Context, r *Request) []byte {

@@ -18,6 +18,8 @@ type Messages struct {
 	// Quiet are the hours in which messages wait, in the recipient's zone; Zone is that of who has none.
 	Quiet message.Quiet
 	Zone  *time.Location
+	// Limit is how many e-mails one address gets at most; beyond it messages wait. Zero fields mean the defaults.
+	Limit storage.MessageLimit
 	// Portal is a page that messages point to; "" for none.
 	Portal string
 	// Hooks calls the endpoints of Subscriptions; nil where the operator allows none.

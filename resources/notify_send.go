@@ -51,6 +51,13 @@ func (s *Service) sendOne(ctx context.Context, j storage.Job) error {
 		if until := s.quietUntil(d); !until.IsZero() {
 			return &storage.Postponed{Until: until}
 		}
+		until, err := s.room(ctx, d)
+		if err != nil {
+			return err
+		}
+		if !until.IsZero() {
+			return &storage.Postponed{Until: until}
+		}
 		if err := s.post(ctx, d); err != nil {
 			return err
 		}
@@ -131,6 +138,23 @@ func (s *Service) quietUntil(d *draft) time.Time {
 		urgent = d.about.due
 	}
 	return s.options.Messages.Quiet.Wait(s.now(), s.zoneOf(d), urgent)
+}
+
+// The defaults of Messages.Limit.
+const (
+	DefaultMessagesPerHour = 20
+	DefaultMessagesPerDay  = 60
+)
+
+// room counts the message towards the limit of its address, so that whoever books and cancels without end fills nobody's
+// mailbox. Where the limit is reached it says until when the message waits: it is lost only if there is nothing to tell by then.
+func (s *Service) room(ctx context.Context, d *draft) (time.Time, error) {
+	m := s.options.Messages
+	if m.Mailer == nil {
+		return time.Time{}, nil // it disturbs nobody
+	}
+	limit := storage.MessageLimit{Hour: cmp.Or(m.Limit.Hour, DefaultMessagesPerHour), Day: cmp.Or(m.Limit.Day, DefaultMessagesPerDay)}
+	return s.store.TakeMessage(ctx, d.id, d.person.address, limit)
 }
 
 // zoneOf is where it is night for the recipient.

@@ -439,3 +439,48 @@ func TestReminders_of_imported_visits_are_planned_once(t *testing.T) {
 	}
 	o.expect()
 }
+
+// TestMessages_nobodys_mailbox_is_flooded: who books and cancels without end is told of so much an hour and a day; what
+// waits is told later if it is still so, and dropped if it is not.
+func TestMessages_nobodys_mailbox_is_flooded(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, func(m *Messages) { m.Limit = storage.MessageLimit{Hour: 4, Day: 6} })
+	put(t, o.Service, `{"resourceType":"Practitioner","id":"doc","telecom":[{"system":"email","value":"ADA@example.org"}]}`) // one mailbox
+	round := func() (failed []error) {
+		id := mustCreate(t, o.Service, booking("ada", "s9")).ID
+		failed = o.work()
+		mustCall(t, o.Service, "Appointment", id, "cancel", arg("reason", "valueCodeableConcept", `{"text":"x"}`))
+		return append(failed, o.work()...)
+	}
+	var postponed *storage.Postponed
+	for n := range 5 {
+		failed := round()
+		if n > 0 && (len(failed) == 0 || !errors.As(failed[0], &postponed)) {
+			t.Fatalf("round %d: %v", n, failed)
+		}
+	}
+	if mails := o.box.take(); len(mails) != 4 {
+		t.Fatalf("%d within an hour", len(mails))
+	}
+	if left := postponed.Until.Sub(o.clock.Now()); left <= 0 || left > time.Hour {
+		t.Errorf("it waits for %v", left)
+	}
+	o.clock.Advance(time.Hour + time.Minute)
+	o.work()
+	if mails := o.box.take(); len(mails) != 2 {
+		t.Errorf("%d more within a day", len(mails))
+	}
+	o.clock.Advance(2 * time.Hour)
+	o.work()
+	if mails := o.box.take(); len(mails) != 0 {
+		t.Errorf("%d beyond what a day allows", len(mails))
+	}
+	// Another address has room of its own, also for what waits.
+	put(t, o.Service, `{"resourceType":"Practitioner","id":"doc","telecom":[{"system":"email","value":"doc@example.org"}]}`)
+	mustCreate(t, o.Service, booking("ada", "s11"))
+	cancelled := "doc@example.org: Appointment cancelled"
+	o.expect("doc@example.org: Appointment booked", cancelled, cancelled, cancelled)
+	// The patient learns of it as soon as there is room; of the visits that were cancelled there is nothing to tell any more.
+	o.clock.Set(time.Date(2026, 1, 16, 10, 10, 0, 0, time.UTC))
+	o.expect("ada@example.org: Appointment booked", "ada@example.org: Reminder of an appointment")
+}

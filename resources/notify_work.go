@@ -17,7 +17,7 @@ func (s *Service) WorkMessages(ctx context.Context) {
 	var beside sync.WaitGroup
 	beside.Go(func() { s.watchSubscriptions(ctx) })
 	beside.Go(func() { s.planReminders(ctx) })
-	s.store.WorkJobs(ctx, storage.JobOptions{Do: s.DoJob, Logger: s.options.Messages.Logger})
+	s.store.WorkJobs(ctx, storage.JobOptions{Do: s.DoJob, Upkeep: s.Upkeep, Logger: s.options.Messages.Logger})
 	beside.Wait()
 }
 

@@ -44,6 +44,8 @@ type Options struct {
 	Payers map[string]coverage.Payer
 	// PayerTimeout is how long a payer has to answer; zero is DefaultPayerTimeout.
 	PayerTimeout time.Duration
+	// Keep says how long rows are kept that only the server needs; Answers does not count, and zero fields mean the defaults.
+	Keep storage.Retention
 	// Audit keeps the log of what every request did: docs/audit.md.
 	Audit bool
 	// ForeignAudit lets AuditEvents of others be stored, for import. Otherwise nobody writes any but the server.

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -40,11 +39,3 @@ const sqlRecord = `INSERT INTO idempotency (key, request, status, answer) VALUES
 
 // Record queues the answer for Recall.
 func (tx *Tx) Record(key []byte, a Answer) { tx.exec(sqlRecord, key, a.Request, a.Content) }
-
-const sqlForget = `DELETE FROM idempotency WHERE created < $1`
-
-// ForgetAnswers removes the answers recorded before a time and says how many they were.
-func (s *Store) ForgetAnswers(ctx context.Context, before time.Time) (int64, error) {
-	tag, err := s.pool.Exec(ctx, sqlForget, before)
-	return tag.RowsAffected(), translate(err)
-}

@@ -44,12 +44,18 @@ type Job struct {
 const (
 	QueueMessages = "messages"
 	QueueHooks    = "hooks"
+	queueUpkeep   = "upkeep"
 )
 
 // jobArgs is a Job as River takes it.
 type jobArgs struct{ Job }
 
 func (jobArgs) Kind() string { return "kiln" }
+
+// upkeepArgs is the job of JobOptions.Upkeep.
+type upkeepArgs struct{}
+
+func (upkeepArgs) Kind() string { return "kiln-upkeep" }
 
 // jobClient orders jobs; those that work are made by WorkJobs.
 type jobClient = river.Client[pgx.Tx]

@@ -28,9 +28,9 @@ func JobStates() []string {
 
 const sqlJobs = `
 SELECT id, state::text, args, attempt, created_at, scheduled_at, finalized_at, coalesce(errors[array_upper(errors, 1)] ->> 'error', '')
-FROM river_job WHERE state = $1::text::river_job_state AND id < $2 ORDER BY id DESC LIMIT $3`
+FROM river_job WHERE state = $1::text::river_job_state AND id < $2 AND queue <> '` + queueUpkeep + `' ORDER BY id DESC LIMIT $3`
 
-// Jobs lists jobs in a state, newest first, from below an id on. It is for administrators.
+// Jobs lists jobs in a state but those of upkeep, newest first, from below an id on. It is for administrators.
 func (s *Store) Jobs(ctx context.Context, state string, below int64, limit int) ([]JobRow, error) {
 	rows, err := s.pool.Query(ctx, sqlJobs, state, below, limit)
 	if err != nil {
@@ -50,9 +50,9 @@ func (s *Store) Jobs(ctx context.Context, state string, below int64, limit int) 
 	return list, translate(err)
 }
 
-const sqlCountJobs = `SELECT state::text, count(*) FROM river_job GROUP BY state`
+const sqlCountJobs = `SELECT state::text, count(*) FROM river_job WHERE queue <> '` + queueUpkeep + `' GROUP BY state`
 
-// CountJobs counts the jobs in each state.
+// CountJobs counts the same jobs in each state.
 func (s *Store) CountJobs(ctx context.Context) (map[string]int64, error) {
 	rows, err := s.pool.Query(ctx, sqlCountJobs)
 	if err != nil {

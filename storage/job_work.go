@@ -33,6 +33,10 @@ type JobOptions struct {
 	// Do does one job; several run at a time. What it returns is kept with the job, so it must tell nothing of patients.
 	Do     func(context.Context, Job) error
 	Logger *slog.Logger
+	// Upkeep is done as the servers start and then once an hour, by one of them; nil for nothing. UpkeepTimeout is how long
+	// it may take: 10 min.
+	Upkeep        func(context.Context) error
+	UpkeepTimeout time.Duration
 	// Poll is how often new jobs are looked for: 1 s.
 	Poll time.Duration
 	// Timeout is how long one may take, RescueAfter when one counts as left behind by a server that died: 30 s, 45 s.
@@ -48,6 +52,7 @@ const (
 	keepFailed = 90 * 24 * time.Hour
 	// longestPause is the most that lies between two tries.
 	longestPause = 4 * time.Hour
+	upkeepEvery  = time.Hour
 	// jobGrace is how long jobs that run may go on when the server stops.
 	jobGrace = 5 * time.Second
 )
@@ -61,6 +66,7 @@ func (s *Store) WorkJobs(ctx context.Context, o JobOptions) {
 	orDefault(&o.Timeout, 30*time.Second)
 	orDefault(&o.RescueAfter, 45*time.Second)
 	orDefault(&o.Pause, time.Second)
+	orDefault(&o.UpkeepTimeout, 10*time.Minute)
 	for ctx.Err() == nil {
 		client, err := s.newJobClient(o)
 		if err == nil {
@@ -102,8 +108,20 @@ func (s *Store) newJobClient(o JobOptions) (*jobClient, error) {
 	if err := river.AddWorkerSafely(workers, &jobWorker{do: o.Do}); err != nil {
 		return nil, err
 	}
+	queues := map[string]river.QueueConfig{QueueMessages: {MaxWorkers: workersPerQueue}, QueueHooks: {MaxWorkers: workersPerQueue}}
+	var periodic []*river.PeriodicJob
+	if o.Upkeep != nil {
+		if err := river.AddWorkerSafely(workers, &upkeepWorker{options: o}); err != nil {
+			return nil, err
+		}
+		queues[queueUpkeep] = river.QueueConfig{MaxWorkers: 1}
+		once := &river.InsertOpts{Queue: queueUpkeep, MaxAttempts: 1, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: openStates}}
+		periodic = append(periodic, river.NewPeriodicJob(river.PeriodicInterval(upkeepEvery),
+			func() (river.JobArgs, *river.InsertOpts) { return upkeepArgs{}, once }, &river.PeriodicJobOpts{RunOnStart: true}))
+	}
 	return river.NewClient(s.jobDriver(), &river.Config{
-		Queues:                      map[string]river.QueueConfig{QueueMessages: {MaxWorkers: workersPerQueue}, QueueHooks: {MaxWorkers: workersPerQueue}},
+		Queues:                      queues,
+		PeriodicJobs:                periodic,
 		Workers:                     workers,
 		Logger:                      slog.New(atLeast{o.Logger.Handler(), slog.LevelError}),
 		PollOnly:                    true,
@@ -135,6 +153,22 @@ func (w *jobWorker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 		return river.JobSnooze(max(time.Until(later.Until), time.Second))
 	case errors.As(err, &dropped):
 		return river.JobCancel(dropped)
+	}
+	return err
+}
+
+// upkeepWorker does what keeps the database in order. What fails is told to the operator, and comes again in an hour.
+type upkeepWorker struct {
+	river.WorkerDefaults[upkeepArgs]
+	options JobOptions
+}
+
+func (w *upkeepWorker) Timeout(*river.Job[upkeepArgs]) time.Duration { return w.options.UpkeepTimeout }
+
+func (w *upkeepWorker) Work(ctx context.Context, _ *river.Job[upkeepArgs]) error {
+	err := w.options.Upkeep(asSystem(ctx))
+	if err != nil && ctx.Err() == nil {
+		w.options.Logger.Error("clearing what need not be kept failed and will be tried again", "error", err)
 	}
 	return err
 }

@@ -79,6 +79,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Base:           c.BaseURL + server.FHIRPath,
 		MultipleDelete: c.MultipleDelete,
 		PayerTimeout:   c.PayerTimeout,
+		Keep:           storage.Retention{CoverageAnswers: c.KeepCoverageAnswers, Messages: c.KeepMessages},
 		Payers: map[string]coverage.Payer{
 			coverage.AdapterFHIR: payer.New(payer.Options{Hosts: c.PayerHosts, Private: c.PayerPrivate, Timeout: c.PayerTimeout}),
 		},
@@ -137,9 +138,6 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	var work sync.WaitGroup
 	work.Go(func() {
 		store.Work(working, func(err error) { log.Error("reindex: a batch failed and will be tried again", "error", err) })
-	})
-	work.Go(func() {
-		service.ForgetAnswers(working, func(err error) { log.Error("forget old answers: failed and will be tried again", "error", err) })
 	})
 	work.Go(func() {
 		service.TidyBookings(working, func(err error) {

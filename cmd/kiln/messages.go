@@ -7,11 +7,13 @@ import (
 	"kiln/internal/hook"
 	"kiln/internal/mail"
 	"kiln/resources"
+	"kiln/storage"
 )
 
 // openMessages says how people are told of things, as the settings want it.
 func openMessages(c config.Config, log *slog.Logger) (*resources.Messages, error) {
-	m := &resources.Messages{Quiet: c.Quiet(), Zone: c.Zone(), Portal: c.PortalURL, Logger: log}
+	m := &resources.Messages{Quiet: c.Quiet(), Zone: c.Zone(), Portal: c.PortalURL, Logger: log,
+		Limit: storage.MessageLimit{Hour: c.MessagesPerHour, Day: c.MessagesPerDay}}
 	hooks, err := hook.New(hook.Options{Allow: c.Webhooks})
 	if err != nil {
 		return nil, err

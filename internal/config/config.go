@@ -29,6 +29,7 @@ type Config struct {
 	Content  `embed:"" group:"Content"`
 	Messages `embed:"" group:"Messages"`
 	Payers   `embed:"" group:"Payers"`
+	Keep     `embed:"" group:"Retention"`
 	Limits   `embed:"" group:"Limits"`
 }
 
