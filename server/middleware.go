@@ -108,6 +108,9 @@ func (x *exchange) finish() {
 	if x.turn {
 		<-x.s.bundles
 	}
+	if x.status == http.StatusServiceUnavailable && x.r.Context().Err() != nil {
+		x.status = statusClientGone // nobody reads the answer, and it was no fault of ours
+	}
 	x.s.metrics.inFlight.Dec()
 	x.s.metrics.observe(x)
 	x.log()

@@ -61,11 +61,7 @@ func (x *exchange) fail(err error) {
 		panic(http.ErrAbortHandler)
 	}
 	x.noteRefusal(err)
-	v := x.judge(err)
-	x.writeOutcome(v)
-	if v.status == http.StatusServiceUnavailable && x.r.Context().Err() != nil {
-		x.status = statusClientGone // nobody reads the answer, and it was no fault of ours
-	}
+	x.writeOutcome(x.judge(err))
 }
 
 // judge turns any error into a verdict, and logs what is a fault of ours under an id that the client is told too.

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -85,6 +86,9 @@ func tell(err error) (e oauthError, fault bool) {
 	case errors.Is(err, fosite.ErrSerializationFailure), errors.Is(err, fosite.ErrInvalidatedAuthorizeCode):
 		return oauthError{"invalid_grant", "It was used by another request at the same time.", http.StatusBadRequest}, false
 	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return oauthError{"temporarily_unavailable", "The request was given up before it was done.", http.StatusServiceUnavailable}, false
+	}
 	var known *fosite.RFC6749Error
 	if !errors.As(err, &known) || known.CodeField >= 500 && known.CodeField != http.StatusServiceUnavailable {
 		return oauthError{"server_error", "", http.StatusInternalServerError}, true
@@ -154,6 +158,8 @@ func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, err erro
 		p = &problem{http.StatusRequestEntityTooLarge, "That is too much", "The form is larger than this page takes."}
 	case errors.Is(err, identity.ErrNotFound), errors.Is(err, identity.ErrUsed):
 		p = &problem{http.StatusBadRequest, "This page has expired", "Go back to the app and start again."}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		p = &problem{http.StatusServiceUnavailable, "That took too long", "The request was given up before it was done. Try again."}
 	default:
 		p = &problem{http.StatusInternalServerError, "Something went wrong",
 			"It is a fault of ours. Tell support the id " + s.logFault(r, err) + "."}

@@ -141,7 +141,7 @@ func TestBrowser_by_keyboard(t *testing.T) {
 		chromedp.Navigate(w.origin+"/auth/authorize?"+w.request("public", "launch/patient openid fhirUser offline_access patient/*.rs patient/Observation.cruds").Encode()),
 		chromedp.WaitVisible(css("#username")), chromedp.KeyEvent("greta\t"+password+"\r"),
 		chromedp.WaitVisible(css("#q")), chromedp.KeyEvent("okafor\r"),
-		chromedp.WaitVisible(css(`button.pick`)), chromedp.Focus(css("#q")), chromedp.KeyEvent("\t\t\r"), // past the button to the first patient
+		chromedp.WaitReady(css(`#q[value="okafor"]`)), chromedp.WaitVisible(css(`button.pick`)), chromedp.Focus(css("#q")), chromedp.KeyEvent("\t\t\r"), // past the button to the first patient
 		chromedp.WaitVisible(css(`button[value="allow"]`)),
 	)
 	reached := false

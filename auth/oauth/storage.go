@@ -79,9 +79,9 @@ func (f *fositeStorage) add(ctx context.Context, kind rune, sig string, expires 
 	if err != nil {
 		return err
 	}
-	return f.store.AddToken(ctx, &identity.Token{
+	return found(f.store.AddToken(ctx, &identity.Token{
 		Hash: unsign(sig), Kind: kind, Grant: r.GetID(), Scope: scope, Request: kept, Expires: s.GetExpiresAt(expires),
-	})
+	}))
 }
 
 // get finds a token as the request that made it, and fills into, if given.

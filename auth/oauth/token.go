@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -68,8 +69,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	fresh := newSession(s.options.Now)
 	request, err := s.provider.NewAccessRequest(ctx, r, fresh)
 	if err != nil {
-		if form.Get("grant_type") == grantRefresh {
+		switch form.Get("grant_type") {
+		case grantRefresh:
 			s.auditReuse(ctx, err, request)
+		case grantCode:
+			s.revokeRaced(ctx, request, err)
 		}
 		return err
 	}
@@ -84,9 +88,12 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	response, err := s.provider.NewAccessResponse(ctx, request)
+	if errors.Is(err, fosite.ErrNotFound) { // the grant was revoked since the request was looked at
+		err = fosite.ErrInvalidGrant.WithWrap(err).WithHint("It was revoked or used by another request at the same time.")
+	}
 	if err != nil {
 		if form.Get("grant_type") == grantCode {
-			s.revokeRaced(ctx, form.Get("code"), err)
+			s.revokeRaced(ctx, request, err)
 		}
 		return err
 	}
@@ -165,15 +172,19 @@ func (s *Server) tellContext(response fosite.AccessResponder, of *session) {
 	}
 }
 
-// revokeRaced revokes a code that two exchanges took at the same time: one of them was not the app.
-func (s *Server) revokeRaced(ctx context.Context, code string, err error) {
-	if e, _ := tell(err); e.Code != "invalid_grant" {
+// revokeRaced revokes a code that its client showed in vain. Where two exchanges ran at the same time one of them was not
+// the app; and the challenge of a code that was shown with a wrong verifier is gone, so no other exchange can end well.
+func (s *Server) revokeRaced(ctx context.Context, request fosite.AccessRequester, err error) {
+	if e, _ := tell(err); e.Code != "invalid_grant" || request == nil || request.GetClient() == nil {
 		return
 	}
-	if t, _, err := s.store.Token(ctx, identity.Code, identity.Hash(code)); err == nil {
-		if err := s.store.Revoke(ctx, t.Grant); err != nil {
-			s.log.Error("oauth: revoke a code that was taken twice", "error", err)
-		}
+	code := identity.Hash(request.GetRequestForm().Get("code"))
+	_, grant, err := s.store.Token(ctx, identity.Code, code)
+	if err != nil || grant.Client != request.GetClient().GetID() { // none of another client's business
+		return
+	}
+	if err := s.store.Revoke(ctx, grant.ID); err != nil {
+		s.log.Error("oauth: revoke a code that was taken twice", "error", err)
 	}
 }
 

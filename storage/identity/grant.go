@@ -81,9 +81,14 @@ func (s *Store) Token(ctx context.Context, kind rune, hash []byte) (*Token, *Gra
 	return t, g, nil
 }
 
-// TakeToken marks a code or refresh token as used. Errors: ErrUsed where somebody else did so first.
+// TakeToken marks a code or refresh token as used. Errors: ErrUsed where somebody else did so first, or revoked it.
+// The grant is locked before the token, as Revoke does it: the other way round, an exchange that goes on to add tokens to
+// the grant and a revocation would wait for each other.
 func (s *Store) TakeToken(ctx context.Context, kind rune, hash []byte) error {
-	n, err := s.exec(ctx, "take token", `UPDATE oauth_token SET used = true WHERE hash = $1 AND kind = $2 AND NOT used`, hash, kind)
+	n, err := s.exec(ctx, "take token", `
+WITH held AS MATERIALIZED (
+  SELECT g.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id WHERE t.hash = $1 AND t.kind = $2 FOR KEY SHARE OF g)
+UPDATE oauth_token t SET used = true FROM held WHERE t.hash = $1 AND t.kind = $2 AND NOT t.used`, hash, kind)
 	if err == nil && n == 0 {
 		err = ErrUsed
 	}
