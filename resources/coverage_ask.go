@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -115,14 +116,19 @@ func (s *Service) putQuestion(ctx context.Context, u *unanswered, soon bool) (na
 
 // answerAll has payers answer stored requests, several at a time.
 func (s *Service) answerAll(ctx context.Context, requests []string) error {
-	faults := make([]error, len(requests))
+	return severalAtOnce(requests, func(name string) error { return s.answerRequest(ctx, name) })
+}
+
+// severalAtOnce does something for each name, askAtOnce at a time: it may wait for a payer.
+func severalAtOnce(names []string, do func(name string) error) error {
+	faults := make([]error, len(names))
 	gate := make(chan struct{}, askAtOnce)
 	var wg sync.WaitGroup
-	for i, name := range requests {
+	for i, name := range names {
 		wg.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			faults[i] = s.answerRequest(ctx, name)
+			faults[i] = do(name)
 		})
 	}
 	wg.Wait()
@@ -137,9 +143,15 @@ func (s *Service) answerRequest(ctx context.Context, request string) error {
 	if err != nil || q == nil {
 		return err
 	}
-	a := s.putTo(ctx, q)
+	a, tried := s.putTo(ctx, q)
 	if err := ctx.Err(); err != nil {
 		return err // whoever wanted to know is gone; the request is due again soon
+	}
+	if !tried && row.Response != "" { // nothing new is to be said
+		return s.store.Write(ctx, func(tx *storage.Tx) error {
+			tx.PostponeAnswer(request, s.now().Add(askPause))
+			return nil
+		})
 	}
 	id := s.options.NewID()
 	if row.Response != "" {
@@ -154,36 +166,73 @@ func (s *Service) answerRequest(ctx context.Context, request string) error {
 	if err != nil {
 		return err
 	}
-	return s.store.Write(ctx, func(tx *storage.Tx) error { return s.storeAnswer(ctx, tx, q, a, p, row) })
+	return s.store.Write(ctx, func(tx *storage.Tx) error { return s.storeAnswer(ctx, tx, q, a, p, row, tried) })
 }
 
 func cannot(why string) *coverage.Answer {
 	return &coverage.Answer{Outcome: coverage.Failed, Disposition: why, Errors: []fhir.Node{fhir.Obj(fhir.Str(why).As("text"))}}
 }
 
-// putTo asks the adapter of the payor.
-func (s *Service) putTo(ctx context.Context, q *coverage.Question) *coverage.Answer {
+// putTo asks the adapter of the payor. tried says whether the payer was really asked: one that hangs, or is asked by many, is not.
+func (s *Service) putTo(ctx context.Context, q *coverage.Question) (a *coverage.Answer, tried bool) {
 	name := coverage.AdapterOf(q.Payor)
 	payer := s.payers[name]
 	switch {
 	case payer == nil && name == coverage.AdapterFHIR: // a command such as import: a server asks
-		return notYet()
+		return notYet(), true
 	case payer == nil:
-		return cannot("This server has no way to ask this payer")
+		return cannot("This server has no way to ask this payer"), true
 	}
-	if name != coverage.AdapterLocal { // which waits for nobody
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.options.PayerTimeout)
-		defer cancel()
+	var err error
+	if name == coverage.AdapterLocal { // which waits for nobody
+		a, err = payer.Ask(ctx, q)
+	} else {
+		a, err = s.askInTurn(ctx, payer, q)
 	}
-	a, err := payer.Ask(ctx, q)
 	switch {
 	case err == nil:
-		return a
-	case errors.Is(err, coverage.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded), fhir.KindOf(err) == fhir.Transient:
-		return notYet()
+		return a, true
+	case errors.Is(err, coverage.ErrHanging):
+		return notYet(), false
+	case errors.Is(err, coverage.ErrNoAnswer), fhir.KindOf(err) == fhir.Transient:
+		return notYet(), true
 	}
-	return cannot("This payer cannot be asked")
+	return cannot("This payer cannot be asked"), true
+}
+
+// turnWait is the part of the time for an answer that may be spent waiting for a turn to ask.
+const turnWait = 4
+
+// askInTurn asks a payer over the network, a few questions at a time.
+//
+// Errors: as Payer.Ask; coverage.ErrHanging where there was no turn.
+func (s *Service) askInTurn(ctx context.Context, payer coverage.Payer, q *coverage.Question) (*coverage.Answer, error) {
+	waiting, cancel := context.WithTimeout(ctx, s.options.PayerTimeout/turnWait)
+	defer cancel()
+	whom := q.Payor.ID()
+	if coverage.AdapterOf(q.Payor) == coverage.AdapterSandbox && len(q.Coverages) > 0 { // whose members are slow, one by one
+		whom += " " + coverage.MemberID(q.Coverages[0])
+	}
+	done, err := s.turns.Take(waiting, whom, q.Patient.ID())
+	if err != nil {
+		return nil, coverage.ErrHanging
+	}
+	asking, cancel := context.WithTimeout(ctx, s.options.PayerTimeout)
+	defer cancel()
+	a, err := payer.Ask(asking, q)
+	switch {
+	case ctx.Err() != nil:
+		done(coverage.Unclear)
+		return nil, ctx.Err()
+	case err != nil && asking.Err() != nil:
+		done(coverage.OutOfTime)
+		return nil, fmt.Errorf("%w: %w", coverage.ErrNoAnswer, err)
+	case errors.Is(err, coverage.ErrNoAnswer):
+		done(coverage.Unclear)
+	default:
+		done(coverage.Answered)
+	}
+	return a, err
 }
 
 func notYet() *coverage.Answer {
@@ -191,7 +240,7 @@ func notYet() *coverage.Answer {
 }
 
 // storeAnswer writes an answer, who it comes from, and what the gate needs to know of it.
-func (s *Service) storeAnswer(ctx context.Context, tx *storage.Tx, q *coverage.Question, a *coverage.Answer, p *storage.Prepared, was *storage.CoverageAnswer) error {
+func (s *Service) storeAnswer(ctx context.Context, tx *storage.Tx, q *coverage.Question, a *coverage.Answer, p *storage.Prepared, was *storage.CoverageAnswer, tried bool) error {
 	key := storage.Key{Type: "CoverageEligibilityResponse", ID: p.Node.ID()}
 	name := key.Type + "/" + key.ID
 	locked, err := tx.Lock(ctx, key)
@@ -210,8 +259,11 @@ func (s *Service) storeAnswer(ctx context.Context, tx *storage.Tx, q *coverage.Q
 	row.Response, row.Outcome, row.Asked = name, a.Outcome, s.now()
 	row.Benefit, row.Recorded, row.Since = a.Benefit, a.Recorded, a.Since
 	row.Due = time.Time{}
-	if row.Tries++; a.Outcome == coverage.Queued {
-		row.Due = s.now().Add(min(askPause<<min(row.Tries-1, 10), askPauseMost))
+	if tried {
+		row.Tries++
+	}
+	if a.Outcome == coverage.Queued {
+		row.Due = s.now().Add(min(askPause<<min(max(row.Tries, 1)-1, 10), askPauseMost))
 	}
 	tx.SaveAnswer(row)
 	tx.RecheckResponse(name)

@@ -27,7 +27,7 @@ func (s *Service) readQuestion(ctx context.Context, request string) (q *coverage
 		}
 		question := &coverage.Question{Request: n, Items: coverage.ItemsOf(n), Asked: s.now()}
 		question.From, question.To = coverage.Dates(n)
-		if row.Tries >= maxTries || row.Tries > 0 && question.To < s.now().AddDate(0, 0, -1).Format(time.DateOnly) {
+		if row.Tries >= maxTries || (row.Tries > 0 || row.Response != "") && question.To < s.now().AddDate(0, 0, -1).Format(time.DateOnly) {
 			row.Due = time.Time{}
 			tx.SaveAnswer(row)
 			return nil

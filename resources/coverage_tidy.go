@@ -47,20 +47,30 @@ func (s *Service) TidyCoverage(ctx context.Context, report func(error)) {
 	}
 }
 
+// maxBatches is how many batches of maxAsked one round takes: what is left then has waited for others long enough to be
+// looked at after the visits.
+const maxBatches = 50
+
 // RecheckCoverage is one round of TidyCoverage.
 func (s *Service) RecheckCoverage(ctx context.Context) error {
 	ctx = unattended(ctx)
-	requests, err := s.store.DueAnswers(ctx, s.now().Add(askLease), maxAsked)
-	if err != nil {
-		return err
-	}
-	fault := s.answerAll(ctx, requests)
-	visits, err := s.store.DueChecks(ctx, s.now().Add(askLease), maxAsked)
-	if err != nil {
-		return errors.Join(fault, err)
-	}
-	for _, name := range visits {
-		fault = errors.Join(fault, s.recheckVisit(ctx, name))
+	return errors.Join(
+		s.takeDue(ctx, s.store.DueAnswers, s.answerRequest),
+		s.takeDue(ctx, s.store.DueChecks, s.recheckVisit))
+}
+
+// takeDue does what is due, batch by batch: of many questions to a payer that hangs the few that are asked take their time, and
+// all others none, so that what is due behind them has its turn.
+func (s *Service) takeDue(ctx context.Context, due func(context.Context, time.Time, int) ([]string, error), do func(context.Context, string) error) (fault error) {
+	for range maxBatches {
+		names, err := due(ctx, s.now().Add(askLease), maxAsked)
+		if err != nil {
+			return errors.Join(fault, err)
+		}
+		fault = errors.Join(fault, severalAtOnce(names, func(name string) error { return do(ctx, name) }))
+		if len(names) < maxAsked || ctx.Err() != nil {
+			break
+		}
 	}
 	return fault
 }

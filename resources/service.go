@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -44,6 +45,8 @@ type Options struct {
 	Payers map[string]coverage.Payer
 	// PayerTimeout is how long a payer has to answer; zero is DefaultPayerTimeout.
 	PayerTimeout time.Duration
+	// PayerTurns is how many questions one payer is asked at a time; zero is coverage.DefaultTurns.
+	PayerTurns int
 	// Keep says how long rows are kept that only the server needs; Answers does not count, and zero fields mean the defaults.
 	Keep storage.Retention
 	// Audit keeps the log of what every request did: docs/audit.md.
@@ -98,6 +101,7 @@ type Service struct {
 	// operations are those on offer, by code.
 	operations []*operation
 	payers     map[string]coverage.Payer
+	turns      *coverage.Turns
 	rights     rightsCache
 	refusals   refusals
 }
@@ -138,6 +142,7 @@ func New(o Options) (*Service, error) {
 	}
 	s.payers = map[string]coverage.Payer{coverage.AdapterLocal: localPayer{s}, coverage.AdapterSandbox: coverage.Sandbox{}}
 	maps.Copy(s.payers, o.Payers)
+	s.turns = coverage.NewTurns(cmp.Or(o.PayerTurns, coverage.DefaultTurns), o.Now)
 	s.recordRules()
 	if err := s.loadOperations(); err != nil {
 		return nil, err

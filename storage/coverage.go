@@ -80,6 +80,11 @@ func optionalTime(t time.Time) *time.Time {
 	return &t
 }
 
+const sqlPostponeAnswer = `UPDATE coverage_answer SET due = $2 WHERE request = $1 AND due IS NOT NULL`
+
+// PostponeAnswer queues that the payer of a request without an answer is asked again at a time.
+func (tx *Tx) PostponeAnswer(request string, due time.Time) { tx.exec(sqlPostponeAnswer, request, due) }
+
 const sqlDropAnswer = `DELETE FROM coverage_answer WHERE response = $1 OR request = $1`
 
 // DropAnswer queues that a response, or a request, counts no more: somebody else has written it over.

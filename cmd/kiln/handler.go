@@ -79,6 +79,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Base:           c.BaseURL + server.FHIRPath,
 		MultipleDelete: c.MultipleDelete,
 		PayerTimeout:   c.PayerTimeout,
+		PayerTurns:     c.PayerTurns,
 		Keep:           storage.Retention{CoverageAnswers: c.KeepCoverageAnswers, Messages: c.KeepMessages},
 		Payers: map[string]coverage.Payer{
 			coverage.AdapterFHIR: payer.New(payer.Options{Hosts: c.PayerHosts, Private: c.PayerPrivate, Timeout: c.PayerTimeout}),
