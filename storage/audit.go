@@ -89,8 +89,8 @@ func (tx *Tx) Audit(list ...AuditEntry) error {
 	return err
 }
 
-// auditor writes the entries of what changes nothing: those of all requests that wait at the same moment, together. A
-// request has its answer only once they are there.
+// auditor writes the entries of what changes nothing, where no journal keeps them: those of all requests that wait at the
+// same moment, together. A request has its answer only once they are there.
 type auditor struct {
 	mu      sync.Mutex
 	waiting []*auditGroup
@@ -103,7 +103,7 @@ type auditGroup struct {
 	done  chan error
 }
 
-// Audit writes entries and returns once they are there.
+// Audit writes entries and returns once they are there: in the journal, where there is one, else in the database.
 //
 // Errors: Transient where they cannot be written; then what they tell of must not be answered.
 func (s *Store) Audit(ctx context.Context, list ...AuditEntry) error {
@@ -113,6 +113,9 @@ func (s *Store) Audit(ctx context.Context, list ...AuditEntry) error {
 	times, texts, err := auditRows(list)
 	if err != nil {
 		return err
+	}
+	if s.journal != nil && s.journal.keep(times, texts) {
+		return nil
 	}
 	g := &auditGroup{times, texts, make(chan error, 1)}
 	a := &s.auditor

@@ -213,9 +213,16 @@ const sqlAuditBacklog = `
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(e.recorded)), 0) FROM public.audit_entry e
 WHERE e.id > (SELECT low FROM public.audit_progress) AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id)`
 
-// AuditBacklog is how many entries are not in the chain yet, and for how long the oldest has waited.
+// AuditBacklog is how many entries are not in the chain yet, those in the journal of this server among them, and for how
+// long the oldest has waited.
 func (s *Store) AuditBacklog(ctx context.Context) (entries int64, behind time.Duration, err error) {
 	var seconds float64
 	err = s.pool.QueryRow(ctx, sqlAuditBacklog).Scan(&entries, &seconds)
-	return entries, time.Duration(max(seconds, 0) * float64(time.Second)), translate(err)
+	behind = time.Duration(max(seconds, 0) * float64(time.Second))
+	if s.journal != nil {
+		if n, since := s.journal.waiting(); n > 0 {
+			entries, behind = entries+int64(n), max(behind, s.options.Now().Sub(since))
+		}
+	}
+	return entries, behind, translate(err)
 }

@@ -37,6 +37,9 @@ type Options struct {
 	// Unrestricted lets calls see everything whose context has no Access: for commands such as import, and for tests. A
 	// server that others can reach must leave it out.
 	Unrestricted bool
+	// AuditJournal is a folder of this machine where the log keeps what changes nothing, for a moment, on its way to the
+	// database (audit_carry.go); "" is none.
+	AuditJournal string
 	// ReadOnly makes the database refuse every write: for a look at data that must stay as it is.
 	ReadOnly bool
 }
@@ -54,6 +57,7 @@ type Store struct {
 	options  Options
 	shapes   shapeCache
 	auditor  auditor
+	journal  *auditJournal // nil for none
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
 	shown atomic.Int64
 	// changed is the state of search_parameter_set that indexer was made for; refreshing guards it.
@@ -140,6 +144,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.closePools()
 		return nil, err
 	}
+	if o.AuditJournal != "" {
+		if err := s.openJournal(ctx, o.AuditJournal); err != nil {
+			s.closePools()
+			return nil, err
+		}
+	}
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.watching.Go(func() { s.watchParameters(watch) })
@@ -153,6 +163,9 @@ func (s *Store) Zone() *time.Location { return s.options.Zone }
 func (s *Store) Close() {
 	s.stop()
 	s.watching.Wait()
+	if s.journal != nil {
+		s.journal.close()
+	}
 	s.closePools()
 }
 

@@ -29,6 +29,7 @@ type ledger struct {
 	created         map[string]string
 	updated, tried  map[string]int
 	groups          map[string]bool // transactions by their mark: whether they were acknowledged
+	read            []string        // ids of the requests that read something and were answered
 	answers, broken int
 	faults          []string
 }
@@ -69,6 +70,39 @@ func (l *ledger) write(ctx context.Context, origin, run string, clients int) {
 			}
 		})
 	})
+}
+
+// reads has a client read until ctx ends, each time by another id of the request.
+func (l *ledger) reads(ctx context.Context, origin, run string) {
+	until(ctx, func(i int) {
+		id := fmt.Sprintf("read-%s-%d", run, i)
+		if a := send(context.Background(), "GET", origin+"/fhir/Patient/p0", "", "X-Request-Id: "+id); a.err == nil && a.status != 503 {
+			l.note(answer{}, func() { l.read = append(l.read, id) })
+		}
+	})
+}
+
+// logged compares the reads of the ledger with the audit log.
+func (l *ledger) logged(t *testing.T, data string) {
+	t.Helper()
+	url, running := embedpg.Running(data)
+	conn, err := pgx.Connect(t.Context(), url)
+	if !running || err != nil {
+		t.Fatal(running, err)
+	}
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), "SELECT q, count(entry) FROM unnest($1::text[]) AS u(q) LEFT JOIN audit_entry ON entry::json ->> 'q' = q GROUP BY q HAVING count(entry) <> 1", l.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	var n int
+	if _, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { t.Errorf("the log tells %d times of %s", n, id); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.read) == 0 {
+		t.Error("nothing was read")
+	}
 }
 
 // note calls record for an answer that acknowledges, or for none.
@@ -165,7 +199,14 @@ func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
 		p := launchServe(t, []string{"--data-dir=" + data})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); l.write(ctx, p.origin, fmt.Sprint("r", round), 6) }()
+		run := fmt.Sprint("r", round)
+		go func() {
+			defer close(done)
+			var reading sync.WaitGroup
+			reading.Go(func() { l.reads(ctx, p.origin, run) })
+			l.write(ctx, p.origin, run, 6)
+			reading.Wait()
+		}()
 		time.Sleep(time.Second)
 		database := postmaster(t, data)
 		_ = p.cmd.Process.Kill()
@@ -177,6 +218,7 @@ func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
 		<-done
 	}
 	p := launchServe(t, []string{"--data-dir=" + data})
+	l.logged(t, data)
 	l.check(t, p.origin)
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d: %s", code, p.stderr.String())

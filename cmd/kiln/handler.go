@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		PoolSize:         c.PoolSize,
 		StatementTimeout: c.StatementTimeout,
 		Registry:         registry,
+		AuditJournal:     journalFolder(c),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -160,6 +162,14 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		work.Go(func() { authorization.Sweep(working) })
 	}
 	return handler, func() { stop(); work.Wait(); store.Close() }, nil
+}
+
+// journalFolder is where the audit log is kept on its way to the database; "" where it goes there directly.
+func journalFolder(c config.Config) string {
+	if c.Audit != "all" {
+		return ""
+	}
+	return filepath.Join(c.DataDir, "audit-journal")
 }
 
 // anonymous is whoever shows no token: with KILN_AUTH=off, which is for a trial on a loopback address, an operator.

@@ -19,6 +19,8 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	base string
+	// data is its folder, gone with it.
+	data string
 	done chan struct{}
 }
 
@@ -36,9 +38,12 @@ func start(ctx context.Context, databaseURL, ready string, errs io.Writer, args 
 	addr := listener.Addr().String()
 	listener.Close()
 	p := &process{base: "http://" + addr, done: make(chan struct{})}
+	if p.data, err = os.MkdirTemp("", "kiln-bench-"); err != nil {
+		return nil, err
+	}
 	p.cmd = exec.CommandContext(ctx, self, append(args, "--addr="+addr, "--log-level=warn")...)
 	p.cmd.Stderr = errs
-	p.cmd.Env = append(os.Environ(), "KILN_DATABASE_URL="+databaseURL, "KILN_BENCH_DATABASE_URL="+databaseURL, "KILN_SECRET_KEY=a bench keeps no secrets")
+	p.cmd.Env = append(os.Environ(), "KILN_DATABASE_URL="+databaseURL, "KILN_BENCH_DATABASE_URL="+databaseURL, "KILN_DATA_DIR="+p.data, "KILN_SECRET_KEY=a bench keeps no secrets")
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -64,6 +69,7 @@ func start(ctx context.Context, databaseURL, ready string, errs io.Writer, args 
 func (p *process) stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	<-p.done
+	os.RemoveAll(p.data)
 }
 
 // cpu is the processor time that the process has used. Zero where there is no /proc.

@@ -43,7 +43,7 @@ type Common struct {
 // Database says which database to use, and how.
 type Database struct {
 	DatabaseURL      DatabaseURL   `name:"database-url" env:"KILN_DATABASE_URL" placeholder:"URL" help:"PostgreSQL 14 or newer to use, as a postgres:// URL. Empty: Kiln runs a PostgreSQL of its own in the data folder."`
-	DataDir          string        `name:"data-dir" env:"KILN_DATA_DIR" default:"./data" placeholder:"DIR" help:"Folder of Kiln's own PostgreSQL. One Kiln at a time may use it."`
+	DataDir          string        `name:"data-dir" env:"KILN_DATA_DIR" default:"./data" placeholder:"DIR" help:"Folder of Kiln's own PostgreSQL, of its secret key and of the journal of the audit log. One Kiln at a time may have its own PostgreSQL there."`
 	PostgresDir      string        `name:"postgres-dir" env:"KILN_POSTGRES_DIR" placeholder:"DIR" help:"Folder with the programs postgres and initdb. Empty: the newest found on the machine."`
 	PostgresFetch    bool          `name:"postgres-fetch" env:"KILN_POSTGRES_FETCH" default:"true" negatable:"" help:"Download PostgreSQL when it is not found on the machine."`
 	PostgresUser     string        `name:"postgres-user" env:"KILN_POSTGRES_USER" placeholder:"NAME" help:"Account that runs PostgreSQL when Kiln is started by root. Empty: postgres, else nobody."`
@@ -57,7 +57,7 @@ type HTTP struct {
 	Addr            string        `name:"addr" env:"KILN_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
 	Auth            string        `name:"auth" env:"KILN_AUTH" default:"smart" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off, for a trial: everybody who reaches the address may do everything; refused unless that is a loopback address."`
-	Audit           string        `name:"audit" env:"KILN_AUDIT" default:"all" enum:"all,off" help:"all: every request is noted in the audit log before it is answered (docs/audit.md). off: none is; refused unless the address is a loopback address."`
+	Audit           string        `name:"audit" env:"KILN_AUDIT" default:"all" enum:"all,database,off" help:"all: every request is noted in the audit log before it is answered (docs/audit.md); what changes nothing in a file of KILN_DATA_DIR, and in the database a moment later. database: all in the database at once, which makes reads slower. off: none is; refused unless the address is a loopback address."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"6m" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop; what is left then is cut. The default is longer than bundle-timeout."`
 }
 

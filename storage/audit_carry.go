@@ -1,0 +1,214 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// auditGather is how long the carrier waits for more entries to take along.
+	auditGather = 20 * time.Millisecond
+	// auditRetry is how long it rests after the database has refused them.
+	auditRetry = time.Second
+	// maxJournal is how many entries may be in the journal at a time. Beyond, requests wait for the database.
+	maxJournal = 20_000
+)
+
+// auditJournal is where the entries of what changes nothing are kept until the database has them: in files of this
+// machine, since a round trip to the database would cost a read as much again as the read. A carrier takes all that are
+// there to the database, and keeps the file until they have been committed to disk there.
+type auditJournal struct {
+	folder, owner string
+
+	mu      sync.Mutex
+	current *auditBatch // nil: nothing can be kept
+	times   []time.Time // of the entries in current
+	texts   []string
+	// late says that the database did not take the last batch.
+	late bool
+
+	wake, stop chan struct{}
+	carrying   sync.WaitGroup
+}
+
+// openJournal opens the journal in a folder and carries over what earlier processes have left there for this database.
+func (s *Store) openJournal(ctx context.Context, folder string) error {
+	instance := sha256.Sum256(s.cursor)
+	owner := make([]byte, 8)
+	rand.Read(owner)
+	j := &auditJournal{folder: filepath.Join(folder, hex.EncodeToString(instance[:8])), owner: hex.EncodeToString(owner),
+		wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	if err := os.MkdirAll(j.folder, 0o700); err != nil {
+		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+	}
+	left, err := leftBatches(j.folder)
+	if err != nil {
+		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+	}
+	for i, b := range left {
+		times, texts, err := b.entries()
+		if err == nil {
+			err = s.carry(ctx, b, times, texts)
+		}
+		if err == nil {
+			err = b.remove()
+		}
+		if err == nil && (i+1 == len(left) || left[i+1].owner != b.owner) {
+			err = s.forgetJournal(ctx, b.owner)
+		}
+		if err != nil {
+			return fmt.Errorf("storage: carry over what %s holds: %w", b.path(), err)
+		}
+	}
+	if j.current, err = newAuditBatch(j.folder, j.owner, 1); err != nil {
+		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+	}
+	spare, err := newAuditBatch(j.folder, j.owner, 2)
+	if err != nil {
+		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+	}
+	s.journal = j
+	j.carrying.Go(func() { s.carryAll(j, spare) })
+	return nil
+}
+
+// keep writes entries into the journal and says whether it did. Otherwise the database must have them at once.
+func (j *auditJournal) keep(times []time.Time, texts []string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.current == nil || j.late || len(j.texts)+len(texts) > maxJournal || j.current.append(times, texts) != nil {
+		return false
+	}
+	j.times, j.texts = append(j.times, times...), append(j.texts, texts...)
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// waiting is how many entries the journal holds, and since when.
+func (j *auditJournal) waiting() (n int, since time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if n = len(j.texts); n > 0 {
+		since = j.times[0]
+	}
+	return n, since
+}
+
+// turn gives the carrier what is there, and puts what comes next into another file.
+func (j *auditJournal) turn(next *auditBatch) (full *auditBatch, times []time.Time, texts []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	full, times, texts = j.current, j.times, j.texts
+	j.current, j.times, j.texts = next, nil, nil
+	return full, times, texts
+}
+
+// carryAll carries entries until the journal is closed and empty.
+func (s *Store) carryAll(j *auditJournal, spare *auditBatch) {
+	last := false
+	for !last {
+		select {
+		case <-j.wake:
+			select {
+			case <-time.After(auditGather):
+			case <-j.stop:
+			}
+		case <-j.stop:
+			last = true
+		}
+		if last {
+			spare.remove()
+			spare = nil
+		}
+		full, times, texts := j.turn(spare)
+		if !s.carryOn(j, full, times, texts) {
+			// The next process carries what is left.
+			for _, b := range []*auditBatch{full, spare} {
+				if b != nil {
+					b.file.Close()
+				}
+			}
+			return
+		}
+		if last {
+			if full.remove() == nil {
+				ctx, cancel := context.WithTimeout(context.Background(), s.options.StatementTimeout)
+				_ = s.forgetJournal(ctx, j.owner) // a row that nobody looks at any more
+				cancel()
+			}
+			return
+		}
+		if err := full.renew(full.number + 2); err != nil { // the database must have everything at once from now on
+			full, times, texts = j.turn(nil)
+			s.carryOn(j, full, times, texts)
+			return
+		}
+		spare = full
+	}
+}
+
+// carryOn tries until the database has a batch, or the journal is closed.
+func (s *Store) carryOn(j *auditJournal, b *auditBatch, times []time.Time, texts []string) bool {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), s.options.StatementTimeout)
+		err := s.carry(ctx, b, times, texts)
+		cancel()
+		j.mu.Lock()
+		j.late = err != nil
+		j.mu.Unlock()
+		if err == nil {
+			return true
+		}
+		select {
+		case <-j.stop:
+			return false
+		case <-time.After(auditRetry):
+		}
+	}
+}
+
+const (
+	// A batch whose number the database knows is there already: who carried it did not live to take the file away.
+	sqlCarry = `
+WITH fresh AS (
+  INSERT INTO public.audit_journal AS j (owner, batch) VALUES ($3, $4)
+  ON CONFLICT (owner) DO UPDATE SET batch = EXCLUDED.batch WHERE j.batch < EXCLUDED.batch RETURNING true)
+INSERT INTO public.audit_entry (recorded, entry) SELECT t, e FROM fresh, unnest($1::timestamptz[], $2::text[]) AS u(t, e)`
+	// The file goes once the database has the entries on disk.
+	sqlOnDisk        = `SELECT set_config('synchronous_commit', 'on', true)`
+	sqlForgetJournal = `DELETE FROM public.audit_journal WHERE owner = $1`
+)
+
+// carry writes the entries of one batch into the database, once, however often it is called.
+func (s *Store) carry(ctx context.Context, b *auditBatch, times []time.Time, texts []string) error {
+	if len(texts) == 0 {
+		return nil
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(sqlOnDisk)
+	batch.Queue(sqlCarry, times, texts, b.owner, b.number)
+	return s.log.SendBatch(ctx, batch).Close()
+}
+
+func (s *Store) forgetJournal(ctx context.Context, owner string) error {
+	_, err := s.log.Exec(ctx, sqlForgetJournal, owner)
+	return err
+}
+
+// close carries what is left and waits for that.
+func (j *auditJournal) close() {
+	close(j.stop)
+	j.carrying.Wait()
+}
