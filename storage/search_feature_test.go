@@ -157,6 +157,13 @@ func TestSearch_filter(t *testing.T) {
 		{"", "_type=Patient,Observation&_filter=" + url.QueryEscape("status eq final"), "o1"},
 		{"", "_type=Observation,DocumentReference&status:not=final", "d o2"},
 		{"", "_type=Observation,RiskAssessment&patient=ben", "o2 r"},
+		// A type whose parameter does not lead there has no match, and the others are searched all the same.
+		{"", "_type=Observation,RiskAssessment&subject:Patient=ben", "o2 r"},
+		{"", "_type=Observation,RiskAssessment&subject:Location=ben", ""},
+		{"", "subject:Patient=ben&_type=Observation", "o2"},
+		{"", "subject:Location.name=ben", ""},
+		{"RiskAssessment", "subject:Location=ben", "!subject of RiskAssessment does not refer to \"Location\""},
+		{"", "_type=RiskAssessment,Condition&subject:Location.name=ben", "!does not refer to \"Location\""},
 		{"Patient", "_list=l", "anna"},
 		{"Patient", "_list=nope", ""},
 		{"Observation", "_list=l", "o2"},

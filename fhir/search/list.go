@@ -1,7 +1,6 @@
 package search
 
 import (
-	"slices"
 	"strings"
 
 	"kiln/fhir"
@@ -43,7 +42,7 @@ func (p *parser) listed(name, value string) Expr {
 		if list := p.searched(); len(list) == 1 {
 			has.Target = list[0]
 		}
-		if has.Target == "" || ref.Targets == nil || slices.Contains(ref.Targets, has.Target) {
+		if has.Target == "" || ref.leadsTo(has.Target) {
 			any = append(any, has)
 		}
 	}

@@ -179,6 +179,7 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 		return nil
 	}
 	var any Or
+	astray := "" // a type whose parameter does not lead to the type that the modifier names
 	for _, typ := range types {
 		param, ok := p.catalog.Param(typ, code)
 		if !ok {
@@ -187,6 +188,10 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 			}
 			p.unknownParam(full, typ, code)
 			return nil
+		}
+		if param.Kind == Reference && p.catalog.IsResource(modifier) && !param.leadsTo(modifier) {
+			astray = typ
+			continue // none of this type matches; another of the types may
 		}
 		var e Expr
 		if chained {
@@ -205,12 +210,15 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 		}
 		any = append(any, e)
 	}
-	switch len(any) {
-	case 0:
+	switch {
+	case len(any) == 1:
+		return any[0]
+	case len(any) == 0 && astray != "":
+		p.fail(full, fhir.CodeInvalid, "%s of %s does not refer to %q.", code, astray, modifier)
+		return nil
+	case len(any) == 0:
 		p.unknown(full, "no resource type that it could be asked of has a parameter %q.", code)
 		return nil
-	case 1:
-		return any[0]
 	}
 	return any
 }
@@ -232,7 +240,7 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 	targets := param.Targets
 	switch {
 	case modifier != "" && modifier != "identifier":
-		if !p.catalog.IsResource(modifier) || targets != nil && !slices.Contains(targets, modifier) {
+		if !p.catalog.IsResource(modifier) {
 			p.fail(full, fhir.CodeInvalid, "%s of %s does not refer to %q.", param.Code, typ, modifier)
 			return nil
 		}
@@ -291,7 +299,7 @@ func (p *parser) has(full, name, value string, types []string, depth int) Expr {
 	}
 	var any Or
 	for _, typ := range types {
-		if ref.Targets == nil || slices.Contains(ref.Targets, typ) {
+		if ref.leadsTo(typ) {
 			any = append(any, &Has{Type: parts[1], Param: ref, Where: where, Target: typ})
 		}
 	}
@@ -360,7 +368,7 @@ func (p *parser) modifierFits(param Param, modifier string) bool {
 		return true
 	}
 	if param.Kind == Reference && p.catalog.IsResource(modifier) {
-		return param.Targets == nil || slices.Contains(param.Targets, modifier)
+		return param.leadsTo(modifier)
 	}
 	return slices.Contains(modifiers[param.Kind], modifier)
 }

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"slices"
 	"time"
 
 	"kiln/fhir"
@@ -36,6 +37,11 @@ type Param struct {
 	Components []Param
 	// Days says that the values of a date parameter are days, which have no zone: a day asked for is the same day everywhere.
 	Days bool
+}
+
+// leadsTo says whether the reference can be to a resource of a type.
+func (p Param) leadsTo(resourceType string) bool {
+	return p.Targets == nil || slices.Contains(p.Targets, resourceType)
 }
 
 // Catalog tells the parser which types and parameters there are.

@@ -124,7 +124,7 @@ func (p *parser) include(name string, pair Pair) bool {
 			}
 			return p.unknown(pair.Name, "%s has no reference parameter %q.%s", in.Source, in.Param, hint)
 		}
-		if len(parts) == 3 && param.Targets != nil && !slices.Contains(param.Targets, parts[2]) {
+		if len(parts) == 3 && !param.leadsTo(parts[2]) {
 			return p.fail(pair.Name, fhir.CodeValue, "%s of %s does not refer to %q.", in.Param, in.Source, parts[2])
 		}
 	}
