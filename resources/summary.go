@@ -157,7 +157,12 @@ func (d *summaryDocument) section(ctx context.Context, x summarySection) error {
 		if err != nil {
 			return err
 		}
-		list, more = append(list, found...), more || cut
+		for _, n := range found {
+			if !slices.ContainsFunc(list, func(o *fhir.Node) bool { return o.ResourceType() == n.ResourceType() && o.ID() == n.ID() }) {
+				list = append(list, n)
+			}
+		}
+		more = more || cut
 	}
 	if x.latest {
 		list = latestOfEach(list)
@@ -202,14 +207,17 @@ func (d *summaryDocument) find(ctx context.Context, q summaryQuery) (list []*fhi
 	if err != nil {
 		return nil, false, err
 	}
+	var matches []*storage.Version
 	for _, v := range page.Matches {
 		n, err := fhir.ParseJSON(v.Content)
 		if err != nil {
 			return nil, false, unreadable(err)
 		}
-		list = append(list, n)
+		if q.keep == nil || q.keep(n) {
+			list, matches = append(list, n), append(matches, v)
+		}
 	}
-	beside, _, err := d.store.Include(ctx, nil, page.Matches, []search.Include{{Source: "*", Param: "*"}}, d.limits.MaxIncluded)
+	beside, _, err := d.store.Include(ctx, nil, matches, []search.Include{{Source: "*", Param: "*"}}, d.limits.MaxIncluded)
 	if err != nil {
 		return nil, false, err
 	}

@@ -107,10 +107,31 @@ func TestSummary(t *testing.T) {
 		h.put(strings.Replace(body, "{", `{"id":"`+name+`",`, 1))
 		made[name] = parse(t, body).ResourceType() + "/" + name
 	}
+	inLOINC := func(code string) string {
+		return `"code":{"coding":[{"system":"http://loinc.org","code":"` + code + `"}]}`
+	}
+	for name, body := range map[string]string{
+		"smokes":   bodyOf("Observation", "final", `,"effectiveDateTime":"2026-01-02",`+categorised("social-history")),
+		"pregnant": `{"resourceType":"Observation","status":"final","effectiveDateTime":"2026-01-02","subject":{"reference":"Patient/anna"},` + inLOINC("82810-3") + `,"valueCodeableConcept":{"text":"Pregnant"}}`,
+		"before":   `{"resourceType":"Observation","status":"final","effectiveDateTime":"2025-01-02","subject":{"reference":"Patient/anna"},` + inLOINC("82810-3") + `}`,
+		"due":      `{"resourceType":"Observation","status":"final","effectiveDateTime":"2026-01-02","subject":{"reference":"Patient/anna"},` + inLOINC("11778-8") + `,"valueDateTime":"2026-09-01"}`,
+		"alert":    `{"resourceType":"Flag","status":"active","code":{"text":"Bites"},"subject":{"reference":"Patient/anna"}}`,
+		"calm":     `{"resourceType":"Flag","status":"inactive","code":{"text":"Bit once"},"subject":{"reference":"Patient/anna"}}`,
+		"walks":    `{"resourceType":"ClinicalImpression","status":"completed","subject":{"reference":"Patient/anna"},` + inLOINC("47420-5") + `,"summary":"walks with a stick"}`,
+		"thinks":   `{"resourceType":"ClinicalImpression","status":"completed","subject":{"reference":"Patient/anna"},"summary":"a cold"}`,
+		"dnr":      `{"resourceType":"Consent","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"adr"}]},"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentcategorycodes","code":"dnr"}]}],"patient":{"reference":"Patient/anna"},"dateTime":"2026-01-01","policyRule":{"text":"x"}}`,
+		"old-dnr":  `{"resourceType":"Consent","status":"inactive","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"adr"}]},"category":[{"text":"x"}],"patient":{"reference":"Patient/anna"},"policyRule":{"text":"x"}}`,
+		"will":     `{"resourceType":"DocumentReference","status":"current","type":{"coding":[{"system":"http://loinc.org","code":"42348-3"}]},"subject":{"reference":"Patient/anna"},"content":[{"attachment":{"url":"http://example.org/x"}}],"description":"Living will"}`,
+		"story":    `{"resourceType":"DocumentReference","status":"current","type":{"coding":[{"system":"http://loinc.org","code":"81338-6"}]},"subject":{"reference":"Patient/anna"},"content":[{"attachment":{"url":"http://example.org/x"}}]}`,
+	} {
+		h.put(strings.Replace(body, "{", `{"id":"`+name+`",`, 1))
+		made[name] = parse(t, body).ResourceType() + "/" + name
+	}
 	h.put(`{"resourceType":"Device","id":"pump","patient":{"reference":"Patient/anna"},"deviceName":[{"name":"Pump","type":"user-friendly-name"}]}`)
 	h.put(`{"resourceType":"DeviceUseStatement","id":"uses","status":"active","subject":{"reference":"Patient/anna"},"device":{"reference":"Device/pump"}}`)
 	want := map[string][]string{"Problems": {"problem", "withheld"}, "Allergies and intolerances": {"allergy"}, "Medications": {"medicine"}, "Immunizations": {"vaccine"},
-		"Results": {"report", "result"}, "Procedures": {"procedure"}, "Vital signs": {"pressure"}, "Past illness": {"past"}, "Plan of care": {"plan"}}
+		"Results": {"report", "result"}, "Procedures": {"procedure"}, "Vital signs": {"pressure"}, "Past illness": {"past"}, "Plan of care": {"plan"},
+		"Social history": {"smokes"}, "Pregnancy": {"pregnant", "due"}, "Alerts": {"alert"}, "Functional status": {"walks"}, "Advance directives": {"dnr", "will"}, "What the patient tells": {"story"}}
 	compare := func(t *testing.T, got map[string][]string, want map[string][]string) {
 		t.Helper()
 		for title, names := range want {
@@ -134,7 +155,22 @@ func TestSummary(t *testing.T) {
 		if !slices.Equal(got["Devices"], []string{"DeviceUseStatement/uses"}) || !strings.Contains(string(bundle.JSON()), `"Pump"`) {
 			t.Errorf("devices: %v", got["Devices"])
 		}
+		sections := map[string]*fhir.Node{}
+		for section := range bundle.At("entry", "resource").Get("section").Items() {
+			sections[section.GetText("title")] = section
+		}
+		for title, code := range map[string]string{"Alerts": "104605-1", "Pregnancy": "10162-6", "Functional status": "47420-5", "Advance directives": "42348-3", "Social history": "29762-2",
+			"Vital signs": "8716-3", "Plan of care": "18776-5", "Past illness": "11348-0", "Devices": "46264-8", "Results": "30954-2", "Procedures": "47519-4", "Immunizations": "11369-6", "What the patient tells": "81338-6"} {
+			if s := sections[title]; !s.At("code", "coding", "code").IsString(code) {
+				t.Errorf("the section %s has not the code %s: %s", title, code, s.Get("code").JSON())
+			}
+		}
 		text := string(bundle.JSON())
+		for _, cell := range []string{"<td>Living will</td>", "<td>walks with a stick</td>", "<td>2026-09-01</td>", "<td>Pregnant</td>", "<td>Bites</td>"} {
+			if !strings.Contains(text, cell) {
+				t.Errorf("no %s", cell)
+			}
+		}
 		if strings.Contains(text, "<td><script>") || !strings.Contains(text, "&lt;script&gt;") || !strings.Contains(text, "1.50 mmol/L") || !strings.Contains(text, "one a day") {
 			t.Error("the narrative is not escaped, or lacks something")
 		}

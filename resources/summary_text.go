@@ -91,7 +91,12 @@ func titleOf(n *fhir.Node) string {
 			return referenceText(r)
 		}
 	}
-	if text := n.GetText("title"); text != "" {
+	for _, element := range []string{"title", "description"} {
+		if text := n.GetText(element); text != "" {
+			return text
+		}
+	}
+	if text := labelOf(n.Get("type")); text != "" {
 		return text
 	}
 	for c := range n.Get("category").Items() {
@@ -109,7 +114,8 @@ func referenceText(r *fhir.Node) string {
 
 // whenElements are where records say when something was; the first that there is counts.
 var whenElements = []string{"effectiveDateTime", "effectiveInstant", "effectivePeriod", "performedDateTime", "performedPeriod", "performedString", "occurrenceDateTime",
-	"occurrenceString", "onsetDateTime", "onsetPeriod", "onsetString", "timingDateTime", "timingPeriod", "period", "authoredOn", "recordedDate", "recordedOn", "issued", "created"}
+	"occurrenceString", "onsetDateTime", "onsetPeriod", "onsetString", "timingDateTime", "timingPeriod", "period", "authoredOn", "recordedDate", "recordedOn", "issued", "created",
+	"dateTime", "date"}
 
 func whenOf(n *fhir.Node) string {
 	for _, element := range whenElements {
@@ -154,6 +160,13 @@ func moreOf(n *fhir.Node) string {
 		add(d.GetText("text"))
 	}
 	add(n.GetText("conclusion"))
+	add(n.GetText("summary"))
+	if p := n.Get("provision"); n.ResourceType() == "Consent" {
+		add(p.GetText("type"))
+		for c := range p.Get("code").Items() {
+			add(labelOf(c))
+		}
+	}
 	if c := n.GetText("criticality"); c != "" {
 		add("criticality " + c)
 	}
