@@ -11,6 +11,7 @@ import (
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
+	"kiln/resources/scheduling"
 	"kiln/storage"
 )
 
@@ -137,6 +138,9 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 			return nil, fhir.NewError(fhir.NotFound, fhir.CodeNotSupported,
 				fmt.Sprintf("%s is not in the %s compartment.", r.Type, r.Compartment))
 		}
+	}
+	if r.Type == "Appointment" && listsByDefault(pairs) {
+		pairs = append(pairs, search.Pair{Name: "status:not", Value: string(scheduling.EnteredInError)}) // the self link says so
 	}
 	q, err := search.Parse(pairs, c, o)
 	if err != nil {
