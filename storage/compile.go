@@ -26,6 +26,9 @@ type compiler struct {
 	// closer has conditions in pairs: one as it is compiled, and one that is the same and cheaper where only some rows are
 	// looked at.
 	closer []string
+	// chained and referring are the conditions through a patient that a page may begin with: see search_patient.go.
+	chained   []chained
+	referring []referring
 }
 
 // table is a table of the index, or of the contents, for conditions on the row x.
@@ -136,24 +139,32 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cond, err := c.joined(y, e.Target, where)
-	if err != nil {
-		return "", err
+	patients, some := c.sideRows(e.Where, where, y)
+	some = some && e.Target == "Patient" && c.impliesPatient(e.Type, p)
+	cond := ""
+	if !some {
+		if cond, err = c.joined(y, e.Target, where); err != nil {
+			return "", err
+		}
 	}
 	inner := fmt.Sprintf("FROM %s %s WHERE %s", c.table("search_index", y), y, cond)
-	if p.patient && e.Target == "Patient" {
-		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
-	}
-	same := ""
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
-		return fmt.Sprintf("%s.patient IN (SELECT %s.rk %s)", x, y, inner), nil
+		of := fmt.Sprintf("SELECT %s.rk %s", y, inner)
+		if some {
+			of = patients
+		}
+		all := fmt.Sprintf("%s.patient IN (%s)", x, of)
+		if x == "x" {
+			c.chained = append(c.chained, chained{all: all, patients: of, where: e.Where})
+		}
+		return all, nil
 	}
 	salt := c.arg(p.salt, "bigint")
 	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
 		byURL := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
 		return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s UNION ALL %s)", x, y, salt, inner, byURL), nil
 	}
-	return fmt.Sprintf("%s%s.refs && ARRAY(SELECT %s.rk # %s %s)", same, x, y, salt, inner), nil
+	return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s)", x, y, salt, inner), nil
 }
 
 // joined is the condition on the row of another resource: that it is of a type, that the caller may see it, and where.
@@ -223,6 +234,7 @@ func (c *compiler) byPatient(e *search.Has, all, where, x, y, cond string) {
 	if p, err := c.ix.param(e.Type, m.Param.Code); err != nil || p == nil || !p.mainCode {
 		return
 	}
+	c.referring = append(c.referring, referring{all: all, term: "(" + term + ")[1]"})
 	c.closer = append(c.closer, all, fmt.Sprintf("CASE WHEN (SELECT count(*) FROM (SELECT FROM search_code s WHERE s.term = (%s)[1] LIMIT %d) c) = %d "+
 		"THEN EXISTS (SELECT FROM search_index %s WHERE %s.patient = %s.rk AND %s OFFSET 0) ELSE %s END", term, commonCode, commonCode, y, y, x, cond, all))
 }

@@ -2,7 +2,9 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -146,13 +148,32 @@ func (c *compiler) string(m *search.Match, p *paramPlan, x string) (string, erro
 		}
 		return c.contains(x+".refs", terms), nil
 	}
-	return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+	cond, err := c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
 		folded := foldIndexed(v.Raw)
 		if m.Modifier == "" {
 			return c.prefix(folded), nil
 		}
 		return fmt.Sprintf("s.value LIKE %s", c.arg("%"+likeEscaper.Replace(folded)+"%", "text")), nil
 	})
+	if m.Modifier != "" && !slices.ContainsFunc(m.Values, func(v search.Value) bool { return !telling(foldIndexed(v.Raw)) }) {
+		cond = strings.Replace(cond, "s.param = ", "s.param + 0 = ", 1)
+	}
+	return cond, err
+}
+
+// telling says whether few texts have a part such as this. Those are found by their trigrams alone: the planner would read
+// all texts of the parameter beside them, to spare itself a look at those of other parameters.
+func telling(part string) bool {
+	run := 0
+	for _, r := range part {
+		if run++; !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			run = 0
+		}
+		if run == 4 {
+			return true
+		}
+	}
+	return false
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

@@ -94,7 +94,7 @@ func newIndexTables() *indexTables {
 		number: &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}},
 		composite: &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 			"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}},
-		codes: &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value"}},
+		codes: &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient"}},
 		words: &tableRows{table: "search_text", columns: []string{"rk", "words"}},
 		place: &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}},
 	}
@@ -112,7 +112,7 @@ func (t *indexTables) add(rk int64, row *indexRow, updated time.Time, generation
 		t.text.add(param, row.stringValues[i], rk)
 	}
 	for _, term := range row.codes {
-		t.codes.add(term, low, rk, row.value)
+		t.codes.add(term, low, rk, row.value, row.patient)
 	}
 	if row.words != "" {
 		t.words.add(rk, row.words)

@@ -72,8 +72,12 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, probeRows), limit+1)
 	case walk:
 		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1), limit+1)
+	case gather:
+		rows, err = plan.run(ctx, run, plan.gather(mark, limit+1), limit+1)
+	case listed:
+		rows, err = plan.run(ctx, run, plan.listed(mark, limit+1), limit+1)
 	}
-	all := how == direct
+	all := how == direct || how == gather || how == listed
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
 		all, err = plan.covers(ctx, run, how, mark, limit+1)
 	}
@@ -178,6 +182,10 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 		statements = []statement{plan.ordered(nil, limit, probeRows), statements[0]}
 	case walk:
 		statements = []statement{plan.walk(nil, limit), statements[0]}
+	case gather:
+		statements = []statement{plan.gather(nil, limit)}
+	case listed:
+		statements = []statement{plan.listed(nil, limit)}
 	}
 	var text []string
 	for _, one := range statements {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -57,12 +58,22 @@ func (p *searchPlan) byValue(plan *paramPlan, v search.Value) func(*compiler) st
 	}
 }
 
-// all collects all matches, then sorts them: those of a code and a value, where the search asks for them, or a set.
+// all collects all matches, then sorts them: those of a code and a value or a time, where the search asks for them, or a set.
 func (p *searchPlan) all(mark *SearchMark, limit int) statement {
-	if p.code == "" || p.value == nil {
+	if p.chain != nil && p.gathers() && p.alone {
+		return p.gather(mark, limit)
+	}
+	if p.code == "" || p.value == nil && len(p.dates.since) == 0 {
 		return p.set(mark, limit)
 	}
 	where, c := p.collected(len(p.c.args))
-	some := fmt.Sprintf("x.rk = ANY(ARRAY(SELECT w.rk FROM search_code w WHERE w.term = %s AND %s)) AND ", p.code, p.value(c))
+	of := "SELECT w.rk FROM search_code w WHERE w.term = " + p.code
+	if p.value != nil {
+		of += " AND " + p.value(c)
+	} else {
+		of += fmt.Sprintf("%s UNION ALL SELECT l.rk FROM search_index l WHERE l.type = %s AND %s AND l.date_high > %s",
+			p.dates.short("w.date_low"), p.typeArgument, strings.ReplaceAll(longPeriod, "x.", "l."), p.dates.ended[0])
+	}
+	some := "x.rk = ANY(ARRAY(" + of + ")) AND "
 	return p.fetch(c, p.collect("search_index", some+where, p.after(c, mark, p.column, "rk"), limit))
 }

@@ -46,7 +46,8 @@ func (s *Store) planSince(ctx context.Context, run *runner, q *search.Query, lim
 		plan.order.reverse()
 	}
 	plan.past, plan.before = p, before
-	plan.where += " AND x.rk NOT IN (SELECT unnest(" + changed + "))"
+	plan.unchanged = "x.rk NOT IN (SELECT unnest(" + changed + "))"
+	plan.where += " AND " + plan.unchanged
 	return plan, nil
 }
 
@@ -85,7 +86,7 @@ func (p *past) tables(s statement) statement {
 	if more {
 		separator = ",\n"
 	}
-	return statement{"WITH " + strings.Join(with, ",\n") + separator + rest, c.args}
+	return statement{sql: "WITH " + strings.Join(with, ",\n") + separator + rest, args: c.args}
 }
 
 // later is a page behind one whose mark has a snapshot, when something has changed since.

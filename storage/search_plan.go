@@ -29,6 +29,8 @@ type searchPlan struct {
 	// more than that and the type.
 	code     string
 	codeOnly bool
+	// alone says that there is one condition and nothing else.
+	alone bool
 	// value is the condition on search_code w that follows from one on the value beside the code; nil for none.
 	value func(*compiler) string
 	// typeArgument is the placeholder of the type.
@@ -40,8 +42,15 @@ type searchPlan struct {
 	number       int16 // of the type, where it is bounded
 	// past is what the first page saw; nil for the first page itself.
 	past *past
+	// ofPatient is the placeholder of the patient, where the search asks for what a patient has with the code, and no more.
+	ofPatient string
+	// chain and referrers are the conditions on the patient that a page can begin with; nil for none.
+	chain     *chained
+	referrers *referring
 	// before finds those that have changed since, as they were; "" where none have.
 	before string
+	// unchanged is the condition that passes over them.
+	unchanged string
 }
 
 // sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
@@ -78,6 +87,8 @@ func (o *sortOrder) reverse() {
 type statement struct {
 	sql  string
 	args []any
+	// once says that it leaves the planner nothing to choose, whatever the condition is made of.
+	once bool
 }
 
 // compiler goes on behind the first n arguments.
@@ -87,8 +98,10 @@ func (p *searchPlan) compiler(n int) *compiler {
 	return &c
 }
 
-// closer is the condition on matches for a look at some rows.
-func (p *searchPlan) closer() string { return strings.NewReplacer(p.c.closer...).Replace(p.where) }
+// closer is the condition on matches for a look at some rows, which meet known; "" for no part of it.
+func (p *searchPlan) closer(known string) string {
+	return strings.NewReplacer(p.c.closer...).Replace(holds(p.where, known))
+}
 
 // collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
 func (p *searchPlan) collected(n int) (where string, c *compiler) {
@@ -150,7 +163,16 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		p.nearby, p.number = !p.rare(q), numbers[0]
 	}
 	p.conditions = len(p.c.args)
-	if len(q.Types) == 1 && len(q.Sort) == 0 && p.byText(q, conditions) {
+	p.alone = len(conditions) == 1 && visible == ""
+	p.throughPatients(conditions)
+	if p.code != "" && len(conditions) == 2 && visible == "" {
+		for _, one := range conditions {
+			if patient, ok := strings.CutPrefix(one, "x.patient = $"); ok {
+				p.ofPatient = "$" + patient
+			}
+		}
+	}
+	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q)) {
 		return p, nil
 	}
 	return p, p.sort(q)
@@ -261,11 +283,16 @@ const (
 	probe
 	direct
 	walk
+	gather
+	listed
 )
 
 // strategy chooses how to find the matches. Without an index for the order there is only the set. A search within one
 // patient or without conditions reads the index of the order itself. What is certainly rare is collected at once.
 func (p *searchPlan) strategy(q *search.Query) strategy {
+	if p.skips() {
+		return walk
+	}
 	walks := p.order.side != nil || p.order.dated
 	if !p.order.indexed && !walks {
 		return set
@@ -273,8 +300,14 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 	if len(q.Where) == p.dates.closed && !walks && !p.bounded {
 		return direct // what the index gives between the bounds is what matches
 	}
+	if p.ofPatient != "" && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
+		return listed
+	}
 	if p.own || p.rare(q) {
 		return set
+	}
+	if p.gathers() && p.chain.few() {
+		return gather
 	}
 	if walks {
 		return walk
@@ -288,17 +321,23 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 
 // rare says whether some condition is met by few resources for certain.
 func (p *searchPlan) rare(q *search.Query) bool {
-	for _, e := range q.Where {
-		if m, ok := e.(*search.Match); ok && m.Modifier != "not" {
-			switch {
-			case m.Param.Code == "_id", m.Modifier == "exact", m.Modifier == "identifier", m.Modifier == "of-type",
-				m.Param.Kind == search.Reference:
-				return true
-			case m.Param.Kind == search.Token:
-				if plan, err := p.c.param(m.Type, m.Param.Code); err == nil && plan.rare {
-					return true
-				}
-			}
+	return slices.ContainsFunc(q.Where, p.rarely)
+}
+
+// rarely is rare for one condition.
+func (p *searchPlan) rarely(e search.Expr) bool {
+	switch e := e.(type) {
+	case *search.Chain:
+		return p.rarely(e.Where)
+	case *search.Match:
+		switch {
+		case e.Modifier == "not":
+		case e.Param.Code == "_id", e.Modifier == "exact", e.Modifier == "identifier", e.Modifier == "of-type",
+			e.Param.Kind == search.Reference:
+			return true
+		case e.Param.Kind == search.Token:
+			plan, err := p.c.param(e.Type, e.Param.Code)
+			return err == nil && plan.rare
 		}
 	}
 	return false
@@ -387,7 +426,7 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 	if look > 0 {
 		window := fmt.Sprintf("SELECT x.* FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d", p.bounds, place, p.orderBy(key, "x.rk"), look)
 		inner = fmt.Sprintf("SELECT x.rk, %s AS k0 FROM (%s) x WHERE %s ORDER BY %s LIMIT %d",
-			p.order.keys[0].sql, window, p.closer(), p.orderBy(key, "x.rk"), limit)
+			p.order.keys[0].sql, window, p.closer(""), p.orderBy(key, "x.rk"), limit)
 	}
 	return p.fetch(c, inner)
 }
@@ -424,8 +463,8 @@ func (p *searchPlan) fetch(c *compiler, inner string) statement {
 		}
 		inner, changed = fmt.Sprintf("SELECT %s, false AS changed FROM (%s) a\nUNION ALL SELECT %s, true FROM (%s) b", list, inner, list, p.before), "m.changed"
 	}
-	return statement{fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk) WHERE r.content IS NOT NULL\nORDER BY %s",
-		snapshot, changed, p.columns("m."), versionColumns, inner, p.orderBy(column, "m.rk")), c.args}
+	return statement{sql: fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk) WHERE r.content IS NOT NULL\nORDER BY %s",
+		snapshot, changed, p.columns("m."), versionColumns, inner, p.orderBy(column, "m.rk")), args: c.args}
 }
 
 // found is one match with its place in the order.
@@ -438,7 +477,7 @@ type found struct {
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
 	list := make([]found, 0, min(limit, 64))
-	anew := dependsOnValues(p.where)
+	anew := dependsOnValues(p.where) && !s.once
 	var after func(*pgx.Batch)
 	if p.past != nil {
 		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check

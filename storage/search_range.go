@@ -10,6 +10,8 @@ import (
 // dateRangeOf is what the conditions on the main date say about where it begins, as placeholders.
 type dateRangeOf struct {
 	low, high []string
+	// since are moments after which what matches began, unless it is a long period, which ended after the moments in ended.
+	since, ended []string
 	// closed is how many conditions of the search hold for all that begins within these bounds, or nearly all.
 	closed int
 }
@@ -23,6 +25,14 @@ func (r dateRangeOf) bounds(column string) (sql string) {
 		sql += " AND " + column + " <= " + high
 	}
 	return sql
+}
+
+// short is a condition on a column with the beginning of the main date, met by all but the long periods.
+func (r dateRangeOf) short(column string) (sql string) {
+	for _, since := range r.since {
+		sql += " AND " + column + " > " + since
+	}
+	return sql + r.bounds(column)
 }
 
 // longPeriod is the predicate of the index search_index_long. What is not long ends within shortPeriod.
@@ -59,9 +69,10 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 		}
 	}
 	p.bounds = "x.type = " + number + p.dates.bounds("x.date_low")
-	// A term belongs to one type. Where there is one, an index on the type would only be read for nothing.
+	// A term belongs to one type. Where there is one, an index on the type would only be read for nothing, unless what has the
+	// term is much and a date bounds it.
 	filter := "x.type = "
-	if hasTerm(conditions) {
+	if hasTerm(conditions) && (len(p.dates.low)+len(p.dates.high) == 0 && since == "" || p.code != "" || p.rare(q)) {
 		filter = "x.type + 0 = "
 	}
 	p.where = filter + number + p.dates.bounds("x.date_low") + since + " AND " + conjunction(conditions)
@@ -87,7 +98,9 @@ func (p *searchPlan) bound(v search.Value) (since string) {
 	to := func(t time.Time) { p.dates.high = append(p.dates.high, at(t)) }
 	// A period that ends after t began a short while before it, or is a long one.
 	after := func(t time.Time) string {
-		return " AND (x.date_low > " + at(t.Add(-shortPeriod)) + " OR " + longPeriod + " AND x.date_high > " + at(t) + ")"
+		since, ended := at(t.Add(-shortPeriod)), at(t)
+		p.dates.since, p.dates.ended = append(p.dates.since, since), append(p.dates.ended, ended)
+		return " AND (x.date_low > " + since + " OR " + longPeriod + " AND x.date_high > " + ended + ")"
 	}
 	switch v.Prefix {
 	case "", "eq":

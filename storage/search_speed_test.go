@@ -167,6 +167,11 @@ func TestSearch_sorted_walk(t *testing.T) {
 		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2&_sort=family"}, {"Patient", "_has:Observation:patient:code=http://loinc.org|8480-6"},
 		{"Observation", "code=http://loinc.org|8480-6&date=2015-03"}, {"Observation", "code=http://loinc.org|8480-6&date=ge2015-03&value-quantity=lt30"},
 		{"Observation", "code=http://loinc.org|8302-2&value-quantity=199.5"}, {"Observation", "status=final&date=2015-03"},
+		{"Patient", "family:contains=other1&gender=male"}, {"Patient", "family:contains=ith1"}, {"Patient", "name:contains=m"},
+		{"Observation", "patient=p110&code=http://loinc.org|8302-2"}, {"Observation", "subject:Patient.family=s"},
+		{"Observation", "patient.name=kim&date=ge2014"}, {"Observation", "subject:Patient.family=s&code=http://loinc.org|8480-6"},
+		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2&family=smith"},
+		{"Observation", "code=http://loinc.org|8302-2&date=ge2015-03&date=le2015-04"}, {"Patient", "birthdate=ge1990&gender=male&_sort=family"},
 		{"Patient", "name:text=kim1"}, {"Location", "name=place 1"},
 		{"Observation", "date=ge2013-05&date=le2014"}, {"Observation", "date=lt2013"}, {"Observation", "date=2015&date=ge2015-06"},
 		{"Appointment", "date=gt2024-06"}, {"Appointment", "date=ap2025-01"}, {"RiskAssessment", "date=eb2018&date=ne2016"},
@@ -183,6 +188,46 @@ func TestSearch_sorted_walk(t *testing.T) {
 			}
 			if !slices.Equal(joined, want) {
 				t.Fatalf("walking gives %d, the set %d; they differ", len(joined), len(want))
+			}
+		})
+	}
+}
+
+// TestSearch_ways_agree compares searches that go a way of their own with ones that say the same and go another.
+func TestSearch_ways_agree(t *testing.T) {
+	t.Parallel()
+	s := openFilled(t, 6000)
+	for _, c := range []struct {
+		typ, query, other string
+		ordered           bool
+	}{
+		{"Observation", "patient=p110&code=http://loinc.org|8302-2", "patient=p110,nobody&code=http://loinc.org|8302-2", true},
+		{"Observation", "patient=p110&code=http://loinc.org|8302-2&_sort=-date", "patient=p110&code=8302-2&_sort=-date", true},
+		{"Observation", "subject:Patient.family=s", "subject:Patient.family=s,nobody&_sort=-date,_lastUpdated", false},
+		{"Observation", "subject:Patient.family=s&date=2015", "subject:Patient.family=s&date=2015,1066&_sort=-date,_lastUpdated", false},
+		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2", "_has:Observation:patient:code=8302-2", true},
+		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2&gender=male", "_has:Observation:subject:code=8302-2&gender=male", true},
+		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2&_has:Observation:patient:code=http://loinc.org|8480-6",
+			"_has:Observation:patient:code=8480-6&_has:Observation:patient:code=8302-2", true},
+		{"Patient", "family:contains=mith1", "_filter=family%20co%20mith1", false},
+		{"Patient", "family:contains=mith1&gender=male", "family:contains=mith1&gender=male&_sort=family", false},
+		{"Observation", "code=http://loinc.org|8302-2&date=ge2015-03&date=le2015-04", "code=8302-2&date=ge2015-03&date=le2015-04", true},
+		{"Observation", "code=http://loinc.org|8480-6&date=gt2014&date=lt2015-10", "code=8480-6&date=gt2014&date=lt2015-10", true},
+		{"Patient", "birthdate=ge1990&gender=male", "birthdate=ge1990&gender:not=female", true},
+	} {
+		t.Run(c.typ+"?"+c.query, func(t *testing.T) {
+			var found [2][]string
+			for i, query := range []string{c.query, c.other} {
+				q, err := parseQuery(s, c.typ, query)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if found[i] = all(t, s, q, 17); !c.ordered {
+					slices.Sort(found[i])
+				}
+			}
+			if len(found[0]) == 0 || !slices.Equal(found[0], found[1]) {
+				t.Errorf("finds %d, the other way %d; they differ", len(found[0]), len(found[1]))
 			}
 		})
 	}

@@ -20,6 +20,8 @@ type sideOrder struct {
 	unique bool
 	// highest says that the highest value of a resource counts, and not the lowest.
 	highest bool
+	// condition is the one of the search that the rows meet; "" for none.
+	condition string
 }
 
 // sideOrderOf tells which table has the values of a parameter in order; nil for none.
@@ -43,7 +45,7 @@ func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
 func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 	for i, e := range q.Where {
 		m, ok := e.(*search.Match)
-		if !ok || m.Param.Kind != search.String || len(m.Values) != 1 || m.Modifier != "" {
+		if !ok || m.Param.Kind != search.String || len(m.Values) != 1 || m.Modifier != "" && m.Modifier != "contains" && m.Modifier != "text" {
 			continue
 		}
 		inner, ok := strings.CutPrefix(conditions[i], "x.rk IN (SELECT s.rk FROM "+p.c.table("search_string", "x")+" s WHERE ")
@@ -52,7 +54,7 @@ func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 		}
 		all := strings.TrimSuffix(inner, ")")
 		p.order.keys = []sortKey{{sql: "(SELECT min(s.value) FROM " + p.c.table("search_string", "x") + " s WHERE s.rk = x.rk AND " + all + `) COLLATE "C"`, typ: "text", notNull: true}}
-		p.order.side = &sideOrder{table: "search_string", column: "value", which: all}
+		p.order.side = &sideOrder{table: "search_string", column: "value", which: all, condition: conditions[i]}
 		return true
 	}
 	return false
@@ -61,6 +63,9 @@ func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 // walkable says whether the rows after mark begin with those that have a value. Those without one stand in no index:
 // where they come next, the set is the way.
 func (p *searchPlan) walkable(mark *SearchMark) bool {
+	if p.skips() {
+		return true
+	}
 	if mark == nil {
 		return !p.order.keys[0].nullsFirst
 	}
@@ -73,26 +78,32 @@ func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark
 	if p.before != "" {
 		return false, nil
 	}
+	if p.skips() {
+		return p.skippedAll(ctx, run, mark, limit)
+	}
 	known := *p
 	known.order.keys = slices.Clone(p.order.keys)
 	known.order.keys[0].notNull = true
 	from, which, look, column, row := "search_index x", p.bounds, probeRows, p.order.keys[0].sql, "x.rk"
 	if how == walk {
 		side := p.order.side
-		if side == nil || !side.unique { // what has no value is in no index
+		if side == nil || !side.unique && side.condition == "" { // what has no value is in no index
 			return false, nil
 		}
-		from, which, look, column, row = side.table+" s", side.which+p.dates.bounds("s.date_low"), probeRows+2*limit, "s.date_low", "s.rk"
+		from, which, look, column, row = side.table+" s", side.which, probeRows+2*limit, "s."+side.column, "s.rk"
+		if side.column == "date_low" {
+			which += p.dates.bounds("s.date_low")
+		}
 	}
 	c := p.compiler(p.conditions)
 	place := known.after(c, mark, func(int) string { return column }, row)
 	// The conditions are there only for their arguments, which must have a place.
 	sql := fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s WHERE %s AND %s AND (true OR EXISTS (SELECT FROM search_index x WHERE %s)) LIMIT %d) y", from, which, place, p.where, look)
 	var n int
-	err := run.rows(ctx, func(rows pgx.Rows) (err error) {
+	err := query(ctx, run, strings.Contains(which, "LIKE"), sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
 		return err
-	}, sql, c.args...)
+	}, nil)
 	return n < look, err
 }
 
@@ -101,6 +112,11 @@ func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark
 // resources further on and those without a value.
 func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 	c := p.compiler(p.conditions)
+	if p.skips() {
+		found := p.fetch(c, p.skip(c, mark, limit)+fmt.Sprintf("SELECT w.rk FROM w WHERE w.ok ORDER BY %s LIMIT %d", p.orderBy(nil, "w.rk"), limit))
+		found.once = p.alone
+		return found
+	}
 	known := *p
 	known.order.keys = slices.Clone(p.order.keys)
 	known.order.keys[0].notNull = true
@@ -110,11 +126,13 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 		window := fmt.Sprintf("SELECT x.*, x.date_low AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
 			p.bounds, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
 		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
-			window, p.closer(), known.orderBy(name("x.k0"), "x.rk"), limit))
+			window, p.closer(""), known.orderBy(name("x.k0"), "x.rk"), limit))
 	}
 	side := p.order.side
 	which := side.which
-	if side.column == "date_low" {
+	if side.column == "date_low" && p.order.keys[0].descending { // long periods come behind the others
+		which += p.dates.short("s.date_low")
+	} else if side.column == "date_low" {
 		which += p.dates.bounds("s.date_low")
 	}
 	window := fmt.Sprintf("SELECT s.rk, s.%s AS k0 FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
@@ -122,7 +140,7 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 		known.orderBy(name("s."+side.column), "s.rk"), look)
 	if side.unique {
 		return p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s ORDER BY %s LIMIT %d",
-			window, p.closer(), known.orderBy(name("w.k0"), "w.rk"), limit))
+			window, p.closer(""), known.orderBy(name("w.k0"), "w.rk"), limit))
 	}
 	// Not by the index that begins with param: it would be read again for each resource.
 	others := strings.ReplaceAll(strings.Replace(side.which, "s.param ", "s.param + 0 ", 1), "s.", "o.")
@@ -130,7 +148,14 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 	if side.highest {
 		before = ">"
 	}
-	return p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
+	found := p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
 AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
-		window, p.closer(), side.table, others, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
+		window, p.closer(side.condition), side.table, others, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
+	found.once = p.once()
+	return found
+}
+
+// once says whether the only condition is the one on the text that a walk goes along, whose index is certain.
+func (p *searchPlan) once() bool {
+	return p.alone && p.order.side != nil && p.order.side.condition != "" && !strings.Contains(p.order.side.which, "LIKE")
 }

@@ -284,7 +284,7 @@ VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
 (param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
 	sqlText     = `INSERT INTO public.search_text (rk, words) VALUES ($1, $2::text::tsvector)`
-	sqlCodes    = `INSERT INTO public.search_code (rk, date_low, term, value) SELECT $1, $2, unnest($3::bigint[]), $4`
+	sqlCodes    = `INSERT INTO public.search_code (rk, date_low, term, value, patient) SELECT $1, $2, unnest($3::bigint[]), $4, $5`
 	sqlPosition = `INSERT INTO public.search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
 	sqlShape    = `INSERT INTO public.search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 )
@@ -304,7 +304,7 @@ func (tx *Tx) sideRows(p *Prepared) {
 	}
 	if len(row.codes) > 0 {
 		low, _ := mainDateColumns(row)
-		tx.exec(sqlCodes, p.rk, low, row.codes, row.value)
+		tx.exec(sqlCodes, p.rk, low, row.codes, row.value, row.patient)
 	}
 	if len(row.stringParams) > 0 {
 		tx.exec(sqlStrings, p.rk, row.stringParams, row.stringValues)

@@ -1,0 +1,148 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/fhir/search"
+)
+
+// This file has the searches that a page can begin with other resources of: of each patient that a chain leads to the first
+// rows, and patients in the order of their keys, each found in one step among what refers to them with a code.
+
+// chained is a condition on the patient that a resource is about.
+type chained struct {
+	// all is the condition as it stands among those of the search, patients a query of the patients' keys.
+	all, patients string
+	where         search.Expr
+}
+
+// few says whether the patients are few enough to ask each of them at once: those with a name are, those of a gender
+// are not.
+func (c *chained) few() bool {
+	m, ok := c.where.(*search.Match)
+	return ok && m.Param.Kind == search.String
+}
+
+// sideRows is a query of the keys that a condition on y finds in a table of values. A parameter belongs to one type, so
+// whoever sees everything needs no look at the rows themselves.
+func (c *compiler) sideRows(e search.Expr, where, y string) (string, bool) {
+	rows, ok := strings.CutPrefix(where, y+".rk IN (SELECT s.rk ")
+	if m, one := e.(*search.Match); !ok || !one || m.Param.Kind != search.String || c.access == nil || !c.access.everything {
+		return "", false
+	}
+	return "SELECT DISTINCT s.rk " + strings.TrimSuffix(rows, ")"), true
+}
+
+// referring is a condition that something with a code refers to the patient.
+type referring struct{ all, term string }
+
+// throughPatients finds such conditions among those of the search.
+func (p *searchPlan) throughPatients(conditions []string) {
+	if p.c.others != "" || p.c.was {
+		return
+	}
+	for i := range p.c.chained {
+		if c := &p.c.chained[i]; p.chain == nil && slices.Contains(conditions, c.all) {
+			p.chain = c
+		}
+	}
+	for i := range p.c.referring {
+		if r := &p.c.referring[i]; p.referrers == nil && slices.Contains(conditions, r.all) {
+			p.referrers = r
+		}
+	}
+}
+
+// holds is a condition of which all is a part, where that part is known to hold; "" is no part. It is still there, so that its arguments
+// have a place.
+func holds(where, all string) string {
+	if all == "" {
+		return where
+	}
+	return strings.Replace(where, all, "(true OR "+all+")", 1)
+}
+
+// gathers says whether gather answers the search.
+func (p *searchPlan) gathers() bool {
+	return p.chain != nil && !p.bounded && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low"
+}
+
+// gather takes the first rows of each patient that the chain leads to, and of those the first.
+func (p *searchPlan) gather(mark *SearchMark, limit int) statement {
+	c := p.compiler(len(p.c.args))
+	key := func(int) string { return "x.date_low" }
+	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
+		p.bounds, holds(p.where, p.chain.all), p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), limit)
+	return p.fetch(c, fmt.Sprintf("SELECT e.rk, e.k0 FROM (%s) f(rk), LATERAL (%s) e ORDER BY %s LIMIT %d",
+		p.chain.patients, each, p.orderBy(func(int) string { return "e.k0" }, "e.rk"), limit))
+}
+
+// byReferrers orders a search without an order of its own for patients by what refers to them: by their keys, so that a
+// page ends the search.
+func (p *searchPlan) byReferrers(q *search.Query) bool {
+	return slices.ContainsFunc(q.Where, func(e search.Expr) bool {
+		h, ok := e.(*search.Has)
+		if !ok || h.Target != "Patient" {
+			return false
+		}
+		plan, err := p.c.param(h.Type, h.Param.Code)
+		return err == nil && p.c.impliesPatient(h.Type, plan)
+	})
+}
+
+// skips says whether skip finds the beginning of the answer.
+func (p *searchPlan) skips() bool { return p.referrers != nil && !p.bounded && len(p.order.keys) == 0 }
+
+// skip goes from patient to patient among those with the code, in the order of their keys, until it has found limit
+// matches, or looked at a bounded number of patients: w has a row for each.
+func (p *searchPlan) skip(c *compiler, mark *SearchMark, limit int) string {
+	op, direction := ">", ""
+	if p.order.rowDescending {
+		op, direction = "<", " DESC"
+	}
+	next := func(after string) string {
+		return fmt.Sprintf("SELECT s.patient AS rk FROM search_code s WHERE s.term = %s AND s.patient IS NOT NULL AND %s ORDER BY s.patient%s LIMIT 1",
+			p.referrers.term, after, direction)
+	}
+	match := "EXISTS (SELECT FROM search_index x WHERE x.rk = n.rk AND " + p.closer(p.referrers.all) + ")"
+	from := "true"
+	if mark != nil {
+		from = "s.patient " + op + " " + c.arg(mark.Row, "bigint")
+	}
+	return fmt.Sprintf(`WITH RECURSIVE w AS (
+SELECT n.rk, m.ok, 1 AS looked, m.ok::integer AS matched FROM (%s) n, LATERAL (SELECT %s AS ok) m
+UNION ALL SELECT n.rk, m.ok, w.looked + 1, w.matched + m.ok::integer FROM w, LATERAL (%s) n, LATERAL (SELECT %s AS ok) m
+WHERE w.looked < %d AND w.matched < %d)
+`, next(from), match, next("s.patient "+op+" w.rk"), match, probeRows, limit)
+}
+
+// skippedAll says whether skip went to the end.
+func (p *searchPlan) skippedAll(ctx context.Context, run *runner, mark *SearchMark, limit int) (bool, error) {
+	c := p.compiler(p.conditions)
+	sql := p.skip(c, mark, limit) + "SELECT count(*) FROM w"
+	var n int
+	err := query(ctx, run, !p.alone, sql, c.args, func(rows pgx.Rows) (err error) {
+		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+		return err
+	}, nil)
+	return n < probeRows, err
+}
+
+// listed reads what a patient has with a code from an index in the order of the main date.
+func (p *searchPlan) listed(mark *SearchMark, limit int) statement {
+	c := p.compiler(len(p.c.args))
+	key := func(int) string { return "s.date_low" }
+	except := ""
+	if p.before != "" {
+		except = " AND " + strings.ReplaceAll(p.unchanged, "x.", "s.")
+	}
+	found := p.fetch(c, fmt.Sprintf("SELECT s.rk, s.date_low AS k0 FROM search_code s WHERE s.term = %s AND s.patient = %s AND %s IS NOT NULL AND %s%s ORDER BY %s LIMIT %d",
+		p.code, p.ofPatient, p.typeArgument, p.after(c, mark, key, "s.rk"), except, p.orderBy(key, "s.rk"), limit))
+	found.once = true
+	return found
+}
