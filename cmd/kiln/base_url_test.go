@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"kiln/internal/kilntest"
 )
 
 // TestSmart_104_every_link_begins_with_the_public_name: behind a proxy that does TLS, nothing tells of the address that the
@@ -20,7 +18,7 @@ func TestSmart_104_every_link_begins_with_the_public_name(t *testing.T) {
 	}
 	addr := listener.Addr().String()
 	listener.Close()
-	db := "--database-url=" + kilntest.EmptyDB(t)
+	db := "--database-url=" + startedDB(t)
 	const public = "https://ehr.example.org"
 	origin, stop := serve(t, "--auth=smart", db, "--data-dir="+t.TempDir(), "--addr="+addr, "--base-url="+public+"/", "--seed")
 	defer stop()

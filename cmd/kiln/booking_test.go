@@ -93,7 +93,7 @@ func (r *bookingRace) try(ctx context.Context, round, client int) {
 func TestRacing_bookings(t *testing.T) {
 	t.Parallel()
 	const rounds = 24
-	data := reachable(t)
+	data := startedFolder(t)
 	r := &bookingRace{start: time.Now().UTC().Truncate(24 * time.Hour).Add(72 * time.Hour), won: map[int][]string{}}
 	p := launchServe(t, []string{"--data-dir=" + data})
 	r.origin = p.origin

@@ -17,7 +17,7 @@ import (
 // nothing; a mistake is told on standard error, with an exit code other than 0.
 func TestCLI_contract(t *testing.T) {
 	t.Parallel()
-	data := reachable(t)
+	data := startedFolder(t)
 	p := launchServe(t, []string{"--auth=smart", "--data-dir=" + data, "--seed"})
 	self, err := os.Executable()
 	if err != nil {

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"kiln/internal/kilntest"
 )
 
 // outsidePayer is a payer's FHIR server, which behaves as it is told to.
@@ -55,7 +53,7 @@ func TestCoverage_of_an_outside_payer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	origin, stop := serve(t, "--database-url="+kilntest.EmptyDB(t), "--payer-hosts="+u.Host, "--payer-private", "--payer-timeout=300ms")
+	origin, stop := serve(t, "--database-url="+startedDB(t), "--payer-hosts="+u.Host, "--payer-private", "--payer-timeout=300ms")
 	base := origin + "/fhir/"
 	put := func(typ, id, body string) {
 		t.Helper()

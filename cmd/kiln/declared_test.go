@@ -14,7 +14,6 @@ import (
 	"kiln/conformance"
 	"kiln/conformance/validate"
 	"kiln/fhir"
-	"kiln/internal/kilntest"
 )
 
 // declared calls what a CapabilityStatement declares, over HTTP, and checks each answer: its status, and that it is a valid
@@ -150,7 +149,7 @@ func texts(n *fhir.Node) []string {
 // TestDeclared calls everything that the CapabilityStatement declares. Its parts share a server and its data.
 func TestDeclared(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--auth=off", "--database-url="+kilntest.TerminologyDB(t), "--seed", "--multiple-delete")
+	origin, stop := serve(t, "--auth=off", "--database-url="+startedDB(t), "--seed", "--multiple-delete")
 	defer stop()
 	d := newDeclared(t, origin)
 	part := func(name string, do func(*declared)) {

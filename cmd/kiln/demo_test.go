@@ -7,7 +7,6 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"kiln/internal/browser"
-	"kiln/internal/kilntest"
 )
 
 // TestSwagger_sign_in: a newcomer signs in at /swagger/ as one of the demo users, in the window that the page opens, and
@@ -15,7 +14,7 @@ import (
 func TestSwagger_sign_in(t *testing.T) {
 	t.Parallel()
 	b := browser.Open(t)
-	origin, stop := serve(t, "--auth=smart", "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir(), "--seed")
+	origin, stop := serve(t, "--auth=smart", "--database-url="+startedDB(t), "--data-dir="+t.TempDir(), "--seed")
 	defer stop()
 	var answer string
 	const call = "#operations-Patient-searchPatient "
@@ -55,7 +54,7 @@ func TestSwagger_sign_in(t *testing.T) {
 // chose there.
 func TestSwagger_launched_with_a_patient(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--auth=smart", "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir(), "--seed")
+	origin, stop := serve(t, "--auth=smart", "--database-url="+startedDB(t), "--data-dir="+t.TempDir(), "--seed")
 	defer stop()
 	b := browser.Open(t)
 	var answer string
@@ -94,7 +93,7 @@ func TestSwagger_launched_with_a_patient(t *testing.T) {
 // TestDemo_users_are_closed_where_others_reach_the_server: their password is in the documents.
 func TestDemo_users_are_closed_where_others_reach_the_server(t *testing.T) {
 	t.Parallel()
-	db, dir := "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir()
+	db, dir := "--database-url="+startedDB(t), "--data-dir="+t.TempDir()
 	users := func() string {
 		t.Helper()
 		code, out, errs := command(t, "user", "list", db)

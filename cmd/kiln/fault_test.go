@@ -193,7 +193,7 @@ func postmaster(t *testing.T, data string) int {
 
 func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
 	t.Parallel()
-	data := reachable(t)
+	data := startedFolder(t)
 	l := newLedger()
 	for round := range 3 {
 		p := launchServe(t, []string{"--data-dir=" + data})
@@ -227,7 +227,7 @@ func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
 
 func TestDatabase_killed_under_load_comes_back(t *testing.T) {
 	t.Parallel()
-	data := reachable(t)
+	data := startedFolder(t)
 	p := launchServe(t, []string{"--data-dir=" + data})
 	l := newLedger()
 	ctx, stop := context.WithCancel(t.Context())
@@ -266,7 +266,7 @@ func TestDatabase_killed_under_load_comes_back(t *testing.T) {
 
 func TestConnections_killed_under_load_are_replaced(t *testing.T) {
 	t.Parallel()
-	url := kilntest.EmptyDB(t)
+	url := startedDB(t)
 	origin, stopServer := serve(t, "--database-url="+url, "--pool-size=4")
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -314,7 +314,7 @@ func largeTransaction(mark string, n int) string {
 
 func TestSIGTERM_lets_requests_in_flight_finish(t *testing.T) {
 	t.Parallel()
-	data := reachable(t)
+	data := startedFolder(t)
 	p := launchServe(t, []string{"--data-dir=" + data})
 	const clients, entries = 4, 1500
 	l := newLedger()
@@ -427,7 +427,7 @@ func TestImport_killed_goes_on(t *testing.T) {
 
 func TestData_folder_in_use_is_said_also_after_a_kill(t *testing.T) {
 	t.Parallel()
-	data := reachable(t)
+	data := startedFolder(t)
 	p := launchServe(t, []string{"--data-dir=" + data})
 	if code, _, errs := command(t, "serve", "--addr=127.0.0.1:0", "--data-dir="+data); code != 1 || !strings.Contains(errs, fmt.Sprintf("in use by another Kiln (process %d)", p.cmd.Process.Pid)) {
 		t.Errorf("%d %s", code, errs)

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"kiln/internal/kilntest"
 )
 
 // getWith is get with an access token.
@@ -31,7 +29,7 @@ func getWith(t *testing.T, url, token string) int {
 
 func TestIdentity_commands_beside_a_running_server(t *testing.T) {
 	t.Parallel()
-	db := "--database-url=" + kilntest.EmptyDB(t)
+	db := "--database-url=" + startedDB(t)
 	dir := t.TempDir()
 	origin, stop := serve(t, db, "--auth=smart", "--data-dir="+dir, "--seed")
 	defer stop()
@@ -127,7 +125,7 @@ func TestBackendServices_with_a_client_of_another_language(t *testing.T) {
 	if out, err := exec.Command("python3", "-c", "import authlib, requests").CombinedOutput(); err != nil {
 		t.Skipf("needs Python with authlib and requests (pip install authlib requests): %s", out)
 	}
-	db := "--database-url=" + kilntest.EmptyDB(t)
+	db := "--database-url=" + startedDB(t)
 	dir := t.TempDir()
 	origin, stop := serve(t, db, "--auth=smart", "--data-dir="+dir, "--seed")
 	defer stop()

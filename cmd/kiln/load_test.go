@@ -14,7 +14,7 @@ import (
 
 func TestImport_seed_and_export(t *testing.T) {
 	t.Parallel()
-	url := "--database-url=" + kilntest.EmptyDB(t)
+	url := "--database-url=" + startedDB(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "p.ndjson")
 	if err := os.WriteFile(path, []byte(`{"resourceType":"Patient","id":"p"}`+"\n"+`{"resourceType":"Patient","gender":7}`), 0o600); err != nil {

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"kiln/internal/kilntest"
 	"kiln/internal/mail/mailtest"
 )
 
@@ -60,7 +59,7 @@ func TestMessages_survive_the_death_of_the_server(t *testing.T) {
 	down := true
 	server := mailtest.Serve(t, func(s *mailtest.Server) { s.NoTLS = true })
 	dead := mailtest.Serve(t, func(s *mailtest.Server) { s.Answers["connect"] = "drop" })
-	data := reachable(t)
+	data := startedFolder(t)
 	start := func() *process {
 		port := server.Port()
 		if down {
@@ -146,7 +145,7 @@ func body(t *testing.T, client *http.Client, method, at string, form url.Values,
 // TestMessages_page_of_a_trial: a newcomer without a mail server sees what would have been sent.
 func TestMessages_page_of_a_trial(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--database-url="+kilntest.EmptyDB(t))
+	origin, stop := serve(t, "--database-url="+startedDB(t))
 	defer stop()
 	bookVisits(t, origin, 1)
 	client := &http.Client{}
@@ -180,7 +179,7 @@ func TestMessages_page_of_a_trial(t *testing.T) {
 // TestMessages_page_is_for_administrators: others see nothing of it.
 func TestMessages_page_is_for_administrators(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--auth=smart", "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir(), "--seed")
+	origin, stop := serve(t, "--auth=smart", "--database-url="+startedDB(t), "--data-dir="+t.TempDir(), "--seed")
 	defer stop()
 	if page := body(t, &http.Client{}, "GET", origin+"/admin/messages", nil); page.url != "/auth/login" {
 		t.Errorf("nobody sees %s", page.url)

@@ -5,15 +5,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"kiln/internal/kilntest"
 )
 
 // What is promised for clients at the same time, with clients that really are: over HTTP, more of them than the server
 // has database connections.
 func TestRacing_clients(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--database-url="+kilntest.EmptyDB(t), "--pool-size=2")
+	origin, stop := serve(t, "--database-url="+startedDB(t), "--pool-size=2")
 	base := origin + "/fhir"
 	const clients = 64
 	patient := func(mark, more string) string {

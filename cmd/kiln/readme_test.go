@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"kiln/internal/kilntest"
 )
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
@@ -38,7 +36,7 @@ func TestREADME_books_an_appointment(t *testing.T) {
 	if err := os.Symlink(self, filepath.Join(dir, "bin", "kiln")); err != nil {
 		t.Fatal(err)
 	}
-	url := kilntest.EmptyDB(t)
+	url := startedDB(t)
 	origin, stop := serve(t, "--auth=smart", "--data-dir="+dir, "--database-url="+url, "--seed")
 	defer stop()
 	cmd := exec.Command("sh", "-euc", strings.ReplaceAll(script, "http://localhost:8080", origin))

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-
-	"kiln/internal/kilntest"
 )
 
 // backendSystem gets tokens from a Kiln with signed assertions.
@@ -82,7 +80,7 @@ func (b *backendSystem) post(endpoint, client string, form url.Values) (int, str
 // revoked at one of them, or by a command.
 func TestRevocation_counts_from_the_next_request_on_every_node(t *testing.T) {
 	t.Parallel()
-	url1 := kilntest.EmptyDB(t)
+	url1 := startedDB(t)
 	db, dir := "--database-url="+url1, "--data-dir="+t.TempDir()
 	const public = "https://ehr.example.org"
 	var nodes []string

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-
-	"kiln/internal/kilntest"
 )
 
 // TestSearch_that_takes_too_long asks for what PostgreSQL works on for many seconds: parts of texts that begin at every
@@ -18,7 +16,7 @@ import (
 // refused as too costly, and leave the connection as good as before.
 func TestSearch_that_takes_too_long(t *testing.T) {
 	t.Parallel()
-	url := kilntest.DB(t)
+	url := startedDB(t)
 	origin, stop := serve(t, "--database-url="+url, "--pool-size=4", "--statement-timeout=2s")
 	text := "aab" + strings.Repeat("a", 490)
 	entry := `{"request":{"method":"POST","url":"Patient"},"resource":{"resourceType":"Patient","name":[{"family":"` + text + `"}]}}`

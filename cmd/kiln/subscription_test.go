@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"kiln/internal/kilntest"
 )
 
 // TestSubscription_over_the_wire: an endpoint gets its handshake and its events, also those that it first had no time for.
@@ -36,7 +34,7 @@ func TestSubscription_over_the_wire(t *testing.T) {
 		defer mu.Unlock()
 		return strings.Contains(strings.Join(bodies, ""), what)
 	}
-	origin, stop := serve(t, "--database-url="+kilntest.EmptyDB(t), "--webhooks="+endpoint.URL)
+	origin, stop := serve(t, "--database-url="+startedDB(t), "--webhooks="+endpoint.URL)
 	defer stop()
 	base := origin + "/fhir"
 	a := send(t.Context(), "POST", base+"/Subscription", `{"resourceType":"Subscription","status":"requested","reason":"test","criteria":"Patient?family=Okafor",

@@ -40,7 +40,7 @@ func supportedProfiles(t *testing.T, origin string) map[string][]string {
 // stores from then on, and no others.
 func TestSmart_15_supported_profiles(t *testing.T) {
 	t.Parallel()
-	db := "--database-url=" + kilntest.EmptyDB(t)
+	db := "--database-url=" + startedDB(t)
 	origin, stop := serve(t, db)
 	defer stop()
 	if got := supportedProfiles(t, origin); len(got) > 0 {

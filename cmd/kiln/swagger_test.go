@@ -15,7 +15,6 @@ import (
 	"pgregory.net/rapid"
 
 	"kiln/internal/browser"
-	"kiln/internal/kilntest"
 )
 
 // TestSwagger_in_a_browser opens /swagger/ in Chromium, tries a call, and sees its answer. What the page's policy
@@ -23,7 +22,7 @@ import (
 func TestSwagger_in_a_browser(t *testing.T) {
 	t.Parallel()
 	b := browser.Open(t)
-	origin, stop := serve(t, "--database-url="+kilntest.DB(t))
+	origin, stop := serve(t, "--database-url="+startedDB(t))
 	defer stop()
 	var answer string
 	const call = "#operations-system-capabilities "
@@ -50,7 +49,7 @@ func TestSwagger_in_a_browser(t *testing.T) {
 // and a second start finds it there.
 func TestSwagger_client(t *testing.T) {
 	t.Parallel()
-	db, dir := "--database-url="+kilntest.EmptyDB(t), "--data-dir="+t.TempDir()
+	db, dir := "--database-url="+startedDB(t), "--data-dir="+t.TempDir()
 	for range 2 {
 		origin, stop := serve(t, db, "--auth=smart", dir)
 		ask := func(redirect, challenge string) (int, string) {
@@ -74,7 +73,7 @@ func TestSwagger_client(t *testing.T) {
 // described status, a FHIR resource as the body, never a fault of the server's.
 func TestAPI_as_described(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--database-url="+kilntest.DB(t), "--seed")
+	origin, stop := serve(t, "--database-url="+startedDB(t), "--seed")
 	defer stop()
 	type method struct {
 		Parameters []struct{ Name, In string }

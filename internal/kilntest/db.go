@@ -28,11 +28,39 @@ func DB(t testing.TB) string {
 	return clone(t, prepared)
 }
 
+// Filled returns what makes databases that are like those of DB, and hold what fill has put in besides. fill is called
+// for the first of them, with the URL of the database that all are copied from; it leaves no connection to that behind.
+// content names what fill puts in: a template of that content that is there already is taken as it is.
+func Filled(content func() (string, error), fill func(ctx context.Context, url string) error) func(testing.TB) string {
+	template := sync.OnceValues(func() (*testServer, error) {
+		name, err := content()
+		if err != nil {
+			return nil, err
+		}
+		return prepare(name, fill)
+	})
+	return func(t testing.TB) string {
+		t.Helper()
+		return clone(t, template)
+	}
+}
+
 // TerminologyDB is like DB, and the official code systems, value sets and concept maps are loaded.
 func TerminologyDB(t testing.TB) string {
 	t.Helper()
-	return clone(t, withTerminology)
+	return withTerminology(t)
 }
+
+var withTerminology = Filled(func() (string, error) { return terminology.Form + " " + conformance.DefinitionsHash(), nil },
+	func(ctx context.Context, url string) error {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		_, err = terminology.LoadOfficial(ctx, conn)
+		return err
+	})
 
 func clone(t testing.TB, prepared func() (*testServer, error)) string {
 	t.Helper()
@@ -95,22 +123,9 @@ var prepared = sync.OnceValues(func() (*testServer, error) {
 	return prepare("", func(context.Context, string) error { return nil })
 })
 
-// withTerminology is prepared with another template.
-var withTerminology = sync.OnceValues(func() (*testServer, error) {
-	return prepare(conformance.DefinitionsHash(), func(ctx context.Context, url string) error {
-		conn, err := pgx.Connect(ctx, url)
-		if err != nil {
-			return err
-		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		_, err = terminology.LoadOfficial(ctx, conn)
-		return err
-	})
-})
-
 // prepare makes a template of the migrations and of what fill puts into it; content names what that is.
 func prepare(content string, fill func(ctx context.Context, url string) error) (*testServer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	text := os.Getenv("KILN_TEST_DATABASE_URL")
 	if text == "" {
@@ -156,7 +171,7 @@ func (s *testServer) makeTemplate(ctx context.Context, content string, fill func
 	}
 	sum := sha256.New()
 	if content != "" {
-		fmt.Fprintf(sum, "%s %s\n", terminology.Form, content)
+		fmt.Fprintln(sum, content)
 	}
 	for i, name := range names {
 		fmt.Fprintf(sum, "%s %d\n", name, len(contents[i]))
@@ -169,7 +184,7 @@ func (s *testServer) makeTemplate(ctx context.Context, content string, fill func
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext('kiln template'))"); err != nil {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext($1))", s.template); err != nil {
 		return err
 	}
 	var whole bool
