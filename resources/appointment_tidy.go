@@ -16,8 +16,8 @@ import (
 const (
 	tidyEvery  = 20 * time.Second
 	tidyAtOnce = 200
-	// maxWaiting is how many of the waitlist are looked at in one round.
-	maxWaiting = 200
+	// maxWaiting is how many of the waitlist are looked at in one round, those first that have waited longest.
+	maxWaiting = 1000
 )
 
 // TidyBookings ends holds and unanswered requests whose time is over, and offers time that became free to those who wait
@@ -124,7 +124,12 @@ func (s *Service) offerWaiting(ctx context.Context, waiting []*storage.Booking) 
 		if err != nil {
 			return err
 		}
-		if len(w.wish.schedules) > 0 {
+		switch {
+		case !w.wish.end.IsZero() && !w.wish.end.After(s.now()): // what was wished for is over
+			if err := s.giveUp(ctx, b.Appointment); err != nil {
+				return err
+			}
+		case len(w.wish.schedules) > 0:
 			list = append(list, w)
 		}
 	}
@@ -135,6 +140,13 @@ func (s *Service) offerWaiting(ctx context.Context, waiting []*storage.Booking) 
 		}
 	}
 	return nil
+}
+
+// giveUp takes somebody off the waitlist.
+func (s *Service) giveUp(ctx context.Context, appointment string) error {
+	return s.step(ctx, appointment, func(_ *storage.Tx, b *storage.Booking, _ *fhir.Node) (intent, bool, error) {
+		return intent{trigger: scheduling.ByExpiry, to: scheduling.Cancelled}, b.State == string(scheduling.Waitlist), nil
+	})
 }
 
 // waits reads what somebody waits for: whose time, and when.
@@ -174,7 +186,9 @@ func (s *Service) waits(ctx context.Context, appointment string, n *fhir.Node) (
 		if d, ok := fhir.ParseDateTime(p.GetText("end"), time.UTC); ok {
 			w.wish.end = d.End().UTC()
 		}
-		break
+		if w.wish.end.After(s.now()) { // the first period that is not over
+			break
+		}
 	}
 	return w, err
 }

@@ -3,6 +3,7 @@ package resources
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,8 +14,7 @@ import (
 	"kiln/storage"
 )
 
-// The failures of real systems that section 11 of the design lists, each as a test with its name. Those about reads that
-// leak (16, 17) are in leak_test.go, those about reminders (11) come with messages.
+// The failures of real systems that section 11 of the design lists, each as a test with its name.
 
 func slotOf(id, schedule, from, to, status string) string {
 	return fmt.Sprintf(`{"resourceType":"Slot","id":%q,"schedule":{"reference":"Schedule/%s"},"status":%q,"start":"2026-01-16T%s:00Z","end":"2026-01-16T%s:00Z"}`, id, schedule, status, from, to)
@@ -261,10 +261,82 @@ func TestFailures_of_real_systems(t *testing.T) {
 			agrees(t, s)
 		})
 	}
-	t.Run("18_no-show_is_spelt_noshow", func(t *testing.T) {
+	t.Run("11_reminders_tell_the_zone_of_the_place", func(t *testing.T) {
 		t.Parallel()
-		if scheduling.NoShow.Status() != "noshow" {
-			t.Error(scheduling.NoShow.Status())
+		o := newOffice(t)
+		for zone, want := range map[string]string{"America/New_York": "08:00", "Asia/Kolkata": "18:30"} {
+			put(t, o.Service, fmt.Sprintf(`{"resourceType":"Location","id":"room","name":"Room 1","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/timezone","valueCode":%q}]}`, zone))
+			id := mustCreate(t, o.Service, visitOf("booked", "13:00", "13:30", "Practitioner/doc", "Location/room", "Patient/ada")).ID
+			o.work()
+			mails := o.box.take()
+			if i := slices.IndexFunc(mails, func(m Mail) bool { return m.To == "ada@example.org" }); i < 0 || !strings.Contains(mails[i].Body, want) || !strings.Contains(mails[i].Body, zone) {
+				t.Errorf("%s: %+v", zone, mails)
+			}
+			mustCall(t, o.Service, "Appointment", id, "cancel", reason)
+			o.work()
+			o.box.take()
+		}
+	})
+	t.Run("16_includes_and_focus_open_no_other_record", func(t *testing.T) {
+		t.Parallel()
+		s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+		put(t, s, `{"resourceType":"Observation","id":"bens","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/ben"},"focus":[{"reference":"Patient/ada"}]}`)
+		put(t, s, `{"resourceType":"Observation","id":"adas","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/ada"},"focus":[{"reference":"Patient/ben"}],"derivedFrom":[{"reference":"Observation/bens"}]}`)
+		both := mustCreate(t, s, visitOf("booked", "14:00", "14:30", "Practitioner/doc", "Patient/ada")).ID
+		ada := patientApp("ada", "patient/*.rs")
+		for _, q := range []string{"Observation?_include=Observation:derived-from&_include=Observation:has-member", "Observation?_include=*&_include:iterate=*", "Patient?_revinclude=Observation:focus&_revinclude=*",
+			"Observation?focus=Patient/ada", "Appointment?_include=*&_revinclude=*&_id=" + both, "Practitioner?_revinclude:iterate=*"} {
+			typ, query, _ := strings.Cut(q, "?")
+			for _, e := range do(t, s, Request{Principal: ada, Interaction: SearchType, Type: typ, Query: query}).Bundle.Entries {
+				if e.Version.ID == "bens" || e.Version.ID == "ben" {
+					t.Errorf("%s shows %s/%s", q, e.Version.Type, e.Version.ID)
+				}
+			}
+		}
+		refused(t, s, fhir.NotFound, Request{Principal: ada, Interaction: Read, Type: "Observation", ID: "bens"})
+		for _, e := range do(t, s, Request{Principal: ada, Interaction: Operate, Type: "Patient", ID: "ada", Operation: "everything"}).Bundle.Entries {
+			if e.Version.ID == "bens" || e.Version.ID == "ben" {
+				t.Errorf("$everything shows %s/%s", e.Version.Type, e.Version.ID)
+			}
+		}
+	})
+	t.Run("17_patients_write_nobody_elses_record", func(t *testing.T) {
+		t.Parallel()
+		s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+		ada := patientApp("ada", "patient/*.write")
+		for name, r := range map[string]Request{
+			"another Patient":                {Interaction: Create, Type: "Patient", Body: parse(t, `{"resourceType":"Patient"}`)},
+			"one with an id":                 {Interaction: Update, Type: "Patient", ID: "new", Body: parse(t, `{"resourceType":"Patient","id":"new"}`)},
+			"another's record":               {Interaction: Create, Type: "Observation", Body: parse(t, `{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/ben"}}`)},
+			"one that names her a performer": {Interaction: Create, Type: "Observation", Body: parse(t, `{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/ben"},"performer":[{"reference":"Patient/ada"}]}`)},
+			"another's visit":                {Interaction: Create, Type: "Appointment", Body: parse(t, visitOf("booked", "14:00", "14:30", "Practitioner/doc", "Patient/ben"))},
+		} {
+			r.Principal = ada
+			if _, err := s.Do(t.Context(), r); err == nil {
+				t.Errorf("%s was written", name)
+			} else if k := fhir.KindOf(err); k != fhir.Forbidden && k != fhir.NotFound && k != fhir.BusinessRule {
+				t.Errorf("%s: %s", name, describe(err))
+			}
+		}
+		if n := count(t, s, "Patient"); n != 2 {
+			t.Errorf("%d Patients", n)
+		}
+	})
+	t.Run("18_a_noshow_may_have_a_reason", func(t *testing.T) {
+		t.Parallel()
+		s, clock := insured(t, scheduling.CoverageOff) // which has the validator that a server has
+		id := mustCreate(t, s, insuredVisit("ada", "s9")).ID
+		clock.Advance(24 * time.Hour)
+		missed := func(more string) error {
+			_, err := s.Do(t.Context(), Request{Interaction: Patch, Type: "Appointment", ID: id, IfMatch: "1", JSONPatch: []byte(more)})
+			return err
+		}
+		const why = `{"op":"add","path":"/cancelationReason","value":{"text":"did not come"}}`
+		if err := missed(`[` + why + `]`); err == nil || !strings.Contains(describe(err), "app-4") {
+			t.Errorf("a booked visit with a reason why it is not: %s", describe(err))
+		}
+		if err := missed(`[{"op":"replace","path":"/status","value":"noshow"},` + why + `]`); err != nil {
+			t.Error(describe(err))
 		}
 	})
 	t.Run("20_every_state_can_be_left_by_the_table_or_is_an_end", func(t *testing.T) {

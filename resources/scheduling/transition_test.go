@@ -19,14 +19,13 @@ proposed     $book       P   awaiting
 hold         $book       P   awaiting
 -            create      P   awaiting
 proposed     create      P   awaiting
-hold         create      P   awaiting
 -            $book       PDA booked
 proposed     $book       PDA booked
 hold         $book       PDA booked
 -            create      PDA booked
 proposed     create      PDA booked
-hold         create      PDA booked
 awaiting     accepted    PDA booked
+awaiting     coverage    S   booked
 awaiting     declined    PDA cancelled
 awaiting     tentative   DA  awaiting
 hold         $cancel     PDAS cancelled
@@ -91,7 +90,7 @@ func TestFind_every_state_trigger_and_role(t *testing.T) {
 		for _, to := range states {
 			for _, by := range []scheduling.Trigger{scheduling.ByFind, scheduling.ByHold, scheduling.ByBook, scheduling.ByAccept, scheduling.ByDecline,
 				scheduling.ByCounter, scheduling.ByReschedule, scheduling.ByCancel, scheduling.ByStatus, scheduling.ByEncounter, scheduling.ByExpiry,
-				scheduling.ByOffer, scheduling.ByPost} {
+				scheduling.ByOffer, scheduling.ByPost, scheduling.ByCoverage} {
 				for _, who := range roles {
 					tried++
 					name := fmt.Sprint(from, " ", by, " ", who, " ", to)
