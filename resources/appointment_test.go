@@ -9,6 +9,7 @@ import (
 
 	"kiln/fhir"
 	"kiln/internal/kilntest"
+	"kiln/resources/scheduling"
 	"kiln/storage"
 )
 
@@ -179,6 +180,24 @@ func TestAppointment_race_of_bundles(t *testing.T) {
 	})
 	if won.Load() != 1 || count(t, s, "Appointment") != 2 {
 		t.Errorf("%d won, %d there", won.Load(), count(t, s, "Appointment"))
+	}
+	agrees(t, s)
+}
+
+// TestAppointment_by_its_Slots_alone: plain clients name Slots and no time, also where a validator asks for one (app-3).
+func TestAppointment_by_its_Slots_alone(t *testing.T) {
+	t.Parallel()
+	s, _ := insured(t, scheduling.CoverageOff)
+	n := read(t, s, "Appointment", mustCreate(t, s, booking("ada", "s9")).ID)
+	if n.GetText("status") != "booked" || n.GetText("start") != "2026-01-16T09:00:00.000Z" || n.GetText("end") != "2026-01-16T09:30:00.000Z" || status(t, s, "Slot", "s9") != "busy" {
+		t.Errorf("%s", n.JSON())
+	}
+	do(t, s, Request{Interaction: Transaction, Body: parse(t, transactionOf(entryOf("", "POST", "Appointment", booking("ben", "s10"))))})
+	if got := status(t, s, "Slot", "s10"); got != "busy" {
+		t.Error(got)
+	}
+	if _, err := create(s, t, booking("ben", "nowhere")); codeOf(err) != "app-3" {
+		t.Errorf("%s (%s)", describe(err), codeOf(err))
 	}
 	agrees(t, s)
 }

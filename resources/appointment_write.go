@@ -18,12 +18,7 @@ func (s *Service) fillTime(ctx context.Context, m *move) error {
 		return nil
 	}
 	if v.start.IsZero() && len(v.slots) > 0 {
-		v.start, v.end = v.slots[0].Start, v.slots[0].End
-		for _, t := range v.slots {
-			if t.End.After(v.end) {
-				v.end = t.End
-			}
-		}
+		v.start, v.end = spanOf(v.slots)
 		m.after.Set("start", fhir.Str(fhir.FormatInstant(v.start)))
 		m.after.Set("end", fhir.Str(fhir.FormatInstant(v.end)))
 		m.changed = true
@@ -41,6 +36,47 @@ func (s *Service) fillTime(ctx context.Context, m *move) error {
 		return s.findSlots(ctx, m)
 	}
 	return nil
+}
+
+// spanOf is from when to when Slots are, of which there is one at least.
+func spanOf(slots []storage.SlotTime) (start, end time.Time) {
+	start, end = slots[0].Start, slots[0].End
+	for _, t := range slots {
+		if t.Start.Before(start) {
+			start = t.Start
+		}
+		if t.End.After(end) {
+			end = t.End
+		}
+	}
+	return start, end
+}
+
+// timeOfSlots gives a new appointment that names nothing but its Slots their time, before it is validated: plain clients send it
+// so, and app-3 asks for start and end.
+func (s *Service) timeOfSlots(ctx context.Context, n *fhir.Node) error {
+	if n.Get("start") != nil || n.Get("end") != nil || !scheduling.StateOf(n.GetText("status"), false).TakesTime() {
+		return nil
+	}
+	var names []string
+	for ref := range n.Get("slot").Items() {
+		if name := s.local(ref); typeOf(name) == "Slot" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return s.store.Write(everything(ctx), func(tx *storage.Tx) error {
+		slots, err := tx.Slots(everything(ctx), names...)
+		if err != nil || len(slots) == 0 {
+			return err
+		}
+		start, end := spanOf(slots)
+		n.Set("start", fhir.Str(fhir.FormatInstant(start)))
+		n.Set("end", fhir.Str(fhir.FormatInstant(end)))
+		return nil
+	})
 }
 
 // maxVisit is how long an appointment can take.

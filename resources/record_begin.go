@@ -8,10 +8,14 @@ import (
 	"kiln/storage"
 )
 
-// attribute fills in what a new record leaves open: who wrote it and when, and of a visit what its appointment says. It
+// attribute fills in what a new record leaves open: who wrote it and when, of a visit what its appointment says, and of an
+// appointment when its Slots are. It
 // comes before the record is validated and before anybody asks whether the caller may write it. Records that are brought
 // from elsewhere keep what they say, and what they do not.
 func (s *Service) attribute(ctx context.Context, r *Request) error {
+	if r.Type == "Appointment" {
+		return s.timeOfSlots(ctx, r.Body)
+	}
 	life := s.lives[r.Type]
 	if life == nil {
 		return nil

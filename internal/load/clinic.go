@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"kiln/auth"
 	"kiln/fhir"
 	"kiln/resources"
 )
@@ -211,82 +210,3 @@ func (c *clinic) patients(ctx context.Context) error {
 }
 
 func pickOf[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
-
-// history are the states of visits that are over, with what each needs; the visits lie at lunch, one a day.
-var clinicHistory = []string{"fulfilled", "fulfilled", "fulfilled", "noshow", "cancelled"}
-
-// appointments makes past visits as records, and books coming ones like anybody would.
-func (c *clinic) appointments(ctx context.Context) error {
-	if c.Patients == 0 {
-		return nil
-	}
-	for i := range clinicNames {
-		for back := 1; back <= 20; back++ {
-			start := c.Now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -back).Add(11 * time.Hour)
-			status, more := clinicHistory[(i+back)%len(clinicHistory)], ""
-			if status == "cancelled" {
-				more = `,"cancelationReason":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason","code":"pat"}]}`
-			}
-			if err := c.add(ctx, `{"resourceType":"Appointment","id":"clinic-past-%d-%d","status":%q%s,"start":%q,"end":%q,"participant":[{"actor":{"reference":"Patient/clinic-%d"},"status":"accepted"},{"actor":{"reference":"Practitioner/clinic-p%d"},"status":"accepted"}]}`,
-				i, back, status, more, start.Format(time.RFC3339), start.Add(30*time.Minute).Format(time.RFC3339), c.random.IntN(c.Patients), i); err != nil {
-				return err
-			}
-		}
-	}
-	if err := c.flush(ctx); err != nil {
-		return err
-	}
-	share := max(min(c.Patients/2, 600)/len(clinicNames), 3)
-	for i := range clinicNames {
-		resp, err := c.service.Do(ctx, resources.Request{Interaction: resources.SearchType, Type: "Slot", Query: fmt.Sprintf("schedule=Schedule/clinic-s%d&status=free&_sort=start&_count=1000", i)})
-		if err != nil {
-			return err
-		}
-		slots := resp.Bundle.Entries
-		for n := range min(share, len(slots)) {
-			if err := c.book(ctx, slots[n*len(slots)/share].Version.ID, i, n); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// book asks for one Slot in the way of one state.
-func (c *clinic) book(ctx context.Context, slot string, practitioner, n int) error {
-	patient := c.random.IntN(c.Patients)
-	service := clinicServices[practitioner%len(clinicServices)]
-	status := "booked"
-	switch {
-	case service.approval != "none" && n%2 == 0:
-		status = "pending"
-	case n%9 == 8:
-		status = "waitlist"
-	}
-	times := fmt.Sprintf(`"slot":[{"reference":"Slot/%s"}]`, slot)
-	if status == "waitlist" {
-		times = fmt.Sprintf(`"requestedPeriod":[{"start":%q,"end":%q}]`, c.Now.UTC().AddDate(0, 0, 2).Format(time.DateOnly), c.Now.UTC().AddDate(0, 0, 5).Format(time.DateOnly))
-	}
-	body, err := fhir.ParseJSON(fmt.Appendf(nil, `{"resourceType":"Appointment","id":"clinic-next-%d-%d","status":%q,%s,"participant":[{"actor":{"reference":"Patient/clinic-%d"},"status":"accepted"},{"actor":{"reference":"Practitioner/clinic-p%d"},"status":"accepted"}]}`,
-		practitioner, n, status, times, patient, practitioner))
-	if err != nil {
-		return err
-	}
-	resp, err := c.service.Do(ctx, resources.Request{Interaction: resources.Update, Type: "Appointment", ID: body.ID(), Body: body})
-	switch {
-	case err != nil && (fhir.KindOf(err) == fhir.Conflict || fhir.KindOf(err) == fhir.BusinessRule):
-		return nil // a patient with two wishes at one time, or a coverage that does not pay
-	case err != nil:
-		return err
-	}
-	c.result.count(resources.Entry{Interaction: resources.Update, Response: resp})
-	if n%7 == 6 && status == "booked" {
-		body, err := fhir.ParseJSON([]byte(`{"resourceType":"Parameters","parameter":[{"name":"reason","valueCodeableConcept":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason","code":"pat-fb"}]}}]}`))
-		if err != nil {
-			return err
-		}
-		_, err = c.service.Do(ctx, resources.Request{Interaction: resources.Operate, Type: "Appointment", ID: fmt.Sprintf("clinic-next-%d-%d", practitioner, n), Operation: "cancel", Body: body, Principal: auth.Operator("seed")})
-		return err
-	}
-	return nil
-}

@@ -20,6 +20,7 @@ import (
 	"kiln/internal/kilntest"
 	"kiln/internal/load"
 	"kiln/resources"
+	"kiln/resources/scheduling"
 	"kiln/storage"
 )
 
@@ -39,7 +40,7 @@ func open(t *testing.T, validated bool) (*storage.Store, *resources.Service) {
 	t.Cleanup(store.Close)
 	o := resources.Options{Store: store, Registry: registry, Base: base, Anonymous: auth.Operator("test")}
 	if validated {
-		v, err := validate.New(registry, validate.Options{})
+		v, err := validate.New(registry, validate.Options{Invariants: true}) // as the command does
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,8 +345,25 @@ func TestClinic_is_lively_and_agrees(t *testing.T) {
 		t.Errorf("a second time: %v %v", again, err)
 	}
 	got := stored(t, store)
-	if got["Patient"] != 40 || got["Slot"] < 3000 || got["Appointment"] < 240 || got["Coverage"] != 40 || got["CoverageEligibilityResponse"] < 20 || got["Task"] == 0 {
+	if got["Patient"] != 40 || got["Slot"] < 3000 || got["Appointment"] < 240 || got["Coverage"] != 40 || got["CoverageEligibilityResponse"] < 12 || got["Task"] == 0 {
 		t.Errorf("%v", got)
+	}
+	for _, state := range append(scheduling.States(), scheduling.Proposed) {
+		resp, err := service.Do(t.Context(), resources.Request{Interaction: resources.SearchType, Type: "Appointment", Query: "_summary=count&status=" + state.Status()})
+		if err != nil || *resp.Bundle.Total == 0 {
+			t.Errorf("no appointment is %s: %v", state, err)
+		}
+	}
+	resp, err := service.Do(t.Context(), resources.Request{Interaction: resources.SearchType, Type: "Appointment", Query: "status=pending&_count=200"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	for _, e := range resp.Bundle.Entries {
+		held += strings.Count(string(e.Version.Content), "held-until")
+	}
+	if held == 0 || held == len(resp.Bundle.Entries) {
+		t.Errorf("of %d that are pending %d are held", len(resp.Bundle.Entries), held)
 	}
 	if list, err := store.VerifySchedule(t.Context(), 10); err != nil || len(list) > 0 {
 		t.Errorf("%v %v", list, err)
