@@ -245,20 +245,34 @@ func arrayText[T int16 | int64](list []T) string {
 var allSettings = []string{"kiln.plain", "kiln.care", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.self", "kiln.actors",
 	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log"}
 
-const sqlSettings = `SELECT count(set_config(n, v, true)) FROM unnest($1::text[], $2::text[]) AS u(n, v)`
-
 // declare queues the settings. whole clears those of an earlier access.
 func (a *Access) declare(batch *pgx.Batch, whole bool) {
-	names, values := a.names, a.values
+	sql, args := a.declaration(nil, whole)
+	batch.Queue("SELECT "+sql, args...)
+}
+
+// declaration is what sets the settings, as columns, with its arguments behind those that are there: a call for each,
+// since rows to go through would cost as much again.
+func (a *Access) declaration(args []any, whole bool) (string, []any) {
+	var b strings.Builder
+	set := func(name, value string) {
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		args = append(args, name, value)
+		fmt.Fprintf(&b, "set_config($%d, $%d, true)", len(args)-1, len(args))
+	}
+	for i, name := range a.names {
+		set(name, a.values[i])
+	}
 	if whole {
-		names, values = slices.Clone(a.names), slices.Clone(a.values)
-		for _, n := range allSettings {
-			if !slices.Contains(a.names, n) {
-				names, values = append(names, n), append(values, "")
+		for _, name := range allSettings {
+			if !slices.Contains(a.names, name) {
+				set(name, "")
 			}
 		}
 	}
-	batch.Queue(sqlSettings, names, values)
+	return b.String(), args
 }
 
 // bounded says whether only some compartments count of a type, so that reading a whole index would find little.

@@ -32,7 +32,7 @@ func WithProof(ctx context.Context, p *Proof) context.Context {
 	return context.WithValue(ctx, proofKey{}, p)
 }
 
-const sqlProof = `SELECT EXISTS (SELECT FROM visible.access_token WHERE hash = $1 AND expires > $2)`
+const sqlProof = `EXISTS (SELECT FROM visible.access_token WHERE hash = $1 AND expires > $2)`
 
 // proven says whether no proof is to be given any more.
 func proven(ctx context.Context) bool {
@@ -40,15 +40,28 @@ func proven(ctx context.Context) bool {
 	return !ok || p.Settled()
 }
 
-// proof adds the question to the first batch of a request, and returns what tells the answer once the batch was read.
+// introduce begins the batch of a read with who asks: the settings of a, nil for none, and the question whether the token
+// still holds, where that is to be proven, in one statement. It returns what tells the answer once the batch was read.
 // Errors of that: Unauthenticated.
-func proof(ctx context.Context, batch *pgx.Batch) func() error {
+func introduce(ctx context.Context, batch *pgx.Batch, a *Access) func() error {
 	p, ok := ctx.Value(proofKey{}).(*Proof)
-	if !ok || p.Settled() {
+	switch {
+	case (!ok || p.Settled()) && a == nil:
+		return func() error { return nil }
+	case !ok || p.Settled():
+		a.declare(batch, false)
 		return func() error { return nil }
 	}
+	sql, args := "SELECT "+sqlProof, []any{p.hash, p.now}
 	var holds bool
-	batch.Queue(sqlProof, p.hash, p.now).QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
+	columns := []any{&holds}
+	if a != nil {
+		var settings string
+		settings, args = a.declaration(args, false)
+		sql += ", " + settings
+		columns = append(columns, make([]any, len(a.names))...)
+	}
+	batch.Queue(sql, args...).QueryRow(func(row pgx.Row) error { return row.Scan(columns...) })
 	return func() error {
 		if !holds {
 			return fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin, "The access token has expired or was revoked").Coded("invalid-token")

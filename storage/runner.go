@@ -40,12 +40,11 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 	case r.access.everything && r.settled(ctx):
 		return r.store.pool.SendBatch(ctx, statements).Close()
 	}
-	batch, pool := &pgx.Batch{}, r.store.pool
-	holds := proof(ctx, batch)
+	batch, pool, whose := &pgx.Batch{}, r.store.pool, (*Access)(nil)
 	if !r.access.everything {
-		r.access.declare(batch, false)
-		pool = r.store.guarded
+		pool, whose = r.store.guarded, r.access
 	}
+	holds := introduce(ctx, batch, whose)
 	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return err

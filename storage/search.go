@@ -76,8 +76,10 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		rows, err = plan.run(ctx, run, plan.gather(mark, limit+1), limit+1)
 	case listed:
 		rows, err = plan.run(ctx, run, plan.listed(mark, limit+1), limit+1)
+	case record:
+		rows, err = plan.run(ctx, run, plan.record(mark, limit+1), limit+1)
 	}
-	all := how == direct || how == gather || how == listed
+	all := how == direct || how == gather || how == listed || how == record
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
 		all, err = plan.covers(ctx, run, how, mark, limit+1)
 	}
@@ -186,6 +188,8 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 		statements = []statement{plan.gather(nil, limit)}
 	case listed:
 		statements = []statement{plan.listed(nil, limit)}
+	case record:
+		statements = []statement{plan.record(nil, limit)}
 	}
 	var text []string
 	for _, one := range statements {

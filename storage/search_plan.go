@@ -33,6 +33,9 @@ type searchPlan struct {
 	alone bool
 	// value is the condition on search_code w that follows from one on the value beside the code; nil for none.
 	value func(*compiler) string
+	// patient is the condition that it is of one patient, "" for none. frequent says that the others are often met.
+	patient  string
+	frequent bool
 	// typeArgument is the placeholder of the type.
 	typeArgument string
 	// bounded says that the caller sees little of the type, own that it is what lies in one compartment. nearby asks
@@ -285,10 +288,13 @@ const (
 	walk
 	gather
 	listed
+	record
 )
 
-// strategy chooses how to find the matches. Without an index for the order there is only the set. A search within one
-// patient or without conditions reads the index of the order itself. What is certainly rare is collected at once.
+// strategy chooses how to find the matches. Without an index for the order there is only the set. A search without
+// conditions reads the index of the order itself. What is certainly rare is collected at once; but what
+// may be much of one patient's record is read in its order, until a page is full: whether the caller may see a row costs
+// more to find out than the row.
 func (p *searchPlan) strategy(q *search.Query) strategy {
 	if p.skips() {
 		return walk
@@ -302,6 +308,9 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 	}
 	if p.ofPatient != "" && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
 		return listed
+	}
+	if p.frequent && p.order.indexed && p.order.keys[0].sql == "x.date_low" {
+		return record
 	}
 	if p.own || p.rare(q) {
 		return set
@@ -429,6 +438,15 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 			p.order.keys[0].sql, window, p.closer(""), p.orderBy(key, "x.rk"), limit)
 	}
 	return p.fetch(c, inner)
+}
+
+// record reads the index of one patient in its order. To the planner the conditions look as if half of the rows met them:
+// it would sort everything if it believed that few do.
+func (p *searchPlan) record(mark *SearchMark, limit int) statement {
+	c := p.compiler(len(p.c.args))
+	key := func(int) string { return p.order.keys[0].sql }
+	return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE %s AND %s AND CASE WHEN %s THEN true ELSE false END AND %s ORDER BY %s LIMIT %d",
+		p.bounds, p.patient, p.where, p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), limit))
 }
 
 // set collects all matches, then sorts them.

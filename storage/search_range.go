@@ -69,6 +69,11 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 		}
 	}
 	p.bounds = "x.type = " + number + p.dates.bounds("x.date_low")
+	for i, one := range conditions {
+		if strings.HasPrefix(one, "x.patient = $") {
+			p.patient, p.frequent = one, p.isFrequent(q, i)
+		}
+	}
 	// A term belongs to one type. Where there is one, an index on the type would only be read for nothing, unless what has the
 	// term is much and a date bounds it.
 	filter := "x.type = "
@@ -78,6 +83,25 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 	p.where = filter + number + p.dates.bounds("x.date_low") + since + " AND " + conjunction(conditions)
 	p.codeOnly = p.code != "" && len(conditions) == 1
 	return nil
+}
+
+// isFrequent says whether much of a record meets all conditions but that of the patient: a category or a status may, a code
+// seldom does.
+func (p *searchPlan) isFrequent(q *search.Query, patient int) bool {
+	for i, e := range q.Where {
+		if i == patient {
+			continue
+		}
+		m, ok := e.(*search.Match)
+		if !ok || m.Modifier != "" {
+			return false
+		}
+		plan, err := p.c.param(m.Type, m.Param.Code)
+		if err != nil || plan == nil || !plan.mainDate && (m.Param.Kind != search.Token || plan.rare || plan.mainCode) {
+			return false
+		}
+	}
+	return true
 }
 
 // hasTerm says whether a search can begin with a term in a GIN index, and with no patient, whose index has the type.

@@ -24,14 +24,25 @@ func AddLaunch(ctx context.Context, store *identity.Store, l Launch, now time.Ti
 
 // IssueToken makes an access token outside of any flow, for an operator who has the database. scope was checked.
 func IssueToken(ctx context.Context, store *identity.Store, scope string, life time.Duration, now time.Time) (token, grant string, err error) {
+	return issueToken(ctx, store, "", Context{Username: operatorClient, Roles: []string{"admin"}}, scope, life, now)
+}
+
+// IssueUserToken is IssueToken for the rights of an account, with a patient in context; "" for none.
+func IssueUserToken(ctx context.Context, store *identity.Store, a *identity.Account, patient, scope string, life time.Duration, now time.Time) (token, grant string, err error) {
+	about := Context{Username: a.Username, Roles: a.Roles, Linked: a.FHIRUser, Patient: patient}
+	if len(a.FHIRUser) > 0 {
+		about.FHIRUser = a.FHIRUser[0]
+	}
+	return issueToken(ctx, store, a.ID, about, scope, life, now)
+}
+
+func issueToken(ctx context.Context, store *identity.Store, account string, about Context, scope string, life time.Duration, now time.Time) (token, grant string, err error) {
 	token, _, err = generate(accessPrefix)
 	if err != nil {
 		return "", "", err
 	}
 	grant = "cli-" + randomSecret()[:22]
-	if err := store.EnsureGrant(ctx, &identity.Grant{
-		ID: grant, Requested: scope, Scope: scope, Context: jsonOf(Context{Username: operatorClient, Roles: []string{"admin"}}),
-	}); err != nil {
+	if err := store.EnsureGrant(ctx, &identity.Grant{ID: grant, Account: account, Requested: scope, Scope: scope, Context: jsonOf(about)}); err != nil {
 		return "", "", err
 	}
 	return token, grant, store.AddToken(ctx, &identity.Token{

@@ -82,7 +82,9 @@ func TestVerify_finds(t *testing.T) {
 		"a_search_index_without_a_rule": `CREATE OR REPLACE VIEW visible.search_index AS SELECT x.* FROM public.search_index x`,
 		"versions_without_a_rule":       `CREATE OR REPLACE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x`,
 		"reads_without_relationships":   `CREATE OR REPLACE FUNCTION visible.treats(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true'`,
-		"reads_without_consents":        `CREATE OR REPLACE FUNCTION visible.has_consents(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT false'`,
+		"reads_without_consents": `DO $$ BEGIN
+			EXECUTE 'CREATE OR REPLACE VIEW visible.resource AS ' || replace(pg_get_viewdef('visible.resource'::regclass), 'FROM consent_rule', 'FROM (SELECT * FROM consent_rule WHERE false)');
+		END $$`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := verified(t, sql, 60, 6)
