@@ -182,7 +182,8 @@ func TestSearch_refuses(t *testing.T) {
 		{"Patient?_total=foo", "none, estimate, accurate"},
 		{"Patient?_count=-1", "is no count"},
 		{"Patient?_summary=foo", "is not one of"},
-		{"Patient?_contained=true", "does not search contained resources"},
+		{"Patient?_contained=yes", "is not one of true, false, both"},
+		{"Patient?_contained=true&_containedType=x", "is not one of container, contained"},
 		{"Patient?_timezone=Mars/Base", "is no time zone"},
 		{"Patient?_timezone=Local", "is no time zone"},
 		{"Patient?_timezone=../../etc/passwd", "is no time zone"},
@@ -296,5 +297,36 @@ func TestSearch_includes_are_cut_with_a_word(t *testing.T) {
 	if list := strings.Fields(found(t, got)); len(list) != 5 || list[0] != "p" || list[4] != "!warning" || *got.Total != 1 ||
 		!strings.Contains(got.Issues[0].Text, "first 3 included") {
 		t.Errorf("found %v, total %v, %v", list, got.Total, got.Issues)
+	}
+}
+
+// TestSearch_contained answers with the container, or with the resource inside under an address that says where it is.
+func TestSearch_contained(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t)
+	put(t, s, `{"resourceType":"Observation","id":"o4","status":"final","code":{"text":"x"},"subject":{"reference":"#p"},
+		"contained":[{"resourceType":"Patient","id":"p","name":[{"family":"Inside"}],"gender":"female","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"}}]}`)
+	for path, want := range map[string]string{
+		"Patient?family=inside":                                                                "",
+		"Patient?family=inside&_contained=true":                                                "Observation/o4",
+		"Patient?gender=female&_contained=both&_sort=family":                                   "Observation/o4 Patient/anna",
+		"Patient?gender=female&_contained=both&_containedType=contained&_sort=family&_count=1": "Observation/o4#p",
+		"Patient?family=inside&_contained=true&_containedType=contained&_summary=text":         "Observation/o4#p",
+		"Observation?subject:Patient.family=inside":                                            "Observation/o4",
+	} {
+		b := do(t, s, searchOf(path)).Bundle
+		var list []string
+		for _, e := range b.Entries {
+			name := e.Version.Type + "/" + e.Version.ID
+			if e.Version.Container != "" {
+				name = e.Version.Container + "#" + e.Version.ID
+			}
+			if list = append(list, name); parse(t, string(e.Version.Content)).ResourceType() != e.Version.Type {
+				t.Errorf("%s: %s", path, e.Version.Content)
+			}
+		}
+		if got := strings.Join(list, " "); got != want || linkOf(b, "self") != path {
+			t.Errorf("%s finds %q, want %q; self is %s", path, got, want, linkOf(b, "self"))
+		}
 	}
 }

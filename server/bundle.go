@@ -126,6 +126,10 @@ func (x *exchange) appendFullURL(dst []byte, v *storage.Version) []byte {
 	dst = append(dst, `"fullUrl":"`...)
 	dst = append(dst, x.s.base...) // type and id need no escapes, and the base is ours
 	dst = append(dst, '/')
+	if v.Container != "" { // FHIR R4 search.html#contained
+		dst = append(append(append(dst, v.Container...), '#'), v.ID...)
+		return append(dst, '"')
+	}
 	dst = append(dst, v.Type...)
 	dst = append(dst, '/')
 	dst = append(dst, v.ID...)

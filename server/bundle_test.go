@@ -46,6 +46,9 @@ func TestBundles(t *testing.T) {
 			Entries: []resources.Entry{
 				{Version: patient(3), Mode: "match", Score: 0.75}, {Version: observation, Mode: "include"},
 			}, Issues: note}},
+		{"searchset_contained", "", &resources.Bundle{Type: "searchset", Entries: []resources.Entry{
+			{Version: &storage.Version{Type: "Medication", ID: "m1", Container: "MedicationRequest/23", Content: []byte(`{"resourceType":"Medication","id":"m1"}`)}, Mode: "match"},
+		}}},
 		{"searchset_empty", "", &resources.Bundle{Type: "searchset"}},
 		{"searchset_only_issues", "", &resources.Bundle{Type: "searchset", Issues: note}},
 		{"history", "", &resources.Bundle{Type: "history", Total: &total, Entries: []resources.Entry{

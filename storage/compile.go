@@ -23,6 +23,8 @@ type compiler struct {
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
 	others string
+	// inside says that the rows that the search returns come from search_contained.
+	inside bool
 	// closer has conditions in pairs: one as it is compiled, and one that is the same and cheaper where only some rows are
 	// looked at.
 	closer []string
@@ -147,7 +149,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 			return "", err
 		}
 	}
-	inner := fmt.Sprintf("FROM %s %s WHERE %s", c.table("search_index", y), y, cond)
+	inner := fmt.Sprintf("FROM %s %s WHERE %s", c.everywhere(y), y, cond)
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		of := fmt.Sprintf("SELECT %s.rk %s", y, inner)
 		if some {
@@ -165,6 +167,23 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s UNION ALL %s)", x, y, salt, inner, byURL), nil
 	}
 	return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s)", x, y, salt, inner), nil
+}
+
+// everywhere is the rows of resources and of those inside of others, which chains lead to as well (FHIR R4
+// search.html#contained). Granular scopes, which look at compartments, hide the latter.
+func (c *compiler) everywhere(y string) string {
+	const columns = "rk, type, patient, date_low, date_high, last_updated, tokens, refs, "
+	return fmt.Sprintf("(SELECT %scompartments FROM %s UNION ALL SELECT %sNULL FROM %s i%s)", columns, c.table("search_index", y),
+		columns, c.table("search_contained", y), c.notTogether("i"))
+}
+
+// notTogether leaves out what lies inside a visit, where the caller sees of visits only the own part.
+func (c *compiler) notTogether(i string) string {
+	if c.access == nil || !c.access.alone {
+		return ""
+	}
+	return fmt.Sprintf(" WHERE NOT EXISTS (SELECT FROM search_index v WHERE v.rk = %s.container AND v.type = %s)", i,
+		c.arg(c.ix.registry.TypeNumber(visitType), "smallint"))
 }
 
 // joined is the condition on the row of another resource: that it is of a type, that the caller may see it, and where.
@@ -361,6 +380,15 @@ func disjunction(values []search.Value, cond func(search.Value) (string, error))
 }
 
 func (c *compiler) ids(m *search.Match, x string) string {
+	if c.inside && x == "x" {
+		ids := []string{}
+		for _, v := range m.Values {
+			if !v.HasSystem || v.System == "" {
+				ids = append(ids, v.Code)
+			}
+		}
+		return fmt.Sprintf("x.id = ANY(%s)", c.arg(ids, "text[]"))
+	}
 	rks := make([]int64, 0, len(m.Values))
 	for _, v := range m.Values {
 		if v.HasSystem && v.System != "" {

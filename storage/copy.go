@@ -83,7 +83,7 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 
 // indexTables are the rows of resources in search_index and its side tables.
 type indexTables struct {
-	index, text, date, number, composite, codes, words, place *tableRows
+	index, text, date, number, composite, codes, words, place, contained *tableRows
 }
 
 func newIndexTables() *indexTables {
@@ -94,20 +94,32 @@ func newIndexTables() *indexTables {
 		number: &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}},
 		composite: &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 			"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}},
-		codes: &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient"}},
-		words: &tableRows{table: "search_text", columns: []string{"rk", "words"}},
-		place: &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}},
+		codes:     &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient"}},
+		words:     &tableRows{table: "search_text", columns: []string{"rk", "words"}},
+		place:     &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}},
+		contained: &tableRows{table: "search_contained", columns: []string{"rk", "container", "id", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs"}},
 	}
 }
 
 func (t *indexTables) all() []*tableRows {
-	return []*tableRows{t.index, t.text, t.date, t.number, t.composite, t.codes, t.words, t.place}
+	return []*tableRows{t.index, t.text, t.date, t.number, t.composite, t.codes, t.words, t.place, t.contained}
 }
 
 // add adds the rows of one resource, as it was updated at a time.
 func (t *indexTables) add(rk int64, row *indexRow, updated time.Time, generation int32) {
 	low, high := mainDateColumns(row)
 	t.index.add(rk, row.typ, updated, row.patient, low, high, row.tokens, row.refs, generation, row.compartments, row.labels)
+	t.values(rk, row)
+	for _, c := range row.contained {
+		low, high := mainDateColumns(c.row)
+		t.contained.add(c.rk, rk, c.id, c.row.typ, updated, c.row.patient, low, high, c.row.tokens, c.row.refs)
+		t.values(c.rk, c.row)
+	}
+}
+
+// values adds the rows of one resource in the tables of values.
+func (t *indexTables) values(rk int64, row *indexRow) {
+	low, _ := mainDateColumns(row)
 	for i, param := range row.stringParams {
 		t.text.add(param, row.stringValues[i], rk)
 	}

@@ -37,9 +37,11 @@ const (
 	sqlUndefine   = `
 WITH gone AS (
   DELETE FROM resource WHERE method = 'O' AND rk IN (SELECT rk FROM search_index WHERE type = ANY($1)) RETURNING rk),
-a AS (DELETE FROM search_string s USING gone WHERE s.rk = gone.rk), b AS (DELETE FROM search_date s USING gone WHERE s.rk = gone.rk),
-c AS (DELETE FROM search_number s USING gone WHERE s.rk = gone.rk), d AS (DELETE FROM search_composite s USING gone WHERE s.rk = gone.rk),
-e AS (DELETE FROM search_text s USING gone WHERE s.rk = gone.rk), f AS (DELETE FROM search_code s USING gone WHERE s.rk = gone.rk)
+inside AS (DELETE FROM search_contained s USING gone WHERE s.container = gone.rk RETURNING s.rk),
+every AS (SELECT rk FROM gone UNION ALL SELECT rk FROM inside),
+a AS (DELETE FROM search_string s USING every e WHERE s.rk = e.rk), b AS (DELETE FROM search_date s USING every e WHERE s.rk = e.rk),
+c AS (DELETE FROM search_number s USING every e WHERE s.rk = e.rk), d AS (DELETE FROM search_composite s USING every e WHERE s.rk = e.rk),
+e AS (DELETE FROM search_text s USING every e WHERE s.rk = e.rk), f AS (DELETE FROM search_code s USING gone WHERE s.rk = gone.rk)
 DELETE FROM search_index s USING gone WHERE s.rk = gone.rk`
 	sqlIDsTaken = `SELECT rk FROM resource WHERE rk = ANY($1)`
 )

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -23,6 +24,9 @@ SELECT ` + versionColumns + ` FROM m JOIN resource r USING (rk)
 WHERE r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
+// fromInside makes a statement look for references of contained resources as well.
+var fromInside = strings.NewReplacer("FROM search_index x,", "FROM (SELECT rk, refs FROM search_index UNION ALL SELECT rk, refs FROM search_contained) x,")
+
 // sqlRevIncluded is MATERIALIZED, or the planner walks the primary key in the hope of finding enough soon.
 const sqlRevIncluded = `
 WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE x.type + 0 = ANY($1::smallint[]) AND x.refs && $2::bigint[])
@@ -41,7 +45,9 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 	}
 	seen := make(map[Key]bool, len(matches))
 	for _, v := range matches {
-		seen[Key{v.Type, v.ID}] = true
+		if v.Container == "" {
+			seen[Key{v.Type, v.ID}] = true
+		}
 	}
 	sources := matches
 	for round := 0; len(sources) > 0; round++ {
@@ -88,13 +94,18 @@ func (s *Store) includeVisible(ctx context.Context, run *runner, sources []*Vers
 func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
 	ix := s.indexer.Load()
 	var rks []int64
+	inside := false
 	types := map[string]bool{}
 	for _, v := range sources {
 		if !in.Reverse && in.Source != "*" && in.Source != v.Type || in.Reverse && in.Target != "" && in.Target != v.Type {
 			continue
 		}
+		if types[v.Type] = true; v.Container != "" {
+			typ, id, _ := strings.Cut(v.Container, "/")
+			rks, inside = append(rks, ix.containedKey(v.Type, typ, id, v.ID)), true
+			continue
+		}
 		rks = append(rks, s.hash.Resource(v.Type, v.ID))
-		types[v.Type] = true
 	}
 	if len(rks) == 0 {
 		return nil, nil
@@ -119,11 +130,15 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 	if in.Target != "" {
 		targets = []string{in.Target}
 	}
-	found, err := collect(ctx, run, sqlIncluded, rks, unique(salts), targets, limit)
+	included, byURLs := sqlIncluded, sqlIncludedByURL
+	if inside {
+		included, byURLs = fromInside.Replace(included), fromInside.Replace(byURLs)
+	}
+	found, err := collect(ctx, run, included, rks, unique(salts), targets, limit)
 	if err != nil || len(byURL) == 0 {
 		return found, err
 	}
-	more, err := collect(ctx, run, sqlIncludedByURL, rks, unique(byURL), targets, limit)
+	more, err := collect(ctx, run, byURLs, rks, unique(byURL), targets, limit)
 	return append(found, more...), err
 }
 

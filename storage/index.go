@@ -86,8 +86,11 @@ type indexRow struct {
 	labels                               int32
 	schedules                            []int64 // the Schedule of a Slot
 	// withheld is until when a label keeps the resource from its patient; zero for none.
-	withheld   time.Time
-	links      []link
+	withheld time.Time
+	links    []link
+	// frame is for local references; contained are the resources inside.
+	frame      *frame
+	contained  []containedRow
 	treatments []treatmentEntry
 	acting     []actingEntry
 	consents   []consentEntry
@@ -166,16 +169,36 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 
 // row extracts everything searchable from a resource whose id is already in place.
 func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
+	rk := ix.hash.Resource(n.ResourceType(), n.ID())
+	root, f := path.Root(n, ix.registry.Schema()), ix.frameOf(n, rk)
+	row, err := ix.extract(n, rk, root, f)
+	if err != nil {
+		return nil, err
+	}
+	ix.ownCanonicals(row, n)
+	ix.belonging(row, n, rk)
+	if f.local != nil {
+		if row.contained, err = ix.contained(n, root, f); err != nil {
+			return nil, err
+		}
+	}
+	return ix.finish(row), nil
+}
+
+// extract evaluates the parameters of a resource, which may lie inside that of root.
+func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame) (*indexRow, error) {
 	typ := n.ResourceType()
 	plan, err := ix.plan(typ)
 	if err != nil {
 		return nil, err
 	}
-	root := path.Root(n, ix.registry.Schema())
-	env := &path.Env{Resource: root, Root: root}
-	row := &indexRow{typ: plan.number, shape: []int32{}, tokens: make([]int64, 0, 24), refs: make([]int64, 0, 16)}
+	self := root
+	if rk != f.rk {
+		self = path.Root(n, ix.registry.Schema())
+	}
+	env := &path.Env{Resource: self, Root: root}
+	row := &indexRow{typ: plan.number, frame: f, shape: []int32{}, tokens: make([]int64, 0, 24), refs: make([]int64, 0, 16)}
 	if typ == "Patient" {
-		rk := ix.hash.Resource(typ, n.ID())
 		row.patient = &rk
 	}
 	for _, p := range plan.params {
@@ -183,7 +206,7 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 			continue
 		}
 		tuples, present := len(row.composites), false
-		values, err := p.expr.Eval(env, root)
+		values, err := p.expr.Eval(env, self)
 		if err != nil && p.custom {
 			continue
 		}
@@ -211,16 +234,19 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 			row.value = row.mainValue(int32(p.def.Key))
 		}
 	}
-	ix.ownCanonicals(row, n)
-	ix.belonging(row, n, ix.hash.Resource(typ, n.ID()))
 	row.words, row.position = ix.textVector(n), positionOf(n)
 	row.shape = append(row.shape, ix.specialShape(plan, row)...)
+	return row, nil
+}
+
+// finish puts the hashes of a row in order.
+func (ix *Indexer) finish(row *indexRow) *indexRow {
 	slices.Sort(row.shape)
-	row.shapeMarker = ix.hash.shape(plan.number, row.shape)
+	row.shapeMarker = ix.hash.shape(row.typ, row.shape)
 	row.tokens = unique(append(row.tokens, row.shapeMarker))
 	row.refs = unique(row.refs)
 	row.codes = unique(row.codes)
-	return row, nil
+	return row
 }
 
 // isResource says whether name is a concrete resource type.

@@ -50,9 +50,9 @@ func (ix *Indexer) displays(row *indexRow, p *paramPlan, e path.Element) {
 	}
 }
 
-// unknownDisplays says whether some text of a resource may not be in search_display yet.
-func (s *Store) unknownDisplays(row *indexRow) bool {
-	return slices.ContainsFunc(row.displays, func(d displayEntry) bool { return !s.shapes.known(d.marker) })
+// unknownMarkers says whether the shape or some text of a resource may not be known to the database yet.
+func (s *Store) unknownMarkers(row *indexRow) bool {
+	return !s.shapes.known(row.shapeMarker) || slices.ContainsFunc(row.displays, func(d displayEntry) bool { return !s.shapes.known(d.marker) })
 }
 
 const sqlDisplays = `INSERT INTO public.search_display (marker, param, value)
@@ -62,9 +62,11 @@ SELECT m, p, v FROM unnest($1::bigint[], $2::integer[], $3::text[]) AS u(m, p, v
 func (tx *Tx) declareDisplays(list ...*Prepared) {
 	fresh := map[int64]displayEntry{}
 	for _, p := range list {
-		for _, d := range p.row.displays {
-			if !tx.store.shapes.known(d.marker) {
-				fresh[d.marker] = d
+		for _, row := range p.rows() {
+			for _, d := range row.displays {
+				if !tx.store.shapes.known(d.marker) {
+					fresh[d.marker] = d
+				}
 			}
 		}
 	}

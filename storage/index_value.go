@@ -194,7 +194,14 @@ func (ix *Indexer) reference(row *indexRow, p *paramPlan, e path.Element) {
 	}
 	ref, ok := ix.parseReference(text)
 	switch {
-	case !ok || ref.Fragment != "" || ref.Container:
+	case !ok:
+	case ref.Fragment != "" || ref.Container:
+		if t, here := row.frame.target(ref); here {
+			row.refs = append(row.refs, t.rk^p.salt)
+			if p.patient && t.typ == "Patient" {
+				row.patient = &t.rk
+			}
+		}
 	case ref.Type != "" && ref.Base == "":
 		rk := ix.hash.Resource(ref.Type, ref.ID)
 		row.refs = append(row.refs, rk^p.salt)

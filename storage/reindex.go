@@ -397,8 +397,8 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 			tx.exec(sqlReindex, rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
 				p.row.compartments, p.row.labels)
 			tx.exec(sqlRelabel, rk, p.row.compartments, p.row.labels)
-			tx.exec(sqlUnindexSides, rk)
-			tx.sideRows(p)
+			tx.unindexSides(rk, v)
+			tx.sideRows(p, v.LastUpdated)
 			tx.accessRows(p, true)
 		}
 		mark(tx, failed)

@@ -47,6 +47,9 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	if errors.Is(err, errChanged) {
 		page, err = s.later(ctx, tx, q, limit, mark, p)
 	}
+	if err == nil {
+		err = takeOut(page.Matches)
+	}
 	return page, translate(err)
 }
 
@@ -55,6 +58,9 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 // The server chooses the plan and does not leave it to the statistics: first it looks at a bounded number of rows in
 // the order asked for, which is enough for what matches often; what matches seldom it collects as a set and sorts.
 func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit int, mark *SearchMark, p *past) (*SearchPage, error) {
+	if q.Contained != "" {
+		return s.containedPage(ctx, run, q, limit, mark, p)
+	}
 	backward := mark != nil && mark.Backward
 	plan, err := s.planSince(ctx, run, q, limit+1, mark, p)
 	if err != nil {
@@ -123,6 +129,9 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 	if err != nil {
 		return 0, translate(err)
 	}
+	if q.Contained != "" {
+		return s.countContained(ctx, run, q, most)
+	}
 	plan, err := s.plan(ctx, run, q)
 	if err != nil {
 		return 0, err
@@ -172,9 +181,36 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 	if err != nil {
 		return "", err
 	}
+	var statements []statement
+	if q.Contained != "" {
+		plan, err := s.planContained(ctx, run, q, nil, nil)
+		if err != nil {
+			return "", err
+		}
+		statements = []statement{plan.page(nil, limit)}
+	} else if statements, err = s.statements(ctx, run, q, limit); err != nil {
+		return "", err
+	}
+	var text []string
+	for _, one := range statements {
+		rows, err := s.pool.Query(ctx, "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)...)
+		if err != nil {
+			return "", translate(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return "", translate(err)
+		}
+		text = append(text, strings.TrimSpace(one.sql)+"\n\n"+strings.Join(lines, "\n"))
+	}
+	return strings.Join(text, "\n\nWhere that does not fill the page:\n\n"), nil
+}
+
+// statements are those that the first page of a search takes.
+func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, limit int) ([]statement, error) {
 	plan, err := s.plan(ctx, run, q)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	statements := []statement{plan.all(nil, limit)}
 	switch plan.strategy(q) {
@@ -191,17 +227,5 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 	case record:
 		statements = []statement{plan.record(nil, limit)}
 	}
-	var text []string
-	for _, one := range statements {
-		rows, err := s.pool.Query(ctx, "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)...)
-		if err != nil {
-			return "", translate(err)
-		}
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return "", translate(err)
-		}
-		text = append(text, strings.TrimSpace(one.sql)+"\n\n"+strings.Join(lines, "\n"))
-	}
-	return strings.Join(text, "\n\nWhere that does not fill the page:\n\n"), nil
+	return statements, nil
 }

@@ -172,7 +172,6 @@ func TestSearch_filter(t *testing.T) {
 		{"Patient", "_in=Group/g,List/l&_sort=_id", "anna ben"},
 		{"Patient", "_in=42", "!List/id, Group/id or CareTeam/id"},
 		{"Patient", "_list=$current-allergies", "!functional lists"},
-		{"Patient", "_contained=true", "!contained"},
 		{"Patient", "_id:not=ben", "anna"},
 	})
 }

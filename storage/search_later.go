@@ -70,13 +70,17 @@ func (p *past) tables(s statement) statement {
 	c := compiler{args: slices.Clone(s.args)}
 	with := []string{"was_search_index AS MATERIALIZED (SELECT r.*, u.tables FROM (SELECT t::jsonb AS tables FROM unnest(" + c.arg(p.before, "text[]") + ") AS t) u, " +
 		"jsonb_populate_recordset(NULL::search_index, u.tables->'search_index') AS r)"}
+	if strings.Contains(s.sql, " was_search_contained ") {
+		with = append(with, "was_search_contained AS MATERIALIZED (SELECT r.*, w.tables FROM was_search_index w, "+
+			"jsonb_populate_recordset(NULL::search_contained, w.tables->'search_contained') AS r)")
+	}
 	changed := ""
 	for _, t := range newIndexTables().all() {
 		if !p.elsewhere || !strings.Contains(s.sql, " then_"+t.table+" ") {
 			continue
 		}
 		if changed == "" {
-			changed = c.arg(p.changed, "bigint[]")
+			changed = c.arg(p.keys, "bigint[]")
 		}
 		with = append(with, fmt.Sprintf("then_%[1]s AS NOT MATERIALIZED (SELECT * FROM %[1]s WHERE rk NOT IN (SELECT unnest(%[2]s)) UNION ALL "+
 			"SELECT r.* FROM was_search_index w, jsonb_populate_recordset(NULL::%[1]s, w.tables->'%[1]s') AS r)", t.table, changed))

@@ -37,6 +37,8 @@ type past struct {
 	versions int64
 	changed  []int64
 	before   []string
+	// keys are those of changed, and of what is and was inside of them.
+	keys []int64
 	// elsewhere says that some of them are looked at by conditions on other resources than those that the search returns.
 	elsewhere bool
 }
@@ -65,6 +67,8 @@ FROM l LEFT JOIN LATERAL (
       WHERE c.type = l.type AND c.last_updated = h.last_updated AND c.rk = l.rk AND c.version = 1
       AND (c.restored OR c.xid = $3::text::xid8 OR pg_visible_in_snapshot(c.xid, $2::text::pg_snapshot))))) h ON true`
 
+const sqlInside = `SELECT rk FROM search_contained WHERE container = ANY($1)`
+
 // sqlRestored notes that the database was restored into another cluster: its rows carry transactions that are yet to come
 // here. See restored_seq in migrations/0052_page_snapshot.sql.
 const sqlRestored = `
@@ -91,7 +95,7 @@ func (s *Store) pastOf(q *search.Query, mark *SearchMark) *past {
 		p.own = "0" // no transaction has it
 	}
 	types := q.Types
-	if types == nil {
+	if types == nil || q.Contained != "" { // any may have one inside
 		types = s.Registry().Schema().Resources
 	}
 	var inner []string
@@ -153,8 +157,8 @@ func (p *past) check(batch *pgx.Batch) {
 // Errors: TooCostly where that is too much.
 func (p *past) read(ctx context.Context, run *runner) error {
 	ix := run.store.indexer.Load()
-	p.before, p.changed, p.versions, p.elsewhere = nil, nil, 0, false
-	return run.rows(ctx, func(rows pgx.Rows) error {
+	p.before, p.changed, p.keys, p.versions, p.elsewhere = nil, nil, nil, 0, false
+	err := run.rows(ctx, func(rows pgx.Rows) error {
 		for rows.Next() {
 			var typ int16
 			var rk, changes int64
@@ -188,6 +192,10 @@ func (p *past) read(ctx context.Context, run *runner) error {
 				return err
 			}
 			row.compartments, row.labels = compartments, *labels
+			p.elsewhere = p.elsewhere || len(p.inner) > 0 && len(row.contained) > 0 // chains lead into it
+			for _, c := range row.contained {
+				p.keys = append(p.keys, c.rk)
+			}
 			tables := newIndexTables()
 			tables.add(rk, row, *updated, ix.generation)
 			stored := tableRows{table: "resource", columns: []string{"rk", "content"}}
@@ -202,4 +210,12 @@ func (p *past) read(ctx context.Context, run *runner) error {
 		}
 		return rows.Err()
 	}, sqlBefore, p.types, p.snapshot, p.own, MaxChangedWhilePaging+1)
+	if p.keys = append(p.keys, p.changed...); err != nil || len(p.changed) == 0 {
+		return err
+	}
+	return run.rows(ctx, func(rows pgx.Rows) error {
+		inside, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		p.keys = append(p.keys, inside...)
+		return err
+	}, sqlInside, p.changed)
 }

@@ -47,7 +47,7 @@ func TestSecondLayer(t *testing.T) {
 	}
 	defer pool.Close()
 	tables := []string{"resource", "resource_history", "resource_change", "search_index", "search_string", "search_date", "search_number",
-		"search_composite", "search_text", "search_position", "search_display", "search_shape", "search_code"}
+		"search_composite", "search_text", "search_position", "search_display", "search_shape", "search_code", "search_contained"}
 	for _, table := range tables {
 		var n int
 		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil || n != 0 {

@@ -20,6 +20,10 @@ type Version struct {
 	Content []byte
 	// Compartments are the row keys of those in whose compartments it lies, for the audit log.
 	Compartments []int64
+	// Container is Type/id of the resource that this one is inside of; "" for a resource of its own, as nearly all are. The
+	// rest is the container's, but for Type, ID and Content.
+	Container string
+	part      string // the id of a contained resource that the version stands for
 }
 
 // How a version came about. The first letter is what the database keeps.

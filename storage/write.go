@@ -196,7 +196,7 @@ func (tx *Tx) Insert(p *Prepared, method string) *Version {
 	low, high := mainDateColumns(p.row)
 	tx.exec(sqlInsert, p.rk, v.Type, v.ID, v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
 		p.row.typ, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation, p.row.compartments, p.row.labels)
-	tx.sideRows(p)
+	tx.sideRows(p, v.LastUpdated)
 	tx.define(p, v)
 	tx.accessRows(p, false)
 	return v
@@ -228,14 +228,6 @@ ON CONFLICT (rk) DO UPDATE SET last_updated = EXCLUDED.last_updated, patient = E
   date_low = EXCLUDED.date_low, date_high = EXCLUDED.date_high, tokens = EXCLUDED.tokens, refs = EXCLUDED.refs,
   generation = EXCLUDED.generation, compartments = EXCLUDED.compartments, labels = EXCLUDED.labels`
 
-const sqlUnindexSides = `
-WITH a AS (DELETE FROM public.search_string WHERE rk = $1), b AS (DELETE FROM public.search_date WHERE rk = $1),
-c AS (DELETE FROM public.search_number WHERE rk = $1), d AS (DELETE FROM public.search_text WHERE rk = $1),
-e AS (DELETE FROM public.search_position WHERE rk = $1), f AS (DELETE FROM public.search_code WHERE rk = $1)
-DELETE FROM public.search_composite WHERE rk = $1`
-
-const sqlUnindex = `DELETE FROM public.search_index WHERE rk = $1`
-
 // Replace queues the version after old, which the transaction must hold locked.
 func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 	tx.current(p)
@@ -247,9 +239,9 @@ func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 	tx.exec(sqlReindex, p.rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
 		p.row.compartments, p.row.labels)
 	if !old.Deleted {
-		tx.exec(sqlUnindexSides, p.rk)
+		tx.unindexSides(p.rk, old)
 	}
-	tx.sideRows(p)
+	tx.sideRows(p, v.LastUpdated)
 	tx.forget(v.Type, p.rk)
 	tx.define(p, v)
 	tx.accessRows(p, true)
@@ -269,7 +261,7 @@ func (tx *Tx) Delete(old *Version) *Version {
 	tx.exec(sqlReplaceDeleted, rk, v.Number, v.LastUpdated, number, MethodDelete[:1])
 	tx.exec(sqlUnrelate, rk)
 	tx.exec(sqlUnindex, rk) // first, to wait for a reindex that is writing side rows of this resource
-	tx.exec(sqlUnindexSides, rk)
+	tx.unindexSides(rk, old)
 	tx.forget(v.Type, rk)
 	return v
 }
@@ -283,31 +275,42 @@ VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
 	sqlComposite = `INSERT INTO public.search_composite
 (param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
-	sqlText     = `INSERT INTO public.search_text (rk, words) VALUES ($1, $2::text::tsvector)`
-	sqlCodes    = `INSERT INTO public.search_code (rk, date_low, term, value, patient) SELECT $1, $2, unnest($3::bigint[]), $4, $5`
-	sqlPosition = `INSERT INTO public.search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
-	sqlShape    = `INSERT INTO public.search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlText      = `INSERT INTO public.search_text (rk, words) VALUES ($1, $2::text::tsvector)`
+	sqlCodes     = `INSERT INTO public.search_code (rk, date_low, term, value, patient) SELECT $1, $2, unnest($3::bigint[]), $4, $5`
+	sqlPosition  = `INSERT INTO public.search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`
+	sqlContained = `INSERT INTO public.search_contained (rk, container, id, type, last_updated, patient, date_low, date_high, tokens, refs)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	sqlShape = `INSERT INTO public.search_shape (marker, type, params) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 )
 
-func (tx *Tx) sideRows(p *Prepared) {
-	row := p.row
+// sideRows queues the rows of values, and those of contained resources. updated is the time of the container.
+func (tx *Tx) sideRows(p *Prepared, updated time.Time) {
+	tx.valueRows(p.rk, p.row)
+	tx.declareDisplays(p)
+	for _, c := range p.row.contained {
+		low, high := mainDateColumns(c.row)
+		tx.exec(sqlContained, c.rk, p.rk, c.id, c.row.typ, updated, c.row.patient, low, high, c.row.tokens, c.row.refs)
+		tx.valueRows(c.rk, c.row)
+	}
+}
+
+func (tx *Tx) valueRows(rk int64, row *indexRow) {
 	if !tx.store.shapes.known(row.shapeMarker) && !slices.Contains(tx.newShapes, row.shapeMarker) {
 		tx.exec(sqlShape, row.shapeMarker, row.typ, row.shape)
 		tx.newShapes = append(tx.newShapes, row.shapeMarker)
 	}
-	tx.declareDisplays(p)
 	if row.words != "" {
-		tx.exec(sqlText, p.rk, row.words)
+		tx.exec(sqlText, rk, row.words)
 	}
 	if row.position != nil {
-		tx.exec(sqlPosition, p.rk, row.position.latitude, row.position.longitude)
+		tx.exec(sqlPosition, rk, row.position.latitude, row.position.longitude)
 	}
 	if len(row.codes) > 0 {
 		low, _ := mainDateColumns(row)
-		tx.exec(sqlCodes, p.rk, low, row.codes, row.value, row.patient)
+		tx.exec(sqlCodes, rk, low, row.codes, row.value, row.patient)
 	}
 	if len(row.stringParams) > 0 {
-		tx.exec(sqlStrings, p.rk, row.stringParams, row.stringValues)
+		tx.exec(sqlStrings, rk, row.stringParams, row.stringValues)
 	}
 	if len(row.dates) > 0 {
 		params := make([]int32, len(row.dates))
@@ -315,14 +318,14 @@ func (tx *Tx) sideRows(p *Prepared) {
 		for i, d := range row.dates {
 			params[i], lows[i], highs[i] = d.param, timestamp(d.low), timestamp(d.high)
 		}
-		tx.exec(sqlDates, p.rk, params, lows, highs)
+		tx.exec(sqlDates, rk, params, lows, highs)
 	}
 	for _, n := range row.numbers {
 		unit, low, high := n.canonical.columns()
-		tx.exec(sqlNumber, n.param, n.low, n.high, n.units, unit, low, high, p.rk)
+		tx.exec(sqlNumber, n.param, n.low, n.high, n.units, unit, low, high, rk)
 	}
 	for _, c := range row.composites {
-		tx.composite(c, p.rk)
+		tx.composite(c, rk)
 	}
 }
 
@@ -394,7 +397,7 @@ func literalOf(n *fhir.Node, content []byte) *string {
 // is for transactions that write many resources: inside of them, two that meet the same new shapes would wait for each
 // other. A shape of a resource that is then not written does no harm.
 func (s *Store) DeclareShapes(ctx context.Context, list ...*Prepared) error {
-	if !slices.ContainsFunc(list, func(p *Prepared) bool { return !s.shapes.known(p.row.shapeMarker) || s.unknownDisplays(p.row) }) {
+	if !slices.ContainsFunc(list, func(p *Prepared) bool { return slices.ContainsFunc(p.rows(), s.unknownMarkers) }) {
 		return nil
 	}
 	return s.Write(asSystem(ctx), func(tx *Tx) error { tx.DeclareShapes(list...); return nil })
@@ -404,8 +407,10 @@ func (s *Store) DeclareShapes(ctx context.Context, list ...*Prepared) error {
 func (tx *Tx) DeclareShapes(list ...*Prepared) {
 	fresh := map[int64]*indexRow{}
 	for _, p := range list {
-		if m := p.row.shapeMarker; !tx.store.shapes.known(m) && !slices.Contains(tx.newShapes, m) {
-			fresh[m] = p.row
+		for _, row := range p.rows() {
+			if m := row.shapeMarker; !tx.store.shapes.known(m) && !slices.Contains(tx.newShapes, m) {
+				fresh[m] = row
+			}
 		}
 	}
 	for _, marker := range slices.Sorted(maps.Keys(fresh)) {

@@ -66,13 +66,14 @@ type Query struct {
 	Where []Expr
 	Sort  []Sort
 	// Count is the page size; -1 where the query does not say.
-	Count         int
-	Total         string // none, estimate, accurate, or "" for the server's choice
-	Includes      []Include
-	Summary       string // true, text, data, count, false, or ""
-	Elements      []string
-	Contained     string // false, or ""
-	ContainedType string
+	Count    int
+	Total    string // none, estimate, accurate, or "" for the server's choice
+	Includes []Include
+	Summary  string // true, text, data, count, false, or ""
+	Elements []string
+	// Contained asks for resources inside of others too: true, for those alone, both, or "". ContainedType says what stands
+	// for such a match: contained, or container, the whole that it is in, which "" means too.
+	Contained, ContainedType string
 	// Zone is where dates without an offset were read, if the query says so; nil for the server's.
 	Zone    *time.Location
 	Explain bool

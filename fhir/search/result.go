@@ -23,10 +23,12 @@ func (p *parser) result(name string, pair Pair) bool {
 	case "_summary":
 		return p.oneOf(&q.Summary, pair, "true", "text", "data", "count", "false")
 	case "_contained":
-		if pair.Value == "true" || pair.Value == "both" {
-			return p.fail(pair.Name, fhir.CodeNotSupported, "this server does not search contained resources; it takes false alone.")
+		if !p.oneOf(&q.Contained, pair, "true", "false", "both") {
+			return false
 		}
-		return p.oneOf(&q.Contained, pair, "false")
+		if q.Contained == "false" {
+			q.Contained = ""
+		}
 	case "_containedType":
 		return p.oneOf(&q.ContainedType, pair, "container", "contained")
 	case "_elements":

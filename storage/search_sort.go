@@ -1,0 +1,145 @@
+package storage
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"kiln/fhir/search"
+)
+
+// sortOrder is what matches are ordered by. The row key comes last, so that the order is total.
+type sortOrder struct {
+	keys []sortKey
+	// rowDescending is the direction of the row key.
+	rowDescending bool
+	// indexed says that an index has this order.
+	indexed bool
+	// side is the table of values that has the order, where search_index has not.
+	side *sideOrder
+	// dated is set where the order is that of the main date going up: what has none must be passed over.
+	dated bool
+}
+
+type sortKey struct {
+	sql, typ   string
+	descending bool
+	// nullsFirst is set only while paging backward: missing values are last otherwise.
+	nullsFirst bool
+	// notNull spares the comparisons with missing values.
+	notNull bool
+}
+
+func (o *sortOrder) reverse() {
+	o.rowDescending = !o.rowDescending
+	o.keys = slices.Clone(o.keys)
+	for i := range o.keys {
+		o.keys[i].descending = !o.keys[i].descending
+		o.keys[i].nullsFirst = !o.keys[i].nullsFirst
+	}
+}
+
+func (p *searchPlan) sort(q *search.Query) error {
+	one := len(q.Types) == 1
+	if len(q.Sort) == 0 {
+		// Newest first by the type's main date: what people expect of a list, and an index has it.
+		p.order.indexed = one
+		p.order.keys = []sortKey{{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
+		return nil
+	}
+	types := q.Types
+	if types == nil {
+		types = p.c.ix.registry.Schema().Resources
+	}
+	for i, k := range q.Sort {
+		key := sortKey{descending: k.Descending, typ: "text"}
+		if !one && k.Param.Code == search.MainDate {
+			if key.sql, key.typ, key.notNull = "x.date_low", "timestamptz", k.Descending; !k.Descending {
+				key.sql = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END"
+			}
+			p.order.keys = append(p.order.keys, key)
+			continue
+		}
+		switch k.Param.Code {
+		case "_lastUpdated":
+			key.sql, key.typ, key.notNull = "x.last_updated", "timestamptz", true
+			if i == 0 {
+				p.order.indexed, p.order.rowDescending = one && len(q.Sort) == 1, k.Descending
+			}
+		case "_id":
+			if key.sql, key.notNull = "(SELECT r.id FROM resource r WHERE r.rk = x.rk)", true; p.c.inside {
+				key.sql = "x.id"
+			}
+		default:
+			var plan *paramPlan
+			var params []int32
+			for _, typ := range types { // of several types only the common parameters, which differ in nothing but the key
+				var err error
+				if plan, err = p.c.param(typ, k.Param.Code); err != nil {
+					return err
+				}
+				params = append(params, int32(plan.def.Key))
+			}
+			p.paramKey(&key, plan, params)
+			single := one && len(q.Sort) == 1
+			switch {
+			case plan.mainDate && k.Descending:
+				key.sql, key.notNull = "x.date_low", true
+				p.order.indexed = single
+			case plan.mainDate:
+				p.order.rowDescending, p.order.dated = single, single
+			case single:
+				p.order.side = sideOrderOf(plan, k.Descending)
+				p.order.rowDescending = p.order.side != nil && k.Descending
+			}
+		}
+		p.order.keys = append(p.order.keys, key)
+	}
+	return nil
+}
+
+// paramKey is the value that a parameter sorts a resource by: its lowest going up, its highest going down.
+func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
+	best := "min"
+	if key.descending {
+		best = "max"
+	}
+	from := func(column, table string) string {
+		var which string
+		if len(params) == 1 {
+			which = "s.param = " + p.c.arg(params[0], "integer")
+		} else {
+			which = "s.param = ANY(" + p.c.arg(params, "integer[]") + ")"
+		}
+		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND %s)", best, column, p.c.table(table, "x"), which)
+	}
+	if p.c.access != nil && p.c.access.alone && plan.def.Base == visitType && aboutOthers(plan.def.Code, plan.def.Expression) {
+		key.sql = `NULL::text COLLATE "C"` // an order by who takes part would tell of others
+		return
+	}
+	switch plan.def.Type {
+	case search.Date:
+		key.typ = "timestamptz"
+		if plan.mainDate {
+			key.sql = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END"
+		} else {
+			key.sql = from("low", "search_date")
+		}
+	case search.Number, search.Quantity:
+		key.sql, key.typ = from("low", "search_number"), "numeric"
+	case search.String, search.URI:
+		key.sql = from("value", "search_string")
+	default:
+		if p.c.inside {
+			key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM %s r, jsonb_array_elements(r.content->'contained') AS i(content), unnest(%s) AS path, jsonb_path_query(i.content, path::jsonpath) AS v(value) WHERE r.rk = x.container AND i.content->>'id' = x.id)`,
+				best, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
+			break
+		}
+		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM %s r, unnest(%s) AS path, jsonb_path_query(r.content, path::jsonpath) AS v(value) WHERE r.rk = x.rk)`,
+			best, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
+	}
+	key.sql += ` COLLATE "C"`
+	if key.typ != "text" {
+		key.sql = strings.TrimSuffix(key.sql, ` COLLATE "C"`)
+	}
+}
