@@ -333,13 +333,10 @@ func (s *Service) refusal(ctx context.Context, r *Request, err error) storage.Au
 	return e
 }
 
-// AuditAct notes something that is no request of FHIR: a sign-in, a grant, a command. Principal says who, act is one of
-// the Act constants.
-func (s *Service) AuditAct(ctx context.Context, p auth.Principal, act string, refused bool, detail, patient string) error {
-	if !s.options.Audit {
-		return nil
-	}
-	e := NewAct(s.now(), p, act, detail)
+// ActEntry is the entry of something that is no request of FHIR: a sign-in, a grant. p says who, act is one of the Act
+// constants. The caller writes it; wanted is false where the log is off.
+func (s *Service) ActEntry(ctx context.Context, p auth.Principal, act string, refused bool, detail, patient string) (e storage.AuditEntry, wanted bool) {
+	e = NewAct(s.now(), p, act, detail)
 	e.Request, e.Address = RequestID(ctx), clientAddress(ctx)
 	if refused {
 		e.Outcome = outcomeMinor
@@ -347,7 +344,7 @@ func (s *Service) AuditAct(ctx context.Context, p auth.Principal, act string, re
 	if fhir.ValidID(patient) {
 		e.Patients = []string{patient}
 	}
-	return s.store.Audit(context.WithoutCancel(ctx), e)
+	return e, s.options.Audit
 }
 
 // NewAct is the entry of an act, for who writes it in a transaction of its own.

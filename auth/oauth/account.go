@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -108,10 +109,13 @@ func (s *Server) revokeApp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id := r.PostForm.Get("client")
-	if _, err := s.store.RevokeClient(r.Context(), visitor.account.ID, id); err != nil {
+	err = s.noted(r.Context(), &Event{Principal: s.self(visitor.account), Action: ActRevoke, Detail: id}, func(ctx context.Context) error {
+		_, err := s.store.RevokeClient(ctx, visitor.account.ID, id)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	s.options.Audit(r.Context(), Event{Principal: s.self(visitor.account), Action: ActRevoke, Detail: id})
 	return redirect(w, pathApps+"?done")
 }
 
@@ -160,10 +164,9 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 	form, ctx, account := r.PostForm, r.Context(), visitor.account
 	switch form.Get("do") {
 	case "sign-out-others":
-		if err := s.store.EndOtherSessions(ctx, account.ID, visitor.login.ID); err != nil {
-			return err
-		}
-		return redirect(w, pathAccount+"?done")
+		return s.change(w, r, visitor, "other sessions ended", func(ctx context.Context) error {
+			return s.store.EndOtherSessions(ctx, account.ID, visitor.login.ID)
+		})
 	case "password", "totp-start", "totp-remove", "passkey-start", "passkey-remove":
 		locked, err := s.lockedOut(r, account.Username)
 		if err != nil {
@@ -177,6 +180,9 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 		}
 		if !fits {
 			if err := s.loginFailed(r, account.Username); err != nil {
+				return err
+			}
+			if err := s.note(ctx, Event{Principal: s.self(account), Action: ActCredential, Refused: true, Detail: form.Get("do")}); err != nil {
 				return err
 			}
 			return s.showAccount(w, r, visitor, "The current password is wrong.", nil, nil)
@@ -195,10 +201,11 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 		if _, ok := s.totpFits(seed, form.Get("code")); !ok {
 			return s.showAccount(w, r, visitor, "The code does not fit. Enter the one that your app shows now.", seed, nil)
 		}
-		err = s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed))
-		return s.changed(w, r, visitor, "totp", err)
+		return s.change(w, r, visitor, "totp", func(ctx context.Context) error {
+			return s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed))
+		})
 	case "totp-remove":
-		return s.changed(w, r, visitor, "totp removed", s.store.SetTOTP(ctx, account.ID, nil))
+		return s.change(w, r, visitor, "totp removed", func(ctx context.Context) error { return s.store.SetTOTP(ctx, account.ID, nil) })
 	}
 	return s.changePasskeys(w, r, visitor)
 }
@@ -213,9 +220,15 @@ func (s *Server) changePasskeys(w http.ResponseWriter, r *http.Request, visitor 
 		}
 		return s.showAccount(w, r, visitor, "", nil, made)
 	case "passkey-confirm":
-		return s.changed(w, r, visitor, "passkey", s.addPasskey(ctx, account, form))
+		made, err := s.madePasskey(ctx, account, form)
+		if err != nil {
+			return err
+		}
+		return s.change(w, r, visitor, "passkey", func(ctx context.Context) error { return s.addPasskey(ctx, made) })
 	case "passkey-remove":
-		return s.changed(w, r, visitor, "passkey removed", s.store.RemovePasskey(ctx, account.ID, unsealedText(form.Get("passkey"))))
+		return s.change(w, r, visitor, "passkey removed", func(ctx context.Context) error {
+			return s.store.RemovePasskey(ctx, account.ID, unsealedText(form.Get("passkey")))
+		})
 	}
 	return bad("This page has expired", "Open your account page again.")
 }
@@ -229,21 +242,26 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, visitor 
 	if err != nil {
 		return s.showAccount(w, r, visitor, "Choose another password: "+err.Error()+".", nil, nil)
 	}
-	if err := s.store.SetPassword(r.Context(), visitor.account.ID, hash); err != nil {
+	var cookie string
+	return s.change(w, r, visitor, "password", func(ctx context.Context) error {
+		if err := s.store.SetPassword(ctx, visitor.account.ID, hash); err != nil {
+			return err
+		}
+		// That ended every session, this one too: whoever just proved both passwords gets a new one.
+		var err error
+		cookie, err = s.startSession(ctx, "", visitor.account, visitor.login.Methods)
 		return err
-	}
-	// That ended every session, this one too: whoever just proved both passwords gets a new one.
-	if err := s.signIn(w, r, visitor.account, visitor.login.Methods...); err != nil {
-		return err
-	}
-	return s.changed(w, r, visitor, "password", nil)
+	}, func() { s.setCookie(w, "session", cookie, s.limits.SessionLife) })
 }
 
-func (s *Server) changed(w http.ResponseWriter, r *http.Request, visitor *visitor, what string, err error) error {
-	if err != nil {
+// change does a change of how somebody signs in, notes it, and shows the account page, after what is to be done then.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, visitor *visitor, what string, work func(context.Context) error, then ...func()) error {
+	if err := s.noted(r.Context(), &Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what}, work); err != nil {
 		return err
 	}
-	s.options.Audit(r.Context(), Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what})
+	for _, f := range then {
+		f()
+	}
 	return redirect(w, pathAccount+"?done")
 }
 

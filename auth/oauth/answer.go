@@ -76,11 +76,14 @@ func tell(err error) (e oauthError, fault bool) {
 	var too *http.MaxBytesError
 	var bearer *bearerError
 	var registration *registrationError
+	var silent *unnoted
 	switch {
 	case errors.As(err, &registration):
 		return oauthError{registration.code, registration.text, http.StatusBadRequest}, false
 	case errors.As(err, &too):
 		return oauthError{"invalid_request", "The request is too large.", http.StatusRequestEntityTooLarge}, false
+	case errors.As(err, &silent):
+		return oauthError{"temporarily_unavailable", "The audit log cannot be written now, and nothing is done here that it does not tell of.", http.StatusServiceUnavailable}, false
 	case errors.As(err, &bearer):
 		return oauthError{bearer.code, bearer.text, bearer.status}, false
 	case errors.Is(err, fosite.ErrSerializationFailure), errors.Is(err, fosite.ErrInvalidatedAuthorizeCode):
@@ -116,7 +119,10 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		e.Description = "Something went wrong on our side; tell support the id " + s.logFault(r, err) + "."
 	}
 	var bearer *bearerError
+	var silent *unnoted
 	switch {
+	case errors.As(err, &silent):
+		s.logFault(r, err)
 	case errors.As(err, &bearer):
 		w.Header().Set("WWW-Authenticate", bearer.challenge(s.urls.fhir))
 	case e.status == http.StatusUnauthorized && r.Header.Get("Authorization") != "":
@@ -152,7 +158,10 @@ func bad(title, text string) error { return &problem{http.StatusBadRequest, titl
 func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, err error) {
 	var p *problem
 	var too *http.MaxBytesError
+	var silent *unnoted
 	switch {
+	case errors.As(err, &silent):
+		p = &problem{http.StatusServiceUnavailable, "That is not possible now", "What is done here is noted in the audit log, and that cannot be written. Nothing was changed. Tell support the id " + s.logFault(r, err) + "."}
 	case errors.As(err, &p):
 	case errors.As(err, &too):
 		p = &problem{http.StatusRequestEntityTooLarge, "That is too much", "The form is larger than this page takes."}

@@ -229,42 +229,41 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 	event := Event{Principal: s.self(f.visitor.account), Action: ActGrant, Detail: f.client.ID, Patient: f.context.Patient}
 	if r.PostForm.Get("decision") != "allow" {
 		event.Refused = true
-		s.options.Audit(r.Context(), event)
+		if err := s.note(r.Context(), event); err != nil {
+			return err
+		}
 		return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user said no."))
 	}
 	granted := s.chosen(f, r.PostForm)
 	if len(granted) == 0 {
 		return s.showConsent(w, r, f, "Tick at least one thing, or choose “Do not allow”.")
 	}
-	to, err := s.issueCode(r, f, granted)
-	if err != nil {
+	var to string
+	if err := s.noted(r.Context(), &event, func(ctx context.Context) (err error) {
+		to, err = s.issueCode(ctx, r, f, granted)
+		return err
+	}); err != nil {
 		return s.refuseAfter(w, f, err)
 	}
-	s.options.Audit(r.Context(), event)
 	return redirect(w, to)
 }
 
 // refuseAfter is for a request that was ended already: by the same form sent twice, or by a launch that was used.
 func (s *Server) refuseAfter(w http.ResponseWriter, f *flow, err error) error {
 	e, fault := tell(err)
-	if fault || errors.Is(err, identity.ErrUsed) {
+	if silent := (*unnoted)(nil); fault || errors.Is(err, identity.ErrUsed) || errors.As(err, &silent) {
 		return err
 	}
 	return backToApp(w, f.form.Get("redirect_uri"), f.form.Get("state"), url.Values{"error": {e.Code}, "error_description": {e.Description}})
 }
 
-// issueCode grants, and returns the URL to send the browser to. The request and the launch end with it, in the same
-// transaction: neither can give two codes.
-func (s *Server) issueCode(r *http.Request, f *flow, granted auth.Scopes) (string, error) {
+// issueCode grants, and returns the URL to send the browser to. The request and the launch end with it, in the transaction
+// of ctx: neither can give two codes.
+func (s *Server) issueCode(ctx context.Context, r *http.Request, f *flow, granted auth.Scopes) (string, error) {
 	request, err := s.readAuthorize(r, f.form)
 	if err != nil {
 		return "", err
 	}
-	ctx, err := s.store.Begin(r.Context())
-	if err != nil {
-		return "", err
-	}
-	defer s.store.Rollback(ctx)
 	if err := s.store.EndRequest(ctx, f.pending.ID); err != nil {
 		return "", err
 	}
@@ -293,9 +292,6 @@ func (s *Server) issueCode(r *http.Request, f *flow, granted auth.Scopes) (strin
 	request.Form.Del("max_age")
 	response, err := s.provider.NewAuthorizeResponse(ctx, request, carry)
 	if err != nil {
-		return "", err
-	}
-	if err := s.store.Commit(ctx); err != nil {
 		return "", err
 	}
 	to := *request.RedirectURI

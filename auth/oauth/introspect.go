@@ -105,12 +105,43 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	if form.Get("token") == "" {
 		return fosite.ErrInvalidRequest.WithHint("The parameter token is missing.")
 	}
-	switch err := s.provider.NewRevocationRequest(r.Context(), r); {
-	case errors.Is(err, fosite.ErrUnauthorizedClient):
-	case err != nil:
+	event := Event{Action: ActRevoke}
+	known, err := s.aboutToken(r.Context(), &event, form.Get("token"))
+	if err != nil {
+		return err
+	}
+	revoke := func(ctx context.Context) error {
+		err := s.provider.NewRevocationRequest(ctx, r)
+		if errors.Is(err, fosite.ErrUnauthorizedClient) {
+			event.Refused, err = true, nil
+		}
+		return err
+	}
+	if known {
+		err = s.noted(r.Context(), &event, revoke)
+	} else {
+		err = revoke(r.Context())
+	}
+	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, noStore, struct{}{})
+}
+
+// aboutToken completes an event with whom a token was granted to and by whom.
+func (s *Server) aboutToken(ctx context.Context, e *Event, token string) (known bool, err error) {
+	for _, kind := range []rune{identity.Access, identity.Refresh} {
+		_, g, err := s.store.Token(ctx, kind, identity.Hash(token))
+		if errors.Is(err, identity.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		e.Principal, e.Detail = auth.Principal{Client: g.Client, User: g.Account}, g.Client
+		return true, nil
+	}
+	return false, nil
 }
 
 // userinfo tells the holder of an access token who the user is (OpenID Connect Core section 5.3).

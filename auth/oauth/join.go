@@ -95,7 +95,14 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	account := &identity.Account{Username: f.Username, Password: hash, Roles: []string{string(auth.RolePatient)}, FHIRUser: []string{"Patient/" + id}}
-	err = s.store.AddAccount(r.Context(), account)
+	event := Event{Action: ActJoin, Detail: f.Username, Patient: id}
+	err = s.noted(r.Context(), &event, func(ctx context.Context) error {
+		if err := s.store.AddAccount(ctx, account); err != nil {
+			return err
+		}
+		event.Principal = s.self(account)
+		return nil
+	})
 	if errors.Is(err, identity.ErrExists) { // taken in this moment
 		if err := s.options.Admissions.Reject(r.Context(), auth.System(), id); err != nil {
 			return err
@@ -105,7 +112,6 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.options.Audit(r.Context(), Event{Principal: s.self(account), Action: ActJoin, Detail: f.Username, Patient: id})
 	if err := s.signIn(w, r, account, "pwd"); err != nil {
 		return err
 	}
@@ -220,7 +226,9 @@ func (s *Server) judge(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return noSuchNewcomer(err)
 	}
-	s.options.Audit(r.Context(), Event{Principal: as, Action: ActJudge, Detail: decision, Patient: id})
+	if err := s.note(r.Context(), Event{Principal: as, Action: ActJudge, Detail: decision, Patient: id}); err != nil {
+		return err
+	}
 	return redirect(w, pathNewcomers+"?done")
 }
 

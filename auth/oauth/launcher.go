@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -101,11 +102,13 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
 			launch.Appointment = id
 		}
 	}
-	value, err := AddLaunch(ctx, s.store, launch, s.now())
-	if err != nil {
+	var value string
+	if err := s.noted(ctx, &Event{Principal: self, Action: ActLaunch, Detail: c.ID, Patient: launch.Patient}, func(ctx context.Context) (err error) {
+		value, err = AddLaunch(ctx, s.store, launch, s.now())
+		return err
+	}); err != nil {
 		return err
 	}
-	s.options.Audit(ctx, Event{Principal: self, Action: ActLaunch, Detail: c.ID, Patient: launch.Patient})
 	to, err := url.Parse(c.LaunchURI)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -77,7 +78,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if locked {
-		s.options.Audit(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "locked out"})
+		if err := s.note(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "locked out"}); err != nil {
+			return err
+		}
 		return s.showLogin(w, r, http.StatusTooManyRequests, handle, to, username, "Too many attempts have failed. Wait a while, then try again.")
 	}
 	account, err := s.checkLogin(r, username, form.Get("password"))
@@ -85,7 +88,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if account == nil {
-		s.options.Audit(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "pwd"})
+		if err := s.note(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "pwd"}); err != nil {
+			return err
+		}
 		return s.showLogin(w, r, http.StatusUnauthorized, handle, to, username, wrongLogin)
 	}
 	if account.TOTP != nil {
@@ -159,6 +164,9 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if locked || account.Disabled {
+		if err := s.note(r.Context(), Event{Principal: s.self(account), Action: ActLogin, Refused: true, Detail: at.Method + " locked out"}); err != nil {
+			return err
+		}
 		return s.showLogin(w, r, http.StatusTooManyRequests, form.Get("request"), form.Get("to"), account.Username, "Too many attempts have failed. Wait a while, then try again.")
 	}
 	fits, err := s.useTOTP(r.Context(), account, form.Get("code"))
@@ -167,6 +175,9 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !fits {
 		if err := s.loginFailed(r, account.Username); err != nil {
+			return err
+		}
+		if err := s.note(r.Context(), Event{Principal: s.self(account), Action: ActLogin, Refused: true, Detail: at.Method + " otp"}); err != nil {
 			return err
 		}
 		return s.showCode(w, r, http.StatusUnauthorized, account, at.Method, form.Get("request"), form.Get("to"), "The code is wrong, or was used before.")
@@ -180,10 +191,11 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 // logout ends the session of this browser.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if v := s.visitorOf(r); v != nil {
-		if err := s.store.EndSession(r.Context(), v.login.ID); err != nil {
+		if err := s.noted(r.Context(), &Event{Principal: s.self(v.account), Action: ActLogout}, func(ctx context.Context) error {
+			return s.store.EndSession(ctx, v.login.ID)
+		}); err != nil {
 			return err
 		}
-		s.options.Audit(r.Context(), Event{Principal: s.self(v.account), Action: ActLogout})
 	}
 	s.setCookie(w, "session", "", -1)
 	return redirect(w, pathLogin)

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -69,22 +70,26 @@ func (s *Server) changeManaged(w http.ResponseWriter, r *http.Request) error {
 	}
 	form, ctx := r.PostForm, r.Context()
 	what := form.Get("do")
+	event := Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what + " " + form.Get("client") + form.Get("account")}
+	var work func(context.Context) error
 	switch what {
 	case "revoke-client", "remove-client":
-		err = s.changeClient(r, what, form.Get("client"))
+		event.Action = ActRevoke
+		work = func(ctx context.Context) error { return s.changeClient(ctx, what, form.Get("client")) }
 	case "close-user", "open-user", "sign-out-user":
 		if form.Get("account") == visitor.account.ID {
 			return bad("That is you", "Another administrator can do this to you.")
 		}
-		err = s.changeUser(r, what, form.Get("account"))
+		work = func(ctx context.Context) error { return s.changeUser(ctx, what, form.Get("account")) }
 	default:
 		return bad("This page has expired", "Open it again.")
 	}
-	event := Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what + " " + form.Get("client") + form.Get("account"), Refused: err != nil}
-	if strings.HasSuffix(what, "-client") {
-		event.Action = ActRevoke
+	if err = s.noted(ctx, &event, work); err != nil {
+		event.Refused = true
+		if fault := s.note(ctx, event); fault != nil {
+			return fault
+		}
 	}
-	s.options.Audit(ctx, event)
 	if errors.Is(err, identity.ErrNotFound) {
 		return &problem{http.StatusNotFound, "It is not there any more", "Somebody else may have removed it. Open the page again."}
 	}
@@ -94,31 +99,31 @@ func (s *Server) changeManaged(w http.ResponseWriter, r *http.Request) error {
 	return redirect(w, pathManage+"?done")
 }
 
-func (s *Server) changeClient(r *http.Request, what, id string) error {
-	c, err := s.store.Client(r.Context(), id)
+func (s *Server) changeClient(ctx context.Context, what, id string) error {
+	c, err := s.store.Client(ctx, id)
 	if err != nil {
 		return err
 	}
 	if what == "revoke-client" {
-		_, err := s.store.RevokeAll(r.Context(), id)
+		_, err := s.store.RevokeAll(ctx, id)
 		return err
 	}
 	if c.RegisteredBy == "server" {
 		return bad("The server keeps this one", "It would be back after the next start.")
 	}
-	return s.store.RemoveClient(r.Context(), id)
+	return s.store.RemoveClient(ctx, id)
 }
 
-func (s *Server) changeUser(r *http.Request, what, id string) error {
+func (s *Server) changeUser(ctx context.Context, what, id string) error {
 	if uuid.Validate(id) != nil {
 		return identity.ErrNotFound
 	}
-	account, err := s.store.Account(r.Context(), id)
+	account, err := s.store.Account(ctx, id)
 	if err != nil {
 		return err
 	}
 	if what == "sign-out-user" {
-		return s.store.EndAccount(r.Context(), account.ID)
+		return s.store.EndAccount(ctx, account.ID)
 	}
-	return s.store.DisableAccount(r.Context(), account.ID, what == "close-user")
+	return s.store.DisableAccount(ctx, account.ID, what == "close-user")
 }

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -130,6 +131,58 @@ func TestOpenID_rotation_keeps_old_keys_published(t *testing.T) {
 	}
 	if r := w.send(nil, http.MethodGet, "/auth/jwks", nil); !strings.Contains(r.body, `"kty":"RSA"`) {
 		t.Errorf("%s", r.body)
+	}
+}
+
+// TestOpenID_key_rotate: a key that an operator replaces signs on until every node shows the new one, and what it signed
+// verifies for two days more; one that is distrusted is out at once. Every node reads the keys anew within a minute.
+func TestOpenID_key_rotate(t *testing.T) {
+	w := newWorld(t)
+	const secret, minute = "a secret for tests only", time.Minute
+	kidOf := func(token string) string {
+		parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed.Signatures[0].Header.KeyID
+	}
+	token := func() string { return w.tokens("ada", "", "openid patient/Patient.rs")["id_token"].(string) }
+	published := func() string { return w.send(nil, http.MethodGet, "/auth/jwks", nil).body }
+	rotate := func(distrust bool) string {
+		t.Helper()
+		kid, err := oauth.RotateKey(t.Context(), w.identity, secret, distrust, w.clock.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.clock.advance(minute + time.Second) // how long a node remembers
+		return kid
+	}
+	if _, err := oauth.RotateKey(t.Context(), w.identity, secret, false, w.clock.now()); !errors.Is(err, oauth.ErrNoKey) {
+		t.Errorf("before there is a key: %v", err)
+	}
+	first := token()
+	if _, err := oauth.RotateKey(t.Context(), w.identity, "another secret than the server's", false, w.clock.now()); !errors.Is(err, oauth.ErrOtherSecret) {
+		t.Errorf("with another secret: %v", err)
+	}
+	second := rotate(false)
+	if between := token(); kidOf(between) != kidOf(first) || !strings.Contains(published(), second) {
+		t.Errorf("the new key signs before every node can show it, or is not shown: %s", published())
+	}
+	w.clock.advance(minute)
+	if now := token(); kidOf(now) != second {
+		t.Errorf("signed with %s", kidOf(now))
+	}
+	w.verify(first)
+	keys, err := oauth.SigningKeys(t.Context(), w.identity, w.clock.now())
+	if err != nil || len(keys) != 2 || keys[0].KID != second || !keys[0].Signs || keys[1].Signs || keys[1].Until.IsZero() {
+		t.Errorf("%+v %v", keys, err)
+	}
+	third := rotate(true)
+	if body := published(); strings.Contains(body, kidOf(first)) || strings.Contains(body, second) || !strings.Contains(body, third) {
+		t.Errorf("distrusted keys are published: %s", body)
+	}
+	if now := token(); kidOf(now) != third {
+		t.Errorf("signed with %s", kidOf(now))
 	}
 }
 

@@ -176,7 +176,9 @@ func (s *Server) outsideAnswer(w http.ResponseWriter, r *http.Request) error {
 	}
 	account, err := s.store.OutsideAccount(r.Context(), identity.Outside{Issuer: s.outside.Issuer, Subject: subject})
 	if errors.Is(err, identity.ErrNotFound) || err == nil && account.Disabled {
-		s.options.Audit(r.Context(), Event{Action: ActLogin, Refused: true, Detail: "ext", Principal: auth.Principal{Name: subject}})
+		if err := s.note(r.Context(), Event{Action: ActLogin, Refused: true, Detail: "ext", Principal: auth.Principal{Name: subject}}); err != nil {
+			return err
+		}
 		return &problem{http.StatusForbidden, "Nobody here is linked to you",
 			"Ask an administrator to link your account to " + s.outside.Name + ". You are known there as " + subject + "."}
 	}
@@ -228,7 +230,9 @@ func (s *Server) outsideSubject(ctx context.Context, v *visit, code string) (str
 
 // outsideFailed goes back to the sign-in page. What the provider said stays in the log, without the answer itself.
 func (s *Server) outsideFailed(w http.ResponseWriter, r *http.Request, v *visit, why string, err error) error {
-	s.options.Audit(r.Context(), Event{Action: ActLogin, Refused: true, Detail: "ext " + why})
+	if fault := s.note(r.Context(), Event{Action: ActLogin, Refused: true, Detail: "ext " + why}); fault != nil {
+		return fault
+	}
 	status := http.StatusUnauthorized
 	if err != nil {
 		status = http.StatusBadGateway

@@ -123,6 +123,9 @@ func (s *Server) loginPasskey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	refused := func() error {
+		if err := s.note(ctx, Event{Action: ActLogin, Refused: true, Detail: "hwk"}); err != nil {
+			return err
+		}
 		return s.showLogin(w, r, http.StatusUnauthorized, form.Get("request"), form.Get("to"), "", "This passkey does not open an account here.")
 	}
 	response, err := protocol.ParseCredentialRequestResponseBytes([]byte(form.Get("credential")))
@@ -190,37 +193,39 @@ func (s *Server) registerCeremony(ctx context.Context, account *identity.Account
 	return s.newCeremony(options, session)
 }
 
-// addPasskey takes what the device made.
-func (s *Server) addPasskey(ctx context.Context, account *identity.Account, form url.Values) error {
+var errPasskeyNotAdded = bad("The passkey was not added", "The device's answer does not fit. Try again.")
+
+// madePasskey checks what the device made.
+func (s *Server) madePasskey(ctx context.Context, account *identity.Account, form url.Values) (*identity.Passkey, error) {
 	if s.passkeys == nil {
-		return bad("No passkey can be added", "This address cannot have any.")
+		return nil, bad("No passkey can be added", "This address cannot have any.")
 	}
 	session, err := s.openCeremony(ctx, form.Get("ceremony"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	failed := bad("The passkey was not added", "The device's answer does not fit. Try again.")
 	u, err := s.passkeyUser(ctx, account)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := protocol.ParseCredentialCreationResponseBytes([]byte(form.Get("credential")))
 	if err != nil {
-		return failed
+		return nil, errPasskeyNotAdded
 	}
 	credential, err := s.passkeys.CreateCredential(u, *session, response)
 	if err != nil {
-		return failed
+		return nil, errPasskeyNotAdded
 	}
 	content, err := json.Marshal(credential)
-	if err != nil {
-		return err
-	}
-	err = s.store.AddPasskey(ctx, &identity.Passkey{
+	return &identity.Passkey{
 		ID: credential.ID, Account: account.ID, Name: "Added " + s.now().UTC().Format("2 January 2006 15:04"), Credential: content,
-	})
+	}, err
+}
+
+func (s *Server) addPasskey(ctx context.Context, made *identity.Passkey) error {
+	err := s.store.AddPasskey(ctx, made)
 	if errors.Is(err, identity.ErrExists) {
-		return failed
+		return errPasskeyNotAdded
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
@@ -104,10 +105,10 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if c.Metadata, err = json.Marshal(m); err != nil {
 		return err
 	}
-	if err := s.store.AddClient(r.Context(), c); err != nil {
+	event := Event{Principal: auth.Principal{Client: c.ID, Name: c.Name}, Action: ActRegister, Detail: c.ID}
+	if err := s.noted(r.Context(), &event, func(ctx context.Context) error { return s.store.AddClient(ctx, c) }); err != nil {
 		return err
 	}
-	s.options.Audit(r.Context(), Event{Principal: auth.Principal{Client: c.ID, Name: c.Name}, Action: ActRegister, Detail: c.ID})
 	if err := json.Unmarshal(c.Metadata, &answer); err != nil {
 		return err
 	}

@@ -33,8 +33,9 @@ type Options struct {
 	Directory Directory
 	// Admissions is for people who register by themselves; nil where nobody can.
 	Admissions Admissions
-	// Audit is told of sign-ins, grants and acts on accounts and clients; nil for nobody.
-	Audit  func(context.Context, Event)
+	// Audit is told of sign-ins, grants and acts on accounts and clients; nil for nobody. It writes in the transaction of
+	// its context (Store.Begin), if there is one. Where it fails, nothing of what it was told of happens.
+	Audit  func(context.Context, Event) error
 	Logger *slog.Logger
 	Limits Limits
 	// Registration says who may register a client by itself.
@@ -69,34 +70,6 @@ func (e Entry) Reference() string { return e.Type + "/" + e.ID }
 
 // ErrNoEntry says that there is no such resource, or none that the principal may see.
 var ErrNoEntry = errors.New("oauth: no such resource")
-
-// Event is something that the audit log keeps.
-type Event struct {
-	Principal auth.Principal
-	// Action is one of the Act constants; Refused says that it did not happen.
-	Action  string
-	Refused bool
-	// Detail says what it was about: a client id, a username.
-	Detail string
-	// Patient is whose record it concerns; "" for none.
-	Patient string
-}
-
-// What an Event can be about.
-const (
-	ActLogin        = "login"
-	ActLogout       = "logout"
-	ActGrant        = "grant"
-	ActRevoke       = "revoke"
-	ActToken        = "token"
-	ActLaunch       = "launch"
-	ActRegister     = "register-client"
-	ActCredential   = "change-credential"
-	ActReuse        = "token-reuse"
-	ActOperatorCall = "operator-command"
-	ActJoin         = "register-patient"
-	ActJudge        = "decide-registration"
-)
 
 // Limits are the times and numbers that can be set. A zero field means its default; docs/settings.md lists them.
 type Limits struct {
@@ -168,7 +141,7 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	if o.Audit == nil {
-		o.Audit = func(context.Context, Event) {}
+		o.Audit = func(context.Context, Event) error { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

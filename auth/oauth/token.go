@@ -69,11 +69,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	fresh := newSession(s.options.Now)
 	request, err := s.provider.NewAccessRequest(ctx, r, fresh)
 	if err != nil {
-		switch form.Get("grant_type") {
-		case grantRefresh:
-			s.auditReuse(ctx, err, request)
-		case grantCode:
+		if form.Get("grant_type") == grantCode {
 			s.revokeRaced(ctx, request, err)
+		}
+		if fault := s.noteReuse(ctx, form.Get("grant_type"), err, request); fault != nil {
+			return fault
 		}
 		return err
 	}
@@ -87,24 +87,27 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	response, err := s.provider.NewAccessResponse(ctx, request)
-	if errors.Is(err, fosite.ErrNotFound) { // the grant was revoked since the request was looked at
-		err = fosite.ErrInvalidGrant.WithWrap(err).WithHint("It was revoked or used by another request at the same time.")
-	}
-	if err != nil {
-		if form.Get("grant_type") == grantCode {
-			s.revokeRaced(ctx, request, err)
-		}
-		return err
-	}
 	granted := request.GetSession().(*session)
-	s.tellContext(response, granted)
 	holder := auth.Principal{Client: c.ID, Name: c.Name}
 	if granted.account != "" {
 		about := &granted.context
 		holder.User, holder.Name, holder.FHIRUser, holder.Roles, holder.Patient = granted.account, about.Username, about.FHIRUser, roles(about.Roles), about.Patient
 	}
-	s.options.Audit(ctx, Event{Principal: holder, Action: ActToken, Detail: form.Get("grant_type"), Patient: granted.context.Patient})
+	var response fosite.AccessResponder
+	event := Event{Principal: holder, Action: ActToken, Detail: form.Get("grant_type"), Patient: granted.context.Patient}
+	if err := s.noted(ctx, &event, func(ctx context.Context) (err error) {
+		response, err = s.provider.NewAccessResponse(ctx, request)
+		if errors.Is(err, fosite.ErrNotFound) { // the grant was revoked since the request was looked at
+			err = fosite.ErrInvalidGrant.WithWrap(err).WithHint("It was revoked or used by another request at the same time.")
+		}
+		return err
+	}); err != nil {
+		if form.Get("grant_type") == grantCode {
+			s.revokeRaced(ctx, request, err)
+		}
+		return err
+	}
+	s.tellContext(response, granted)
 	response.SetTokenType("Bearer")
 	response.SetExpiresIn(granted.GetExpiresAt(fosite.AccessToken).Sub(s.now()).Round(time.Second))
 	return writeJSON(w, http.StatusOK, noStore, response.ToMap())
@@ -188,12 +191,13 @@ func (s *Server) revokeRaced(ctx context.Context, request fosite.AccessRequester
 	}
 }
 
-// auditReuse records that a refresh token was used a second time, which ended its grant.
-func (s *Server) auditReuse(ctx context.Context, err error, request fosite.AccessRequester) {
-	if request == nil || request.GetClient() == nil {
-		return
+// noteReuse records that a code or refresh token was refused: one that is used a second time ends its grant.
+func (s *Server) noteReuse(ctx context.Context, kind string, err error, request fosite.AccessRequester) error {
+	if kind == grantClient || request == nil || request.GetClient() == nil {
+		return nil
 	}
-	if e, _ := tell(err); e.Code == "invalid_grant" {
-		s.options.Audit(ctx, Event{Principal: auth.Principal{Client: request.GetClient().GetID()}, Action: ActReuse, Refused: true})
+	if e, _ := tell(err); e.Code != "invalid_grant" {
+		return nil
 	}
+	return s.note(ctx, Event{Principal: auth.Principal{Client: request.GetClient().GetID()}, Action: ActReuse, Refused: true, Detail: kind})
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -101,24 +102,30 @@ func (s *Server) foreign(c *http.CrossOriginProtection, r *http.Request) bool {
 
 // signIn starts a session for an account and gives the browser its cookie. A session that the browser had before ends.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, account *identity.Account, methods ...string) error {
-	ctx := r.Context()
-	if old := s.cookie(r, "session"); old != "" {
-		if err := s.store.EndSession(ctx, identity.Hash(old)); err != nil {
+	value, err := s.startSession(r.Context(), s.cookie(r, "session"), account, methods)
+	if err == nil {
+		s.setCookie(w, "session", value, s.limits.SessionLife)
+	}
+	return err
+}
+
+// startSession ends the session that the cookie old stands for, if any, starts one, and returns its cookie.
+func (s *Server) startSession(ctx context.Context, old string, account *identity.Account, methods []string) (value string, err error) {
+	value = randomSecret()
+	now := s.now()
+	return value, s.noted(ctx, &Event{Principal: s.self(account), Action: ActLogin, Detail: strings.Join(methods, " ")}, func(ctx context.Context) error {
+		if old != "" {
+			if err := s.store.EndSession(ctx, identity.Hash(old)); err != nil {
+				return err
+			}
+		}
+		if err := s.store.AddSession(ctx, &identity.Session{
+			ID: identity.Hash(value), Account: account.ID, Methods: methods, Created: now, Expires: now.Add(s.limits.SessionLife),
+		}); err != nil {
 			return err
 		}
-	}
-	value, now := randomSecret(), s.now()
-	if err := s.store.AddSession(ctx, &identity.Session{
-		ID: identity.Hash(value), Account: account.ID, Methods: methods, Created: now, Expires: now.Add(s.limits.SessionLife),
-	}); err != nil {
-		return err
-	}
-	if err := s.store.LoginSucceeded(ctx, nameSubject(account.Username)); err != nil {
-		return err
-	}
-	s.setCookie(w, "session", value, s.limits.SessionLife)
-	s.options.Audit(ctx, Event{Principal: s.self(account), Action: ActLogin, Detail: strings.Join(methods, " ")})
-	return nil
+		return s.store.LoginSucceeded(ctx, nameSubject(account.Username))
+	})
 }
 
 func nameSubject(username string) string { return "name:" + strings.ToLower(username) }

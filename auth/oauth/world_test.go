@@ -45,6 +45,7 @@ const password = "correct horse battery"
 type world struct {
 	testing.TB
 	origin   string
+	database string // URL
 	identity *identity.Store
 	service  *resources.Service
 	oauth    *oauth.Server
@@ -126,7 +127,8 @@ func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
 		t.Fatal(err)
 	}
 	base := w.origin + server.FHIRPath
-	store, err := storage.Open(t.Context(), storage.Options{URL: kilntest.DB(t), Base: base, Registry: registry, PoolSize: 4, Now: w.clock.now})
+	w.database = kilntest.DB(t)
+	store, err := storage.Open(t.Context(), storage.Options{URL: w.database, Base: base, Registry: registry, PoolSize: 4, Now: w.clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}

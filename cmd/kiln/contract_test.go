@@ -43,7 +43,17 @@ func TestCLI_contract(t *testing.T) {
 		_ = cmd.Run()
 		return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 	}
+	if resp, err := http.Get(p.origin + "/auth/jwks"); err != nil { // the first need of a signing key
+		t.Fatal(err)
+	} else {
+		resp.Body.Close()
+	}
 	for _, c := range []struct{ line, stdin, want string }{
+		{`key list`, "", `(?s)^KEY +SIGNS FROM +PUBLISHED UNTIL +STATE\n[\w-]{16} +\S+Z +- +signs\n$`},
+		{`key rotate`, "", `^[\w-]{16}\n$`},
+		{`key list`, "", `(?s)^KEY.*\n[\w-]{16} +\S+Z +- +next\n[\w-]{16} +\S+Z +\S+Z +signs\n$`},
+		{`key rotate --distrust`, "", `^[\w-]{16}\n$`},
+		{`key list`, "", `^KEY.*\n[\w-]{16} +\S+Z +- +signs\n$`},
 		{`client add --id app --name "A app" --secret s3cret-s3cret --redirect-uri https://a.example.org/cb --redirect-uri https://b.example.org/cb --launch-uri https://a.example.org/launch --grant authorization_code --grant refresh_token --scope "launch openid fhirUser patient/*.rs"`, "", `^$`},
 		{`client add --id public --redirect-uri http://localhost:3000/cb --grant authorization_code --scope openid --public`, "", `^$`},
 		{`client add --id signer --jwks ` + jwks + ` --redirect-uri https://a.example.org/cb --grant authorization_code --scope openid`, "", `^$`},
@@ -84,9 +94,10 @@ func TestCLI_contract(t *testing.T) {
 		`user password --username tom --password short`:                                              "8 to 256 characters",
 		`launch --client nobody --user demo-doctor --patient demo-tom`:                               "no client nobody",
 		`launch --client app --user demo-doctor`:                                                     "--patient",
-		`token`:                                                                                      "--scope",
-		`token --scope "system/*.xyz"`:                                                               "--scope",
-		`token --scope openid --ttl soon`:                                                            "--ttl",
+		`key rotate --secret-key "of another server"`:                                                "is not the one that the server encrypts",
+		`token`:                           "--scope",
+		`token --scope "system/*.xyz"`:    "--scope",
+		`token --scope openid --ttl soon`: "--ttl",
 	} {
 		stdout, stderr, code := kiln(line, "")
 		if code == 0 || stdout != "" || !strings.Contains(stderr, want) {

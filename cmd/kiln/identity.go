@@ -110,7 +110,7 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 		Origin:     c.BaseURL,
 		FHIRBase:   strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
 		Secret:     secret,
-		Audit:      auditSignIns(store.Identity(), service, log),
+		Audit:      auditSignIns(store.Identity(), service),
 		Directory:  server.Directory{Service: service},
 		Admissions: admissions,
 		Logger:     log,
@@ -128,16 +128,22 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 
 // auditSignIns notes what the authorization server tells of. A name that somebody failed to sign in with is noted only where
 // an account has it: people type passwords into the wrong field.
-func auditSignIns(accounts *identity.Store, service *resources.Service, log *slog.Logger) func(context.Context, oauth.Event) {
-	return func(ctx context.Context, e oauth.Event) {
+func auditSignIns(accounts *identity.Store, service *resources.Service) func(context.Context, oauth.Event) error {
+	return func(ctx context.Context, e oauth.Event) error {
 		ctx = context.WithoutCancel(ctx)
 		if e.Action == oauth.ActLogin && e.Refused {
 			if _, err := accounts.AccountNamed(ctx, e.Principal.Name); err != nil {
 				e.Principal.Name = "a name that no account has"
 			}
 		}
-		if err := service.AuditAct(ctx, e.Principal, e.Action, e.Refused, e.Detail, e.Patient); err != nil {
-			log.Error("the audit log misses what the authorization server did", "action", e.Action, "error", err)
+		entry, wanted := service.ActEntry(ctx, e.Principal, e.Action, e.Refused, e.Detail, e.Patient)
+		if !wanted {
+			return nil
 		}
+		text, err := entry.Text()
+		if err != nil {
+			return err
+		}
+		return accounts.Note(ctx, entry.Recorded, text)
 	}
 }

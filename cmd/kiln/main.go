@@ -28,6 +28,7 @@ type cli struct {
 	User           userCmd           `cmd:"" help:"Look after the people who may sign in."`
 	Launch         launchCmd         `cmd:"" help:"Make a launch value, to launch an app from a script."`
 	Token          tokenCmd          `cmd:"" help:"Print an access token for an operator."`
+	Key            keyCmd            `cmd:"" help:"Look after the keys that sign id_tokens."`
 	Audit          auditCmd          `cmd:"" help:"Look after the audit log."`
 	Terminology    terminologyCmd    `cmd:"" help:"Load code systems of others: LOINC, SNOMED CT, RxNorm, ICD-10-CM."`
 	Package        packageCmd        `cmd:"" help:"Install FHIR packages: profiles, extensions and terminology."`

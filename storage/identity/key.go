@@ -46,7 +46,7 @@ WHERE NOT EXISTS (SELECT FROM signing_key WHERE active_from > $5)`, k.KID, k.Sea
 	if err != nil || n == 0 {
 		return err
 	}
-	if _, err := s.exec(ctx, "retire keys", `UPDATE signing_key SET retired = $2 WHERE kid <> $1 AND retired IS NULL`, k.KID, retireOthers); err != nil {
+	if _, err := s.exec(ctx, "retire keys", `UPDATE signing_key SET retired = $2 WHERE kid <> $1 AND (retired IS NULL OR retired > $2)`, k.KID, retireOthers); err != nil {
 		return err
 	}
 	return s.Commit(ctx)

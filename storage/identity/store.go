@@ -58,14 +58,22 @@ func Hash(secret string) []byte {
 
 type txKey struct{}
 
-// Begin opens a transaction that the methods join which get the returned context. Commit or Rollback must follow.
+// Begin opens a transaction that the methods join which get the returned context: within that of ctx, where there is one.
+// Commit or Rollback must follow.
 func (s *Store) Begin(ctx context.Context) (context.Context, error) {
-	tx, err := s.pool.Begin(ctx)
+	begin := s.pool.Begin
+	if tx, ok := ctx.Value(txKey{}).(pgx.Tx); ok {
+		begin = tx.Begin
+	}
+	tx, err := begin(ctx)
 	if err != nil {
 		return ctx, fmt.Errorf("identity: begin: %w", err)
 	}
 	return context.WithValue(ctx, txKey{}, tx), nil
 }
+
+// Apart is ctx without its transaction, for what must stay whatever becomes of that.
+func Apart(ctx context.Context) context.Context { return context.WithValue(ctx, txKey{}, nil) }
 
 // Commit ends the transaction of ctx.
 func (s *Store) Commit(ctx context.Context) error {
