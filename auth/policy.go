@@ -111,6 +111,8 @@ func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Cata
 		switch {
 		case role == RolePatient && typ == "Patient":
 			r.Record = id
+		case role == RolePatient && typ == "RelatedPerson" && who.Represents != "":
+			r.Record, r.Proxy = who.Represents, who.FHIRUser
 		case role == RolePractitioner && typ == "Practitioner":
 			r.Self = who.FHIRUser
 		}
@@ -146,7 +148,7 @@ func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Cata
 		switch {
 		case typ == "Practitioner" && id != "":
 			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachShared})
-		case typ == "Patient" && r.Record != "":
+		case (typ == "Patient" || typ == "RelatedPerson") && r.Record != "":
 			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachOwn})
 		}
 	}

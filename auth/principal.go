@@ -36,6 +36,9 @@ type Principal struct {
 	Roles  []Role
 	// FHIRUser is the resource that stands for the user, such as "Practitioner/123"; "" for none.
 	FHIRUser string
+	// Represents is the id of the patient whom FHIRUser, a RelatedPerson, acts for: in the role of a patient, for as long as
+	// the RelatedPerson says so. "" for none.
+	Represents string
 	// Patient and Encounter are the ids of the context that the application was launched in; "" for none.
 	Patient, Encounter string
 	// Scopes are what was granted. A principal without scopes has no rights, whatever the roles are.
@@ -94,6 +97,21 @@ func (p *Principal) Self() (typ, id string) {
 	return typ, id
 }
 
+// Own is the Patient in whose name the principal acts in the role of a patient: itself, or the one whom it represents. "" for
+// none.
+func (p *Principal) Own() string {
+	typ, id := p.Self()
+	switch {
+	case !p.Has(RolePatient):
+		return ""
+	case typ == "Patient" && id != "":
+		return p.FHIRUser
+	case typ == "RelatedPerson" && p.Represents != "":
+		return "Patient/" + p.Represents
+	}
+	return ""
+}
+
 // Caller names who sends the request apart from the rights: the same user with the same client, whatever the token. One
 // caller's Idempotency-Keys are no other's.
 func (p *Principal) Caller() string {
@@ -108,7 +126,7 @@ func (p *Principal) Caller() string {
 // Session, token and expiry are no part of it, so that links survive a refresh.
 func (p *Principal) Fingerprint() string {
 	h := sha256.New()
-	for _, text := range []string{p.operator, p.User, p.Client, p.FHIRUser, p.Patient, p.Encounter, p.Purpose} {
+	for _, text := range []string{p.operator, p.User, p.Client, p.FHIRUser, p.Represents, p.Patient, p.Encounter, p.Purpose} {
 		hashText(h, text)
 	}
 	roles := slices.Clone(p.Roles)

@@ -225,6 +225,11 @@ func (s *Service) takeNew(ctx context.Context, tx *storage.Tx, c *call, o *order
 	} else if !ok { // a patient of others is in it
 		return nil, notYours("Appointment")
 	}
+	if ok, err := tx.SeesWhose(acting(ctx, auth.Read), p); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, notYours("Appointment")
+	}
 	resp, err := s.putMoved(ctx, tx, &o.request, nil, n, o.do)
 	if err != nil || !o.do.override {
 		return resp, err

@@ -141,8 +141,8 @@ func (s *Service) seesPatient(ctx context.Context, name string) error {
 // ownPatient is the Patient that a caller is or acts for, or "".
 func (s *Service) ownPatient(p *auth.Principal) string {
 	switch {
-	case typeOf(p.FHIRUser) == "Patient":
-		return p.FHIRUser
+	case p.Own() != "":
+		return p.Own()
 	case p.Patient != "":
 		return "Patient/" + p.Patient
 	}

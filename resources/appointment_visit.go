@@ -328,7 +328,7 @@ func (s *Service) roleIn(p *auth.Principal, v *visit) (who scheduling.Roles) {
 	}
 	for _, x := range v.participants {
 		switch {
-		case x.actor == p.FHIRUser && typeOf(x.actor) == "Patient", p.Patient != "" && p.Has(auth.RolePatient) && x.actor == "Patient/"+p.Patient:
+		case x.actor == p.Own() && x.actor != "":
 			who |= scheduling.Patient
 		case p.Has(auth.RolePractitioner) && p.FHIRUser != "" && (x.person == p.FHIRUser || x.actor == p.FHIRUser):
 			who |= scheduling.Practitioner

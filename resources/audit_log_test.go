@@ -229,7 +229,7 @@ func TestAudit_chain_tells_of_tampering(t *testing.T) {
 	t.Parallel()
 	const unlock = "SET session_replication_role = replica; "
 	for name, statement := range map[string]string{
-		"an_entry_changed":       "UPDATE audit_entry SET entry = replace(entry, 'Patient', 'Person') WHERE id = 5",
+		"an_entry_changed":       "UPDATE audit_entry SET entry = replace(entry, 'Patient', 'Person') WHERE id = (SELECT max(entry) - 1 FROM audit_chain)",
 		"its_time_changed":       "UPDATE audit_entry SET recorded = recorded - interval '1 hour' WHERE id = 5",
 		"an_entry_gone":          "DELETE FROM audit_entry WHERE id = 5",
 		"a_place_gone":           "DELETE FROM audit_chain WHERE position = 5",

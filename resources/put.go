@@ -89,7 +89,7 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 	} else if !ok {
 		return nil, notYours(c.key.Type)
 	}
-	if ok, err := tx.SeesTargets(acting(ctx, auth.Read), p, old); err != nil {
+	if ok, err := tx.SeesWhose(acting(ctx, auth.Read), p); err != nil {
 		return nil, err
 	} else if !ok {
 		return nil, notYours(c.key.Type)

@@ -148,7 +148,7 @@ func (s *Service) authored(ctx context.Context, r *record) error {
 			}
 			others = append(others, name)
 		case "Patient", "RelatedPerson":
-			if r.who&scheduling.Practitioner == 0 && name != r.request.Principal.FHIRUser {
+			if r.who&scheduling.Practitioner == 0 && name != r.request.Principal.FHIRUser && name != r.request.Principal.Own() {
 				others = append(others, name)
 			}
 		}

@@ -262,13 +262,14 @@ type owner struct {
 	Client             string   `json:"client,omitempty"`
 	Roles              []string `json:"roles,omitempty"`
 	FHIRUser           string   `json:"fhirUser,omitempty"`
+	Represents         string   `json:"represents,omitempty"`
 	Patient, Encounter string
 	Purpose            string `json:"purpose,omitempty"`
 	Scope              string `json:"scope,omitempty"`
 }
 
 func ownerOf(p *auth.Principal) owner {
-	o := owner{Operator: p.IsOperator(), Name: p.Name, User: p.User, Client: p.Client, FHIRUser: p.FHIRUser, Patient: p.Patient, Encounter: p.Encounter, Purpose: p.Purpose}
+	o := owner{Operator: p.IsOperator(), Name: p.Name, User: p.User, Client: p.Client, FHIRUser: p.FHIRUser, Represents: p.Represents, Patient: p.Patient, Encounter: p.Encounter, Purpose: p.Purpose}
 	for _, r := range p.Roles {
 		o.Roles = append(o.Roles, string(r))
 	}

@@ -25,7 +25,7 @@ func (s *Service) asOwner(ctx context.Context, stored []byte, typ string) (conte
 	if o.Operator {
 		return everything(ctx), nil
 	}
-	p := auth.Principal{User: o.User, Name: o.Name, Client: o.Client, FHIRUser: o.FHIRUser, Patient: o.Patient, Encounter: o.Encounter, Purpose: o.Purpose}
+	p := auth.Principal{User: o.User, Name: o.Name, Client: o.Client, FHIRUser: o.FHIRUser, Represents: o.Represents, Patient: o.Patient, Encounter: o.Encounter, Purpose: o.Purpose}
 	roles := o.Roles
 	if o.User != "" {
 		account, err := s.store.Identity().Account(ctx, o.User)

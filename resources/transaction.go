@@ -160,6 +160,11 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	if err := tx.Inherit(ctx, t.prepared()...); err != nil {
 		return nil, err
 	}
+	for _, e := range t.entries {
+		if e.prepared != nil && e.old[e.key] == nil { // what is there already, the rules look at
+			tx.Brings(e.prepared)
+		}
+	}
 	var writes, reads []*txEntry
 	for _, e := range t.entries {
 		e.req.part = &part{entryPath(e.i), t}
@@ -264,9 +269,11 @@ func (t *transaction) brought(ctx context.Context, tx *storage.Tx, fresh []*txEn
 
 // permitAll says of resources that go out by COPY what put says of one.
 func (t *transaction) permitAll(ctx context.Context, tx *storage.Tx, part []*txEntry) error {
-	ctx = acting(ctx, auth.Create)
 	for _, e := range part {
-		ok, err := tx.Permits(ctx, e.prepared, nil)
+		ok, err := tx.Permits(acting(ctx, auth.Create), e.prepared, nil)
+		if err == nil && ok {
+			ok, err = tx.SeesWhose(acting(ctx, auth.Read), e.prepared)
+		}
 		if err == nil && !ok {
 			err = notYours(e.req.Type)
 		}

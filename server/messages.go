@@ -49,6 +49,8 @@ type messagesView struct {
 	Names           map[string]string
 	Retryable, Done bool
 	Problem         string
+	// Pages says that there are pages of the authorization server to go back to.
+	Pages bool
 }
 
 // addMessages adds the page of messages.
@@ -153,6 +155,7 @@ func (x *exchange) messagesProblem(err error) error {
 }
 
 func (x *exchange) writePage(status int, v *messagesView) error {
+	v.Pages = x.s.oauth != nil
 	var b bytes.Buffer
 	if err := messagesPage.Execute(&b, v); err != nil {
 		return err

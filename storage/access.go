@@ -32,6 +32,8 @@ type Access struct {
 	patients []int64
 	self     []int64
 	record   []int64
+	// proxy is the RelatedPerson who asks for the patient of record; 0 for none.
+	proxy int64
 	// alone says that of a visit with others the caller sees only the own part: see together.go.
 	alone bool
 	// practitioner says that a practitioner asks, and neither the patient nor an administrator.
@@ -91,6 +93,9 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	a := &Access{reach: map[int16][]grant{}}
 	if r.Record != "" {
 		a.record = ix.sameTarget("Patient", r.Record)
+	}
+	if typ, id, found := strings.Cut(r.Proxy, "/"); found {
+		a.proxy = s.hash.Resource(typ, id)
 	}
 	a.patients = a.record
 	var context []int64
@@ -222,6 +227,9 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	if log := ix.registry.TypeNumber("AuditEvent"); slices.ContainsFunc(a.reach[log], func(g grant) bool { return g.reach == search.ReachAny && !g.context }) {
 		set("log", strconv.Itoa(int(log)))
 	}
+	if policy := ix.registry.TypeNumber("Consent"); slices.ContainsFunc(a.reach[policy], func(g grant) bool { return g.reach == search.ReachAny && !g.context }) {
+		set("policy", strconv.Itoa(int(policy)))
+	}
 	return nil
 }
 
@@ -243,7 +251,7 @@ func arrayText[T int16 | int64](list []T) string {
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
 var allSettings = []string{"kiln.plain", "kiln.care", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.self", "kiln.actors",
-	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log"}
+	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log", "kiln.policy"}
 
 // declare queues the settings. whole clears those of an earlier access.
 func (a *Access) declare(batch *pgx.Batch, whole bool) {
@@ -255,12 +263,21 @@ func (a *Access) declare(batch *pgx.Batch, whole bool) {
 // since rows to go through would cost as much again.
 func (a *Access) declaration(args []any, whole bool) (string, []any) {
 	var b strings.Builder
+	acts := ""
+	if a.proxy != 0 { // who has a record to see only while the RelatedPerson acts for the patient
+		args = append(args, a.proxy, a.record)
+		acts = fmt.Sprintf("visible.represents($%d, $%d)", len(args)-1, len(args))
+	}
 	set := func(name, value string) {
 		if b.Len() > 0 {
 			b.WriteString(", ")
 		}
 		args = append(args, name, value)
-		fmt.Fprintf(&b, "set_config($%d, $%d, true)", len(args)-1, len(args))
+		if n := len(args); acts != "" && (name == "kiln.patients" || name == "kiln.record") {
+			fmt.Fprintf(&b, "set_config($%d, CASE WHEN %s THEN $%d ELSE '' END, true)", n-1, acts, n)
+		} else {
+			fmt.Fprintf(&b, "set_config($%d, $%d, true)", n-1, n)
+		}
 	}
 	for i, name := range a.names {
 		set(name, a.values[i])

@@ -66,7 +66,7 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 	change := &tableRows{table: "resource_change", columns: []string{"last_updated", "type", "rk", "version", "compartments", "labels"}}
 	index := newIndexTables()
 	versions := make([]*Version, len(list))
-	care, roles, consent, withheld := accessTables()
+	care, roles, consent, withheld, proxies := accessTables()
 	for i, p := range list {
 		v := tx.stamp(p, nil, method)
 		versions[i] = v
@@ -76,9 +76,9 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 			change.add(v.LastUpdated, p.row.typ, p.rk, int32(1), p.row.compartments, p.row.labels)
 		}
 		index.add(p.rk, p.row, v.LastUpdated, p.by.generation)
-		tx.copyAccess(care, roles, consent, withheld, p)
+		tx.copyAccess(care, roles, consent, withheld, proxies, p)
 	}
-	return append(append([]*tableRows{resource, change}, index.all()...), care, roles, consent, withheld), versions
+	return append(append([]*tableRows{resource, change}, index.all()...), care, roles, consent, withheld, proxies), versions
 }
 
 // indexTables are the rows of resources in search_index and its side tables.

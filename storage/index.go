@@ -84,7 +84,9 @@ type indexRow struct {
 	// Whose it is: see membership.go. inherit are the resources whose compartments it shares.
 	compartments, practitioners, inherit []int64
 	labels                               int32
-	schedules                            []int64 // the Schedule of a Slot
+	// strangers are patients whom the writer has to see: see Tx.SeesWhose.
+	strangers []int64
+	schedules []int64 // the Schedule of a Slot
 	// withheld is until when a label keeps the resource from its patient; zero for none.
 	withheld time.Time
 	links    []link
@@ -94,6 +96,7 @@ type indexRow struct {
 	treatments []treatmentEntry
 	acting     []actingEntry
 	consents   []consentEntry
+	proxy      *proxyEntry
 	position   *position
 }
 

@@ -57,6 +57,12 @@ type actingEntry struct {
 	period             dateEntry
 }
 
+// proxyEntry is a row of proxy.
+type proxyEntry struct {
+	patient int64
+	period  dateEntry
+}
+
 // belonging completes a row with what decides who may see the resource.
 func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
 	typ := n.ResourceType()
@@ -99,6 +105,8 @@ func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
 		ix.acting(row, n, rk)
 	case "Consent":
 		ix.consents(row, n)
+	case "RelatedPerson":
+		ix.proxies(row, n)
 	}
 }
 
@@ -146,8 +154,14 @@ func (ix *Indexer) treatments(row *indexRow, n *fhir.Node, rk int64) {
 	}
 }
 
+// inactive says whether a resource says of itself that it is out of use.
+func inactive(n *fhir.Node) bool {
+	active := n.Get("active")
+	return active != nil && active.Kind == fhir.Bool && active.Text == "false"
+}
+
 func (ix *Indexer) acting(row *indexRow, n *fhir.Node, rk int64) {
-	if n.GetText("active") == "false" {
+	if inactive(n) {
 		return
 	}
 	period := dateEntry{low: beginningOfTime, high: endOfTime}
@@ -160,6 +174,21 @@ func (ix *Indexer) acting(row *indexRow, n *fhir.Node, rk int64) {
 			row.acting = append(row.acting, actingEntry{practitioner, organization, period})
 		}
 	}
+}
+
+// proxies says whom a RelatedPerson may act for, where an account stands for it: the patient, while it is active.
+func (ix *Indexer) proxies(row *indexRow, n *fhir.Node) {
+	ref, ok := ix.parseReference(n.Get("patient").GetText("reference"))
+	if !ok || ref.Type != "Patient" || ref.Base != "" || inactive(n) {
+		return
+	}
+	e := proxyEntry{patient: ix.hash.Resource(ref.Type, ref.ID), period: dateEntry{low: beginningOfTime, high: endOfTime}}
+	if period := n.Get("period"); period != nil {
+		if e.period.low, e.period.high, ok = periodRange(period, ix.zone); !ok {
+			return
+		}
+	}
+	row.proxy = &e
 }
 
 // linkedTypes are the types whose references rules may look at; others save the trouble.

@@ -25,11 +25,16 @@ func (s *Store) Whole(ctx context.Context, typ string) bool {
 // Permits says whether the caller may make the content of old, nil for none, into that of p, nil where it is deleted.
 // That the caller may change the resource that holds old is the business of Lock; this is about the contents: nothing
 // may come into the compartment of a patient whom the caller does not reach, move into it or move out of it, and
-// granular scopes must let both through. It sees relationships as they are before the write.
+// granular scopes must let both through. It sees relationships as they are before the write. SeesWhose completes it.
 func (tx *Tx) Permits(ctx context.Context, p *Prepared, old *Version) (bool, error) {
 	a, err := tx.store.access(ctx)
 	if err != nil || a.everything {
 		return err == nil, err
+	}
+	if a.proxy != 0 {
+		if acts, err := tx.ask(ctx, sqlRepresents, a.proxy, a.record); err != nil || !acts {
+			return false, err
+		}
 	}
 	ix := tx.store.indexer.Load()
 	var before, after *indexRow
@@ -58,16 +63,29 @@ func (tx *Tx) Permits(ctx context.Context, p *Prepared, old *Version) (bool, err
 	if row == nil {
 		return true, nil
 	}
+	permitted, strangers := false, false
 	for _, g := range a.reach[row.typ] {
+		if permitted && g.reach == search.ReachAny {
+			continue
+		}
 		ok, err := tx.permits(ctx, ix, a, g, before, after)
 		if err != nil {
 			return false, err
 		}
 		if ok {
-			return tx.shownToWriter(ctx, ix, a, before, after)
+			permitted, strangers = true, g.reach == search.ReachAny
+		}
+		if permitted && !strangers {
+			break
 		}
 	}
-	return false, nil
+	if !permitted {
+		return false, nil
+	}
+	if strangers && after != nil {
+		after.strangers = tx.strangers(ix, a, before, after)
+	}
+	return tx.shownToWriter(ctx, ix, a, before, after)
 }
 
 func (tx *Tx) permits(ctx context.Context, ix *Indexer, a *Access, g grant, before, after *indexRow) (bool, error) {

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	sqlConsented = `SELECT visible.consented($1, $2, $3) OR visible.broken($2)`
-	sqlThere     = `SELECT count(*) FROM resource r WHERE r.rk = ANY($1) AND r.content IS NOT NULL`
-	sqlContent   = `SELECT content FROM public.resource WHERE rk = ANY($1) AND content IS NOT NULL`
+	sqlConsented  = `SELECT visible.consented($1, $2, $3) OR visible.broken($2)`
+	sqlRepresents = `SELECT visible.represents($1, $2)`
+	sqlThere      = `SELECT count(*) FROM resource r WHERE r.rk = ANY($1) AND r.content IS NOT NULL`
+	sqlContent    = `SELECT content FROM public.resource WHERE rk = ANY($1) AND content IS NOT NULL`
 )
 
 // shownToWriter says whether whoever writes a resource may see what becomes of it: consents and labels bind writes as
@@ -36,33 +37,52 @@ func (tx *Tx) shownToWriter(ctx context.Context, ix *Indexer, a *Access, before,
 	if a.consent == "off" || len(after.compartments) == 0 || typ == "Consent" || typ == "Patient" && before == nil {
 		return true, nil
 	}
-	err = tx.query(ctx, func(rows pgx.Rows) (err error) {
-		ok, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
-		return err
-	}, sqlConsented, after.typ, after.compartments, after.labels)
-	return ok, err
+	return tx.ask(ctx, sqlConsented, after.typ, after.compartments, after.labels)
 }
 
-// SeesTargets says whether the access in ctx sees all that a resource newly takes its compartments from: a Provenance of
-// what is hidden would be hidden from its writer, and so tell that there is something.
-func (tx *Tx) SeesTargets(ctx context.Context, p *Prepared, old *Version) (bool, error) {
-	if !tx.guarded || len(p.row.inherit) == 0 {
+// strangers are the patients in whose record a resource newly is, although its writer neither treats them nor is one of them:
+// SeesWhose looks at them, since a Consent that refuses the writer must not tell them from those who are not there.
+func (tx *Tx) strangers(ix *Indexer, a *Access, before, after *indexRow) []int64 {
+	if after == nil || a.consent == "off" || overlap(after.compartments, a.record) || slices.Equal(after.compartments, unique(slices.Clone(after.practitioners))) {
+		return nil
+	}
+	if typ := ix.registry.TypeName(after.typ); typ == "Consent" || typ == "Patient" {
+		return nil
+	}
+	fresh := after.compartments
+	if before != nil {
+		fresh = without(fresh, before.compartments)
+	}
+	return without(without(fresh, tx.brought), a.self)
+}
+
+// ask runs a read for the caller that says yes or no.
+func (tx *Tx) ask(ctx context.Context, sql string, args ...any) (yes bool, err error) {
+	err = tx.query(ctx, func(rows pgx.Rows) (err error) {
+		yes, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+		return err
+	}, sql, args...)
+	return yes, err
+}
+
+// Brings says which resources this transaction makes, sooner or later.
+func (tx *Tx) Brings(list ...*Prepared) {
+	for _, p := range list {
+		tx.brought = append(tx.brought, p.rk)
+	}
+}
+
+// SeesWhose says whether the access in ctx sees all that a resource takes its compartments from, and the patients whom Permits
+// left to look at. A Provenance of what is hidden would be hidden from its writer, and so tell that there is something; and
+// what rules say of a Binary they say of the document that it belongs to.
+func (tx *Tx) SeesWhose(ctx context.Context, p *Prepared) (bool, error) {
+	if !tx.guarded || len(p.row.inherit)+len(p.row.strangers) == 0 {
 		return true, nil
 	}
-	fresh := unique(slices.Clone(p.row.inherit))
-	if old != nil && !old.Deleted {
-		n, err := fhir.ParseJSON(old.Content)
-		if err != nil {
-			return false, err
-		}
-		before, err := p.by.row(n)
-		if err != nil {
-			return false, err
-		}
-		if fresh = without(fresh, before.inherit); len(fresh) == 0 {
-			return true, nil
-		}
+	if a, err := tx.store.access(ctx); err != nil || a.all {
+		return err == nil, err
 	}
+	fresh := unique(slices.Concat(p.row.inherit, p.row.strangers))
 	var seen int
 	err := tx.query(ctx, func(rows pgx.Rows) (err error) {
 		seen, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])

@@ -35,6 +35,8 @@ type Tx struct {
 	declared *Access
 	// unconfirmed says that what this transaction writes confirms no relationship.
 	unconfirmed bool
+	// brought are row keys of what this transaction makes, sooner or later: see Brings.
+	brought []int64
 	// touched is whose time, and when, was taken or given back: see Touched.
 	touched []Span
 	// released are those given back, for Heal.

@@ -14,12 +14,12 @@ const unreleasedLabel = fhir.LabelSystem + "|" + "unreleased"
 var unreleased = []string{"registered", "partial", "preliminary"}
 
 // withholding finds out what keeps a record from the patient whom it is about: a result that is not final, unless the
-// patient has reported it, and the label NOPAT until the time that its extension gives.
+// patient, or somebody on the patient's side, has reported it, and the label NOPAT until the time that its extension gives.
 func (ix *Indexer) withholding(row *indexRow, n *fhir.Node) {
 	if typ := n.ResourceType(); (typ == "Observation" || typ == "DiagnosticReport") && slices.Contains(unreleased, n.GetText("status")) {
 		bit, restricts := ix.rules.labels[unreleasedLabel]
 		for p := range n.Get("performer").Items() {
-			if ref, ok := ix.parseReference(p.GetText("reference")); ok && ref.Type == "Patient" {
+			if ref, ok := ix.parseReference(p.GetText("reference")); ok && (ref.Type == "Patient" || ref.Type == "RelatedPerson") {
 				restricts = false
 			}
 		}

@@ -14,13 +14,16 @@ SELECT $1, u.kind, u.actor, u.patient, $5, $6, $5, $6, u.confirmed OR EXISTS (
 FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $7::boolean[]) AS u(kind, actor, patient, confirmed)`
 
 	sqlUnrelate = `
-WITH a AS (DELETE FROM public.treatment WHERE source = $1), b AS (DELETE FROM public.acting WHERE source = $1)
+WITH a AS (DELETE FROM public.treatment WHERE source = $1), b AS (DELETE FROM public.acting WHERE source = $1),
+p AS (DELETE FROM public.proxy WHERE source = $1)
 DELETE FROM public.consent_rule WHERE source = $1`
 
 	sqlUnact = `
-WITH b AS (DELETE FROM public.acting WHERE source = $1) DELETE FROM public.consent_rule WHERE source = $1`
+WITH b AS (DELETE FROM public.acting WHERE source = $1), p AS (DELETE FROM public.proxy WHERE source = $1) DELETE FROM public.consent_rule WHERE source = $1`
 
 	sqlActing = `INSERT INTO public.acting (source, practitioner, also, low, high) VALUES ($1, $2, $3, $4, $5)`
+
+	sqlProxy = `INSERT INTO public.proxy (source, patient, low, high) VALUES ($1, $2, $3, $4)`
 
 	sqlConsent = `
 INSERT INTO public.consent_rule (source, patient, deny, specificity, low, high, actors, types, labels, purposes)
@@ -53,11 +56,14 @@ func (tx *Tx) accessRows(p *Prepared, again bool) {
 	if !row.withheld.IsZero() {
 		tx.exec(sqlWithhold, p.rk, timestamp(row.withheld))
 	}
-	if typ := p.Node.ResourceType(); again && (typ == "PractitionerRole" || typ == "Consent") {
+	if typ := p.Node.ResourceType(); again && (typ == "PractitionerRole" || typ == "Consent" || typ == "RelatedPerson") {
 		tx.exec(sqlUnact, p.rk)
 	}
 	for _, a := range row.acting {
 		tx.exec(sqlActing, p.rk, a.practitioner, a.also, timestamp(a.period.low), timestamp(a.period.high))
+	}
+	if x := row.proxy; x != nil {
+		tx.exec(sqlProxy, p.rk, x.patient, timestamp(x.period.low), timestamp(x.period.high))
 	}
 	for _, c := range row.consents {
 		tx.exec(sqlConsent, p.rk, c.patient, c.deny, c.specificity, timestamp(c.low), timestamp(c.high), c.actors, c.types, c.labels, c.purposes)
@@ -82,18 +88,23 @@ func (ix *Indexer) relates(typ string) bool {
 	return false
 }
 
-func accessTables() (care, roles, consent, withheld *tableRows) {
+// accessTables are those rows of many resources: one table each, in the order of copyAccess.
+func accessTables() (care, roles, consent, withheld, proxies *tableRows) {
 	return &tableRows{table: "treatment", columns: []string{"source", "kind", "actor", "patient", "since", "until", "low", "high", "confirmed"}},
 		&tableRows{table: "acting", columns: []string{"source", "practitioner", "also", "low", "high"}},
 		&tableRows{table: "consent_rule", columns: []string{"source", "patient", "deny", "specificity", "low", "high", "actors", "types", "labels", "purposes"}},
-		&tableRows{table: "withholding", columns: []string{"rk", "until"}}
+		&tableRows{table: "withholding", columns: []string{"rk", "until"}},
+		&tableRows{table: "proxy", columns: []string{"source", "patient", "low", "high"}}
 }
 
 // copyAccess is accessRows for COPY, which only operators use, and only for what is new.
-func (tx *Tx) copyAccess(care, roles, consent, withheld *tableRows, p *Prepared) {
+func (tx *Tx) copyAccess(care, roles, consent, withheld, proxies *tableRows, p *Prepared) {
 	low, high := p.row.period()
 	if !p.row.withheld.IsZero() {
 		withheld.add(p.rk, timestamp(p.row.withheld))
+	}
+	if x := p.row.proxy; x != nil {
+		proxies.add(p.rk, x.patient, timestamp(x.period.low), timestamp(x.period.high))
 	}
 	for _, t := range p.row.treatments {
 		care.add(p.rk, t.kind, t.actor, t.patient, low, high, low, high, t.confirmed || !tx.unconfirmed)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"kiln/fhir"
 	"kiln/storage/identity"
 )
 
@@ -169,6 +170,8 @@ func (s *Server) writeErrorPage(w http.ResponseWriter, r *http.Request, err erro
 		p = &problem{http.StatusBadRequest, "This page has expired", "Go back to the app and start again."}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p = &problem{http.StatusServiceUnavailable, "That took too long", "The request was given up before it was done. Try again."}
+	case fhir.KindOf(err) == fhir.Transient: // of the records: what they are asked for is noted too
+		p = &problem{http.StatusServiceUnavailable, "That is not possible now", "Try again in a while. If it stays like this, tell support the id " + s.logFault(r, err) + "."}
 	default:
 		p = &problem{http.StatusInternalServerError, "Something went wrong",
 			"It is a fault of ours. Tell support the id " + s.logFault(r, err) + "."}

@@ -24,10 +24,12 @@ type Context struct {
 	// EHR says that Kiln launched the app, which is then told about banner and style.
 	EHR bool `json:"ehr,omitempty"`
 	// FHIRUser is the resource that the account stands for, such as Practitioner/7, Linked all of them.
-	FHIRUser string   `json:"fhirUser,omitempty"`
-	Linked   []string `json:"linked,omitempty"`
-	Username string   `json:"username,omitempty"`
-	Roles    []string `json:"roles,omitempty"`
+	FHIRUser string `json:"fhirUser,omitempty"`
+	// Represents is the id of the patient whom FHIRUser, a RelatedPerson, acts for; "" for none.
+	Represents string   `json:"represents,omitempty"`
+	Linked     []string `json:"linked,omitempty"`
+	Username   string   `json:"username,omitempty"`
+	Roles      []string `json:"roles,omitempty"`
 	// AuthTime and Methods say when and how the person signed in.
 	AuthTime time.Time `json:"authTime,omitzero"`
 	Methods  []string  `json:"methods,omitempty"`

@@ -66,8 +66,17 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 		Username: account.Username, Roles: account.Roles, Linked: account.FHIRUser, AuthTime: f.visitor.login.Created,
 		Methods: f.visitor.login.Methods,
 	}
-	if len(account.FHIRUser) > 0 {
-		f.context.FHIRUser = account.FHIRUser[0]
+	f.context.FHIRUser = staffLink(account)
+	charges, err := s.charges(ctx, account)
+	if err != nil {
+		return false, err
+	}
+	if onlyPatient(account) {
+		if len(charges) == 0 {
+			return false, fosite.ErrAccessDenied.WithHint("The user has no record, and acts for nobody, at this time.")
+		}
+		f.take(charges[0])
+		f.context.Patient = ""
 	}
 	if value := f.form.Get("launch"); value != "" {
 		launch, err := s.store.Launch(ctx, identity.Hash(value))
@@ -88,20 +97,42 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 			f.context.Patient, f.context.Encounter, f.context.Intent = from.Patient, from.Encounter, from.Intent
 			f.context.Appointment = from.Appointment
 			f.context.EHR = true
+			if mine, is := charged(charges, "", from.Patient); is && onlyPatient(account) {
+				f.take(mine)
+			}
 		}
 	}
 	if !wantsPatient(f.asked) || f.context.Patient != "" {
 		return false, nil
 	}
-	if own := account.Linked("Patient"); own != "" && onlyPatient(account) {
-		f.context.Patient = strings.TrimPrefix(own, "Patient/")
+	if onlyPatient(account) && len(charges) == 1 {
+		f.take(charges[0])
 		return false, nil
 	}
-	if f.pending.Patient == "" {
+	switch chosen, is := charged(charges, f.pending.Link, ""); {
+	case f.pending.Link != "" && is:
+		f.take(chosen)
+	case f.pending.Link == "" && f.pending.Patient != "" && !onlyPatient(account):
+		f.context.Patient = f.pending.Patient
+	default:
 		return true, nil
 	}
-	f.context.Patient = f.pending.Patient
 	return false, nil
+}
+
+// take makes a charge what the request is about: its patient, and the resource that the user acts through.
+func (f *flow) take(c charge) {
+	f.context.FHIRUser, f.context.Patient, f.context.Represents = c.Link, c.Patient, ""
+	if !c.Own() {
+		f.context.Represents = c.Patient
+	}
+}
+
+// principal is the user at Kiln's own pages, as the one whom the request is about knows them.
+func (s *Server) principal(f *flow) auth.Principal {
+	p := s.self(f.visitor.account)
+	p.FHIRUser, p.Represents = f.context.FHIRUser, f.context.Represents
+	return p
 }
 
 func onlyPatient(a *identity.Account) bool { return !a.Has("practitioner") && !a.Has("admin") }
@@ -115,6 +146,13 @@ func (s *Server) self(a *identity.Account) auth.Principal {
 	}
 	p.Patient = strings.TrimPrefix(a.Linked("Patient"), "Patient/")
 	p.Scopes, _ = auth.ParseScopes("user/Patient.rs user/Encounter.rs user/Appointment.rs user/Practitioner.rs user/RelatedPerson.rs user/Person.rs")
+	return p
+}
+
+// staffed is self at work: a user who is a patient too acts as what they are at work.
+func (s *Server) staffed(a *identity.Account) auth.Principal {
+	p := s.self(a)
+	p.FHIRUser = staffLink(a)
 	return p
 }
 
@@ -152,16 +190,25 @@ func (s *Server) refuseFlow(w http.ResponseWriter, r *http.Request, f *flow, err
 // showPicker shows the patients that the user may see and that fit what was typed.
 func (s *Server) showPicker(w http.ResponseWriter, r *http.Request, f *flow) error {
 	v := s.view(r, "patient")
-	v.Title, v.Client, v.Request = "Choose a patient", f.client.Client, f.handle
+	v.Title, v.Client, v.Request, v.Searches = "Choose a patient", f.client.Client, f.handle, !onlyPatient(f.visitor.account)
+	v.formAction = formActionOf(f.form.Get("redirect_uri"))
+	charges, err := s.charges(r.Context(), f.visitor.account)
+	if err != nil {
+		return err
+	}
+	if v.Charges, err = s.shown(r.Context(), f.visitor.account, charges); err != nil || !v.Searches {
+		if err == nil {
+			err = s.write(w, http.StatusOK, v)
+		}
+		return err
+	}
 	v.Query = strings.TrimSpace(r.URL.Query().Get("q"))
 	if len(v.Query) > 200 {
 		v.Query = v.Query[:200]
 	}
-	entries, err := s.options.Directory.Patients(r.Context(), s.self(f.visitor.account), v.Query)
-	if err != nil {
+	if v.Entries, err = s.options.Directory.Patients(r.Context(), s.staffed(f.visitor.account), v.Query); err != nil {
 		return err
 	}
-	v.Entries, v.formAction = entries, formActionOf(f.form.Get("redirect_uri"))
 	return s.write(w, http.StatusOK, v)
 }
 
@@ -171,16 +218,25 @@ func (s *Server) pickPatient(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id := r.PostForm.Get("patient")
-	if onlyPatient(f.visitor.account) && "Patient/"+id != f.visitor.account.Linked("Patient") {
-		return bad("That is not your record", "You can open your own record only.")
+	account, id, link := f.visitor.account, r.PostForm.Get("patient"), r.PostForm.Get("link")
+	charges, err := s.charges(r.Context(), account)
+	if err != nil {
+		return err
 	}
-	if _, err := s.options.Directory.Entry(r.Context(), s.self(f.visitor.account), "Patient", id); errors.Is(err, ErrNoEntry) {
+	as := s.staffed(account)
+	if onlyPatient(account) || link != "" {
+		chosen, is := charged(charges, link, id)
+		if !is {
+			return bad("That is not your record", "You can open your own record, and those of people whom you act for.")
+		}
+		as, id, link = s.as(account, chosen), chosen.Patient, chosen.Link
+	}
+	if _, err := s.options.Directory.Entry(r.Context(), as, "Patient", id); errors.Is(err, ErrNoEntry) {
 		return bad("There is no such patient", "Choose one from the list.")
 	} else if err != nil {
 		return err
 	}
-	if err := s.store.PickPatient(r.Context(), f.pending.ID, id); err != nil {
+	if err := s.store.PickPatient(r.Context(), f.pending.ID, id, link); err != nil {
 		return err
 	}
 	return redirect(w, pathContinue+"?request="+url.QueryEscape(f.handle))
@@ -201,7 +257,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f *flow, fa
 		}
 	}
 	if f.context.Patient != "" {
-		entry, err := s.options.Directory.Entry(r.Context(), s.self(f.visitor.account), "Patient", f.context.Patient)
+		entry, err := s.options.Directory.Entry(r.Context(), s.principal(f), "Patient", f.context.Patient)
 		if errors.Is(err, ErrNoEntry) {
 			return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user may not see this patient."))
 		}
@@ -226,7 +282,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 	if pick {
 		return redirect(w, pathContinue+"?request="+url.QueryEscape(f.handle))
 	}
-	event := Event{Principal: s.self(f.visitor.account), Action: ActGrant, Detail: f.client.ID, Patient: f.context.Patient}
+	event := Event{Principal: s.principal(f), Action: ActGrant, Detail: f.client.ID, Patient: f.context.Patient}
 	if r.PostForm.Get("decision") != "allow" {
 		event.Refused = true
 		if err := s.note(r.Context(), event); err != nil {

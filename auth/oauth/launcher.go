@@ -32,7 +32,7 @@ func (s *Server) launcher(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	self := s.self(visitor.account)
+	self := s.staffed(visitor.account)
 	if id := query.Get("patient"); id != "" {
 		entry, err := s.options.Directory.Entry(ctx, self, "Patient", id)
 		if errors.Is(err, ErrNoEntry) {
@@ -73,7 +73,7 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
 	if c.LaunchURI == "" {
 		return bad("This app cannot be launched", "It has no launch URL.")
 	}
-	self := s.self(visitor.account)
+	self := s.staffed(visitor.account)
 	launch := Launch{Client: c.ID, Account: visitor.account.ID, Patient: form.Get("patient")}
 	if _, err := s.options.Directory.Entry(ctx, self, "Patient", launch.Patient); errors.Is(err, ErrNoEntry) {
 		return &problem{http.StatusNotFound, "There is no such patient", "Or none that you may see."}

@@ -51,7 +51,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, h
 }
 
 // ownPages are where a sign-in may lead to beside an app's request: names, so that no URL is ever followed.
-var ownPages = map[string]string{"": pathHome, "apps": pathApps, "account": pathAccount, "messages": "/admin/messages", "launch": pathLaunch, "manage": pathManage, "newcomers": pathNewcomers}
+var ownPages = map[string]string{"": pathHome, "apps": pathApps, "account": pathAccount, "messages": "/admin/messages", "launch": pathLaunch, "manage": pathManage, "newcomers": pathNewcomers, "emergencies": pathEmergencies}
 
 // next is where the user goes once signed in.
 func next(handle, to string) string {

@@ -140,7 +140,7 @@ func TestOpenID_key_rotate(t *testing.T) {
 	w := newWorld(t)
 	const secret, minute = "a secret for tests only", time.Minute
 	kidOf := func(token string) string {
-		parsed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+		parsed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/jackc/pgx/v5"
 
 	"kiln/auth/oauth"
 	"kiln/internal/browser"
@@ -50,6 +51,29 @@ func sound(b *browser.Browser, name string, width int) step {
 	})
 }
 
+// size is how large a window is.
+type size struct {
+	name   string
+	width  int
+	screen step
+}
+
+func sizes() []size {
+	return []size{
+		{"desk", 1280, chromedp.EmulateViewport(1280, 900)},
+		{"phone", 390, chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2), chromedp.EmulateMobile)},
+	}
+}
+
+// signIn fills in the sign-in page.
+func signIn(user, secret string) step {
+	return chromedp.Steps(chromedp.WaitVisible(css("#username")), chromedp.SetValue(css("#username"), user),
+		chromedp.SendKeys(css("#password"), secret), chromedp.Submit(css("#password")))
+}
+
+// out signs out.
+var out = chromedp.Steps(chromedp.Click(css("header button")), chromedp.WaitVisible(css("#username")))
+
 // TestBrowser_every_page opens every page that there is, on a desk and on a phone.
 func TestBrowser_every_page(t *testing.T) {
 	w := newWorld(t, func(o *oauth.Options) {
@@ -59,19 +83,7 @@ func TestBrowser_every_page(t *testing.T) {
 	w.tokens("ada", "", "launch/patient offline_access patient/Condition.rs?category="+category+"problem-list-item patient/Patient.rs patient/Observation.cruds")
 	w.coded()
 	ask := func(scope string) string { return w.origin + "/auth/authorize?" + w.request("public", scope).Encode() }
-	signIn := func(user, secret string) step {
-		return chromedp.Steps(chromedp.WaitVisible(css("#username")), chromedp.SetValue(css("#username"), user),
-			chromedp.SendKeys(css("#password"), secret), chromedp.Submit(css("#password")))
-	}
-	out := chromedp.Steps(chromedp.Click(css("header button")), chromedp.WaitVisible(css("#username")))
-	for _, size := range []struct {
-		name   string
-		width  int
-		screen step
-	}{
-		{"desk", 1280, chromedp.EmulateViewport(1280, 900)},
-		{"phone", 390, chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2), chromedp.EmulateMobile)},
-	} {
+	for _, size := range sizes() {
 		t.Run(size.name, func(t *testing.T) {
 			b := browser.Open(t)
 			page := func(name string) step { return sound(b, size.name+"-"+name, size.width) }
@@ -106,12 +118,48 @@ func TestBrowser_every_page(t *testing.T) {
 				chromedp.Navigate(w.origin+"/auth/newcomers"), signIn("root", password), chromedp.WaitVisible(css("header button")), page("newcomers"),
 				chromedp.Navigate(w.origin+"/auth/manage"), chromedp.WaitVisible(css("#q")), page("manage"),
 			)
-			if said := b.Complaints(); len(said) > 0 {
-				for _, line := range said { // statuses that were meant
-					if !strings.Contains(line, "status of 4") {
-						t.Errorf("the console says %q", line)
-					}
+			for _, line := range b.Complaints() { // statuses that were meant
+				if !strings.Contains(line, "status of 4") {
+					t.Errorf("the console says %q", line)
 				}
+			}
+		})
+	}
+}
+
+// TestBrowser_family_and_emergencies: somebody chooses in whose name an app acts, and an administrator reviews an emergency.
+func TestBrowser_family_and_emergencies(t *testing.T) {
+	w := newWorld(t)
+	family(w)
+	emergencyWard(w)
+	if r := w.get("/Patient/stray", w.tokens("greta", "", "user/*.rs")["access_token"].(string), glass); r.StatusCode != 200 {
+		t.Fatal(r.body)
+	}
+	w.told()
+	for _, size := range sizes() {
+		t.Run(size.name, func(t *testing.T) {
+			w.reviewed(false)
+			b := browser.Open(t)
+			page := func(name string) step { return sound(b, size.name+"-"+name, size.width) }
+			b.Do(size.screen,
+				chromedp.Navigate(w.origin+"/auth/authorize?"+w.request("public", "launch/patient patient/Patient.rs").Encode()), signIn("mother", password), chromedp.WaitVisible(css(`button[value="RelatedPerson/of-kim"]`)), page("picker-family"),
+				chromedp.Click(css(`button[value="RelatedPerson/of-kim"]`)), chromedp.WaitVisible(css(`button[value="allow"]`)), page("consent-for-another"),
+				chromedp.Navigate(w.origin+"/auth/apps"), chromedp.WaitVisible(css("header button")), out,
+				chromedp.Navigate(w.origin+"/auth/manage"), signIn("root", password), chromedp.WaitVisible(css("#q")),
+				chromedp.Click(css(`nav a[href="/auth/emergencies"]`)), chromedp.WaitVisible(css("a.pick")), page("emergencies"),
+				chromedp.Click(css("a.pick")), chromedp.WaitVisible(css("#verdict")), page("emergency"),
+				chromedp.SendKeys(css("#verdict"), "reviewed on a "+size.name), chromedp.Click(css("main button.main")), chromedp.WaitVisible(css(".done")), page("emergency-reviewed"),
+				chromedp.Navigate(w.origin+"/auth/emergencies?all"), chromedp.WaitVisible(css("a.pick")), chromedp.Click(css("a.pick")), chromedp.WaitVisible(css("#review")), page("emergency-verdict"),
+				chromedp.Click(css(`nav a[href="/admin/messages"]`)), chromedp.WaitVisible(css(`nav a[href="/auth/manage"]`)), page("messages"),
+				chromedp.Click(css(`nav a[href="/auth/manage"]`)), chromedp.WaitVisible(css("#q")),
+			)
+			for _, line := range b.Complaints() { // a browser asks for an icon
+				if !strings.Contains(line, "status of 404") {
+					t.Errorf("the console says %q", line)
+				}
+			}
+			if !w.reviewed(true) {
+				t.Error("nothing was reviewed")
 			}
 		})
 	}
@@ -159,6 +207,23 @@ func TestBrowser_by_keyboard(t *testing.T) {
 	if strings.Contains(w.log.String(), "internal error") {
 		t.Errorf("%s", w.log)
 	}
+}
+
+// reviewed says whether an emergency was reviewed; not keep takes that back.
+func (w *world) reviewed(keep bool) (is bool) {
+	w.Helper()
+	conn, err := pgx.Connect(w.Context(), w.database)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err = conn.QueryRow(w.Context(), "SELECT coalesce(bool_or(verdict LIKE 'reviewed on a %'), false) FROM break_glass").Scan(&is); err == nil && !keep {
+		_, err = conn.Exec(w.Context(), "UPDATE break_glass SET reviewed = NULL, reviewer = NULL, verdict = NULL")
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return is
 }
 
 // coded makes an account whose sign-in takes a one-time code as well.

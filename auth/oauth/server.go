@@ -33,6 +33,8 @@ type Options struct {
 	Directory Directory
 	// Admissions is for people who register by themselves; nil where nobody can.
 	Admissions Admissions
+	// Emergencies are for administrators to review; nil for none.
+	Emergencies Emergencies
 	// Audit is told of sign-ins, grants and acts on accounts and clients; nil for nobody. It writes in the transaction of
 	// its context (Store.Begin), if there is one. Where it fails, nothing of what it was told of happens.
 	Audit  func(context.Context, Event) error
@@ -257,6 +259,8 @@ const (
 	pathJoin       = "/auth/join"
 	pathNewcomers  = "/auth/newcomers"
 
+	pathEmergencies = "/auth/emergencies"
+
 	pathManage        = "/auth/manage"
 	pathOutsideAnswer = "/auth/login/outside/answer"
 
@@ -330,6 +334,9 @@ func (s *Server) Routes() []Route {
 	add(pathAccount, false, page(s.account, s.changeAccount))
 	add(pathLaunch, false, page(s.launcher, s.launch))
 	add(pathManage, false, page(s.manage, s.changeManaged))
+	if s.options.Emergencies != nil {
+		add(pathEmergencies, false, page(s.emergencies, s.reviewEmergency))
+	}
 	if s.options.Admissions != nil {
 		add(pathJoin, false, page(s.joinPage, s.join))
 		add(pathNewcomers, false, page(s.newcomers, s.judge))

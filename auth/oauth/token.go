@@ -92,6 +92,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if granted.account != "" {
 		about := &granted.context
 		holder.User, holder.Name, holder.FHIRUser, holder.Roles, holder.Patient = granted.account, about.Username, about.FHIRUser, roles(about.Roles), about.Patient
+		holder.Represents = about.Represents
 	}
 	var response fosite.AccessResponder
 	event := Event{Principal: holder, Action: ActToken, Detail: form.Get("grant_type"), Patient: granted.context.Patient}

@@ -52,6 +52,12 @@ type view struct {
 	Managed  []clientView
 	Accounts []*identity.Account
 	Manages  bool
+	// Emergencies are for administrators, Emergency the one that they look at, All that reviewed ones are shown too; Reviews says
+	// that the user may see them.
+	Emergencies []Emergency
+	Emergency   *Emergency
+	All         bool
+	Reviews     bool
 	// Outside names the provider that people may sign in with, "" for none.
 	Outside string
 
@@ -60,6 +66,10 @@ type view struct {
 	Join     joinForm
 	JoinLink string
 	Waiting  int
+
+	// Charges are records to choose from in the role of a patient; Searches says that there is a search beside them.
+	Charges  []charge
+	Searches bool
 
 	Query   string
 	Entries []Entry
@@ -84,8 +94,9 @@ type view struct {
 
 func parseViews() (*views, error) {
 	functions := template.FuncMap{
-		"text": sealedText,
-		"day":  func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+		"minute": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
+		"text":   sealedText,
+		"day":    func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 	}
 	names, err := fs.Glob(pageFiles, "pages/*.html")
 	if err != nil {
@@ -120,7 +131,8 @@ func (s *Server) view(r *http.Request, page string) *view {
 	v := &view{page: page, Token: s.formToken(s.cookie(r, "browser"), s.cookie(r, "session"))}
 	if visitor := s.visitorOf(r); visitor != nil {
 		v.User, v.Staff = visitor.account.Username, !onlyPatient(visitor.account)
-		v.Manages = visitor.account.Has("admin")
+		v.Manages = visitor.account.Has(string(auth.RoleAdmin))
+		v.Reviews = v.Manages && s.options.Emergencies != nil
 		v.Admits = s.options.Admissions != nil && visitor.account.Has(string(auth.RoleAdmin))
 	}
 	return v

@@ -134,12 +134,12 @@ func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
 	}
 	t.Cleanup(store.Close)
 	w.identity = store.Identity()
-	if w.service, err = resources.New(resources.Options{Store: store, Registry: registry, Base: base}); err != nil {
+	if w.service, err = resources.New(resources.Options{Store: store, Registry: registry, Base: base, Audit: true}); err != nil {
 		t.Fatal(err)
 	}
 	options := oauth.Options{
 		Store: w.identity, Registry: store.Registry, Origin: w.origin, FHIRBase: base, Secret: "a secret for tests only",
-		Directory: server.Directory{Service: w.service}, Admissions: server.Admissions{Service: w.service}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
+		Directory: server.Directory{Service: w.service}, Admissions: server.Admissions{Service: w.service}, Emergencies: server.Emergencies{Service: w.service}, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock.now,
 	}
 	for _, c := range change {
 		c(&options)
@@ -148,7 +148,7 @@ func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
 		t.Fatal(err)
 	}
 	handler := server.New(server.Options{
-		Service: w.service, ResourceTypes: registry.Schema().Resources, BaseURL: w.origin, OAuth: w.oauth,
+		Service: w.service, ResourceTypes: registry.Schema().Resources, BaseURL: w.origin, OAuth: w.oauth, Outbox: w.service,
 		Logger:       slog.New(slog.NewTextHandler(w.log, nil)),
 		Capabilities: server.Capabilities(store.Registry, store.SupportedProfiles, store.Building, w.origin, "test", nil, false, w.oauth.Endpoints(), time.Now),
 	})

@@ -105,15 +105,16 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 	}
 	mode := map[string]oauth.RegistrationMode{"token": oauth.RegistrationToken, "open": oauth.RegistrationOpen}[c.Registration]
 	return oauth.New(oauth.Options{
-		Store:      store.Identity(),
-		Registry:   store.Registry,
-		Origin:     c.BaseURL,
-		FHIRBase:   strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
-		Secret:     secret,
-		Audit:      auditSignIns(store.Identity(), service),
-		Directory:  server.Directory{Service: service},
-		Admissions: admissions,
-		Logger:     log,
+		Store:       store.Identity(),
+		Registry:    store.Registry,
+		Origin:      c.BaseURL,
+		FHIRBase:    strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
+		Secret:      secret,
+		Audit:       auditSignIns(store.Identity(), service),
+		Directory:   server.Directory{Service: service},
+		Admissions:  admissions,
+		Emergencies: server.Emergencies{Service: service},
+		Logger:      log,
 		Limits: oauth.Limits{
 			AccessLife: c.AccessTokenLife, RefreshLife: c.RefreshTokenLife,
 			SessionLife: c.SessionLife, SessionIdle: c.SessionIdle,

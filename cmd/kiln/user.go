@@ -19,6 +19,7 @@ import (
 type userCmd struct {
 	Add      userAddCmd      `cmd:"" help:"Make an account."`
 	List     userListCmd     `cmd:"" help:"List the accounts."`
+	FHIRUser userFHIRUserCmd `cmd:"" name:"fhir-user" help:"Say whom an account stands for, instead of before; its sessions end and its tokens are revoked."`
 	Disable  userDisableCmd  `cmd:"" help:"Close an account: its sessions end and its tokens are revoked."`
 	Password userPasswordCmd `cmd:"" help:"Set the password of an account; its sessions end and its tokens are revoked."`
 	Link     userLinkCmd     `cmd:"" help:"Let somebody of an outside OpenID provider sign in to an account."`
@@ -30,7 +31,7 @@ type userAddCmd struct {
 	Username    string   `name:"username" required:"" placeholder:"NAME" help:"The name to sign in with."`
 	Password    string   `name:"password" required:"" placeholder:"TEXT" help:"8 characters at least, or - to read it from standard input, which keeps it out of the list of processes."`
 	Role        []string `name:"role" required:"" placeholder:"ROLE" help:"patient, practitioner or admin; may be repeated."`
-	FHIRUser    []string `name:"fhir-user" placeholder:"TYPE/ID" help:"Whom the account stands for, such as Patient/1 or Practitioner/2. May be repeated; the first is the fhirUser of tokens."`
+	FHIRUser    []string `name:"fhir-user" placeholder:"TYPE/ID" help:"Whom the account stands for, such as Patient/1 or Practitioner/2. May be repeated: patients choose in whose name an app acts; staff act as the Practitioner, else as the first."`
 }
 
 // Run makes the account.
@@ -44,14 +45,8 @@ func (c *userAddCmd) Run(ctx context.Context) error {
 			return fmt.Errorf("--role: %q is not one of patient, practitioner, admin", role)
 		}
 	}
-	for _, ref := range c.FHIRUser {
-		typ, id, _ := strings.Cut(ref, "/")
-		if !slices.Contains([]string{"Patient", "Practitioner", "RelatedPerson", "Person"}, typ) || !fhir.ValidID(id) {
-			return fmt.Errorf("--fhir-user: %q is not Patient/ID, Practitioner/ID, RelatedPerson/ID or Person/ID", ref)
-		}
-	}
-	if account.Has("patient") && account.Linked("Patient") == "" {
-		return errors.New("--role patient needs --fhir-user Patient/ID")
+	if err := checkLinks(account); err != nil {
+		return err
 	}
 	password, err := givenPassword(c.Password)
 	if err != nil {
@@ -66,6 +61,41 @@ func (c *userAddCmd) Run(ctx context.Context) error {
 		}
 		fmt.Fprintf(os.Stderr, "user %s may sign in\n", account.Username)
 		return nil
+	})
+}
+
+// checkLinks says what is wrong with the resources that an account is to stand for.
+func checkLinks(account *identity.Account) error {
+	for _, ref := range account.FHIRUser {
+		typ, id, _ := strings.Cut(ref, "/")
+		if !slices.Contains([]string{"Patient", "Practitioner", "RelatedPerson", "Person"}, typ) || !fhir.ValidID(id) {
+			return fmt.Errorf("--fhir-user: %q is not Patient/ID, Practitioner/ID, RelatedPerson/ID or Person/ID", ref)
+		}
+	}
+	if account.Has("patient") && account.Linked("Patient") == "" && account.Linked("RelatedPerson") == "" {
+		return errors.New("--role patient needs --fhir-user Patient/ID, or RelatedPerson/ID of a person who acts for a patient")
+	}
+	return nil
+}
+
+type userFHIRUserCmd struct {
+	identityCmd `embed:""`
+	Username    string   `name:"username" required:"" placeholder:"NAME" help:"The account."`
+	FHIRUser    []string `name:"fhir-user" required:"" placeholder:"TYPE/ID" help:"As for user add: all of them, the first first."`
+}
+
+// Run sets whom the account stands for.
+func (c *userFHIRUserCmd) Run(ctx context.Context) error {
+	return c.changing(ctx, "user fhir-user "+c.Username, func(ctx context.Context, store *identity.Store) error {
+		account, err := store.AccountNamed(ctx, c.Username)
+		if err != nil {
+			return said(err, "user "+c.Username)
+		}
+		account.FHIRUser = c.FHIRUser
+		if err := checkLinks(account); err != nil {
+			return err
+		}
+		return store.SetFHIRUser(ctx, account.ID, account.FHIRUser)
 	})
 }
 

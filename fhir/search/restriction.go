@@ -32,6 +32,9 @@ type Restriction struct {
 	Caller string
 	// Record is the id of the patient who asks: neither labels nor consents keep back the own record. "" for none.
 	Record string
+	// Proxy is the RelatedPerson, such as "RelatedPerson/1", through whom that patient asks: it counts only while that one acts
+	// for the patient. "" where the patient asks in person.
+	Proxy string
 	// Context is the id of the patient that the application was launched for.
 	Context string
 	// Self is the reference of the practitioner who asks, such as "Practitioner/1".

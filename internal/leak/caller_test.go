@@ -30,6 +30,10 @@ func callers() []named {
 	patient, practitioner, admin := auth.RolePatient, auth.RolePractitioner, auth.RoleAdmin
 	expired := user("expired", "patient/*.cruds", "Patient/p0", "p0", patient)
 	expired.Expires = time.Now().Add(-time.Hour)
+	proxy := user("proxy", "patient/*.cruds", "RelatedPerson/of-p1", "p1", patient)
+	proxy.Represents = "p1"
+	ended := user("proxy of the past", "patient/*.cruds", "RelatedPerson/once-of-p2", "p2", patient)
+	ended.Represents = "p2"
 	purpose := user("doctor for research", "user/*.rs", "Practitioner/d1", "", practitioner)
 	purpose.Purpose = "HRESCH"
 	return []named{
@@ -50,6 +54,8 @@ func callers() []named {
 		user("admin granular", "user/Patient.cruds?gender=female user/Appointment.cruds user/Consent.rs", "", "", admin),
 		{"backend", auth.Principal{Client: "backend", Scopes: scopes("system/Observation.cruds system/Patient.rs")}},
 		{"backend granular", auth.Principal{Client: "backend", Scopes: scopes("system/Observation.rs?status=final system/*.r")}},
+		proxy,
+		ended,
 		user("wrong context", "patient/*.rs", "Patient/p0", "p1", patient),
 		expired,
 	}

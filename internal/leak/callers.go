@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kiln/auth"
+	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
@@ -27,6 +28,9 @@ func (w *World) Caller(r *rand.Rand, accounts []Account) Caller {
 	patient, practitioner := w.of(r, "Patient"), w.of(r, "Practitioner")
 	switch kind := r.IntN(10); {
 	case kind < 3 && patient != nil:
+		if related := w.of(r, "RelatedPerson"); related != nil && r.IntN(3) == 0 {
+			return w.proxy(r, related)
+		}
 		return w.patient(r, patient.ID())
 	case kind < 7 && practitioner != nil:
 		c := w.caller(r, "practitioner", auth.LevelUser, auth.RolePractitioner)
@@ -52,6 +56,14 @@ func (w *World) patient(r *rand.Rand, id string) Caller {
 	return c
 }
 
+// proxy is somebody who acts for a patient, or would like to: the server looks whether the RelatedPerson does.
+func (w *World) proxy(r *rand.Rand, related *fhir.Node) Caller {
+	_, id, _ := strings.Cut(related.Get("patient").GetText("reference"), "Patient/")
+	c := w.patient(r, id)
+	c.Name, c.FHIRUser, c.Represents = "relative", keyOf(related), id
+	return c
+}
+
 // account is a caller with the roles of a user.
 func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 	var roles []auth.Role
@@ -60,6 +72,17 @@ func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 	}
 	if len(roles) == 0 {
 		return Caller{}, false
+	}
+	for _, link := range a.FHIRUser {
+		typ, id, _ := strings.Cut(link, "/")
+		if typ != "RelatedPerson" || !slices.Contains(roles, auth.RolePatient) || r.IntN(len(a.FHIRUser)) > 0 {
+			continue
+		}
+		for _, related := range w.byType[typ] {
+			if related.ID() == id {
+				return w.proxy(r, related), true
+			}
+		}
 	}
 	c := w.caller(r, "user", auth.LevelUser, roles...)
 	if len(a.FHIRUser) > 0 {

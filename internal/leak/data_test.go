@@ -158,6 +158,8 @@ func (s *story) write() {
 	s.put(`{"resourceType":"CodeSystem","meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"V"}]},"url":"http://x/closed","status":"active","content":"complete","concept":[{"code":"z","display":"Secret"}]}`)
 	s.put(`{"resourceType":"ValueSet","url":"http://x/open-set","status":"active","compose":{"include":[{"system":"http://x/open"}]}}`)
 	s.put(`{"resourceType":"ValueSet","meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"V"}]},"url":"http://x/closed-set","status":"active","compose":{"include":[{"system":"http://loinc.org","concept":[{"code":"8302-2"}]}]}}`)
+	s.put(`{"resourceType":"RelatedPerson","id":"of-p1","patient":{"reference":"Patient/p1"},"name":[{"family":"` + s.text() + `"}]}`)
+	s.put(`{"resourceType":"RelatedPerson","id":"once-of-p2","patient":{"reference":"Patient/p2"},"period":{"end":"2020-01-01"}}`)
 	s.visits()
 	s.consents()
 	for _, key := range all[:6] { // what was deleted, and part of it made again

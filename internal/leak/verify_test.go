@@ -21,7 +21,7 @@ func verified(t *testing.T, sql string, requests, tries int) (report *Report) {
 	t.Helper()
 	now := clock(time.Now().UTC().Truncate(time.Second))
 	url := kilntest.DB(t)
-	s, store := open(t, url, now.read, true)
+	s, store := open(t, url, now.read, true, "")
 	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 1)), now: now.read()}).write()
 	store.Close()
 	conn, err := pgx.Connect(t.Context(), url)

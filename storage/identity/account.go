@@ -91,6 +91,25 @@ INSERT INTO account (id, username, password, roles, fhir_user) VALUES ($1::text:
 RETURNING created`, []any{a.ID, a.Username, a.Password, a.Roles, a.FHIRUser}, &a.Created)
 }
 
+// SetFHIRUser says which resources an account stands for. What it granted while it stood for others is revoked.
+func (s *Store) SetFHIRUser(ctx context.Context, id string, references []string) error {
+	if err := s.must(ctx, "set links", `UPDATE account SET fhir_user = $2 WHERE id = $1::text::uuid`, id, references); err != nil {
+		return err
+	}
+	return s.endAccount(ctx, id)
+}
+
+// Represented returns the ids of the patients for whom RelatedPersons (ids) act now, by the id of the RelatedPerson.
+func (s *Store) Represented(ctx context.Context, relatedPersons []string) (map[string]string, error) {
+	rows, _ := s.on(ctx).Query(ctx, `
+SELECT r.id, p.id FROM resource r JOIN proxy x ON x.source = r.rk JOIN resource p ON p.rk = x.patient
+WHERE r.type = 'RelatedPerson' AND r.id = ANY($1) AND p.content IS NOT NULL AND visible.represents(r.rk, ARRAY[p.rk])`, relatedPersons)
+	found := map[string]string{}
+	var from, to string
+	_, err := pgx.ForEachRow(rows, []any{&from, &to}, func() error { found[from] = to; return nil })
+	return found, translate("find the represented", err)
+}
+
 // DisableAccount closes an account, or opens it again. Closing ends its sessions and revokes what it granted.
 func (s *Store) DisableAccount(ctx context.Context, id string, disabled bool) error {
 	if err := s.must(ctx, "disable account", `UPDATE account SET disabled = $2 WHERE id = $1::text::uuid`, id, disabled); err != nil || !disabled {

@@ -11,8 +11,9 @@ type Request struct {
 	ID      []byte // the Hash of its handle
 	Form    json.RawMessage
 	Session []byte // nil until a session has seen it
-	// Patient is the id that the user picked; "" for none yet.
-	Patient          string
+	// Patient is the id that the user picked, Link which of the account's resources the user picked to act through; "" for none
+	// yet.
+	Patient, Link    string
 	Created, Expires time.Time
 }
 
@@ -27,8 +28,8 @@ func (s *Store) AddRequest(ctx context.Context, r *Request) error {
 func (s *Store) Request(ctx context.Context, id []byte) (*Request, error) {
 	r := &Request{ID: id}
 	err := s.row(ctx, "read request", `
-SELECT form, session, coalesce(patient, ''), created, expires FROM oauth_request WHERE id = $1 AND expires > $2`,
-		[]any{id, s.now()}, &r.Form, &r.Session, &r.Patient, &r.Created, &r.Expires)
+SELECT form, session, coalesce(patient, ''), coalesce(link, ''), created, expires FROM oauth_request WHERE id = $1 AND expires > $2`,
+		[]any{id, s.now()}, &r.Form, &r.Session, &r.Patient, &r.Link, &r.Created, &r.Expires)
 	return r, err
 }
 
@@ -41,9 +42,9 @@ func (s *Store) BindRequest(ctx context.Context, id, session []byte) error {
 	return err
 }
 
-// PickPatient records the patient that the user chose.
-func (s *Store) PickPatient(ctx context.Context, id []byte, patient string) error {
-	return s.must(ctx, "pick patient", `UPDATE oauth_request SET patient = $2 WHERE id = $1`, id, patient)
+// PickPatient records the patient that the user chose, and through which of the account's resources, "" for none.
+func (s *Store) PickPatient(ctx context.Context, id []byte, patient, link string) error {
+	return s.must(ctx, "pick patient", `UPDATE oauth_request SET patient = $2, link = nullif($3, '') WHERE id = $1`, id, patient, link)
 }
 
 // EndRequest removes a request that was decided. Errors: ErrUsed where it was decided before.
