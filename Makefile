@@ -9,6 +9,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector needs a C compiler; a machine without one tests without it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 TEST_FLAGS ?=
+# What is built for one target serves the next: all with the flags of the program that is handed out.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 FUZZTIME ?= 10s
 # The documents that fuzz/api goes through, and how many examples of a call it makes up in each phase.
 API_DOCUMENTS ?= system Patient Appointment Observation ValueSet Bundle StructureDefinition
@@ -23,7 +25,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z\/]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/kiln
-	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kiln ./cmd/kiln
+	go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/kiln ./cmd/kiln
 
 run: build ## build, then serve on http://localhost:8080/fhir with a PostgreSQL of its own in ./data
 	exec bin/kiln serve --seed

@@ -229,11 +229,7 @@ func (w *world) reviewed(keep bool) (is bool) {
 // coded makes an account whose sign-in takes a one-time code as well.
 func (w *world) coded() {
 	w.Helper()
-	hash, err := oauth.HashPassword(password)
-	if err != nil {
-		w.Fatal(err)
-	}
-	if err := w.identity.AddAccount(w.Context(), &identity.Account{Username: "coded", Roles: []string{"admin"}, Password: hash}); err != nil {
+	if err := w.identity.AddAccount(w.Context(), &identity.Account{Username: "coded", Roles: []string{"admin"}, Password: passwordHash()}); err != nil {
 		w.Fatal(err)
 	}
 	b := w.browser()

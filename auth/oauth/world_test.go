@@ -103,6 +103,15 @@ var testKeys = sync.OnceValues(func() (*rsa.PrivateKey, *ecdsa.PrivateKey) {
 	return r, e
 })
 
+// passwordHash is made once, as it is made to take a while.
+var passwordHash = sync.OnceValue(func() string {
+	hash, err := oauth.HashPassword(password)
+	if err != nil {
+		panic(err)
+	}
+	return hash
+})
+
 const (
 	redirectURI = "https://app.example.org/callback?keep=1"
 	allScopes   = "launch launch/patient launch/encounter openid fhirUser profile offline_access online_access patient/*.* user/*.* patient/*.cruds user/*.cruds"
@@ -185,10 +194,7 @@ func (w *world) populate() {
 			w.Fatalf("%s/%s: %v", r.typ, r.id, err)
 		}
 	}
-	hash, err := oauth.HashPassword(password)
-	if err != nil {
-		w.Fatal(err)
-	}
+	hash := passwordHash()
 	for _, a := range []*identity.Account{
 		{Username: "ada", Roles: []string{"patient"}, FHIRUser: []string{"Patient/p1"}},
 		{Username: "bo", Roles: []string{"patient"}, FHIRUser: []string{"Patient/p2"}},
