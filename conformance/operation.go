@@ -3,6 +3,7 @@ package conformance
 import (
 	"embed"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -61,6 +62,27 @@ func OwnDefinitions() ([][]byte, error) {
 		list = append(list, data)
 	}
 	return list, nil
+}
+
+// ownSearchParameters are those among OwnDefinitions.
+func ownSearchParameters() (list []*SearchParameter, err error) {
+	names, err := fs.Glob(own, "definitions/kiln/SearchParameter-*.json")
+	for _, name := range names {
+		data, err := own.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		n, err := fhir.ParseJSON(data)
+		if err != nil {
+			return nil, fmt.Errorf("conformance: %s: %w", name, err)
+		}
+		params, err := ParseSearchParameter(n)
+		if err != nil {
+			return nil, fmt.Errorf("conformance: %s: %w", name, err)
+		}
+		list = append(list, params...)
+	}
+	return list, err
 }
 
 // ownDefinition is a definition of ours by type and id, or not ok.

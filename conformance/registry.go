@@ -34,10 +34,20 @@ func newRegistry() *Registry {
 	}
 }
 
-// loadR4 is a cache of a pure function of the embedded table.
-var loadR4 = sync.OnceValues(func() (*Registry, error) { return load(r4Table) })
+// loadR4 is a cache of a pure function of the embedded table and of our own definitions.
+var loadR4 = sync.OnceValues(func() (*Registry, error) {
+	r, err := load(r4Table)
+	if err != nil {
+		return nil, err
+	}
+	extra, err := ownSearchParameters()
+	if err != nil {
+		return nil, err
+	}
+	return r.With(extra...), nil
+})
 
-// R4 returns the registry of FHIR R4 as published. All callers share one.
+// R4 returns the registry of FHIR R4 as published, with our own search parameters. All callers share one.
 //
 // Errors: only when the embedded table is broken, which no release can be, because a test loads it.
 func R4() (*Registry, error) { return loadR4() }

@@ -3,6 +3,10 @@ package resources
 import (
 	"strings"
 	"testing"
+
+	"kiln/auth"
+	"kiln/resources/scheduling"
+	"kiln/storage"
 )
 
 // TestAppointment_in_error_is_hidden_from_default_lists is the last effect of row 18 of the transition table.
@@ -46,5 +50,48 @@ func TestAppointment_in_error_is_hidden_from_default_lists(t *testing.T) {
 	}
 	if n := read(t, s, "Appointment", wrong); n.GetText("status") != "entered-in-error" || len(versions(t, s, "Appointment", wrong)) != 2 {
 		t.Errorf("%s", n.JSON())
+	}
+}
+
+// TestAppointment_awaiting is the inbox of approvals: those whom this actor has to answer, whoever else has.
+func TestAppointment_awaiting(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+	setPolicy(t, s, scheduling.CoverageOff, "practitioner")
+	put(t, s, `{"resourceType":"Patient","id":"ada","generalPractitioner":[{"reference":"Practitioner/doc"}]}`) // in care, by the database's clock too
+	ada, doc := patientApp("ada", "patient/*.cruds"), doctor("doc", "user/*.cruds")
+	book := func(name, slot string) string {
+		t.Helper()
+		body := parse(t, `{"resourceType":"Parameters","parameter":[{"name":"appointment-resource","resource":`+booking("ada", slot)+`}]}`)
+		return do(t, s, Request{Principal: ada, Interaction: Operate, Type: "Appointment", Operation: name, Body: body}).Bundle.Entries[0].Version.ID
+	}
+	inbox := func(p auth.Principal, query string) string {
+		t.Helper()
+		var ids []string
+		for _, e := range do(t, s, Request{Principal: p, Interaction: SearchType, Type: "Appointment", Query: query}).Bundle.Entries {
+			ids = append(ids, e.Version.ID)
+		}
+		return strings.Join(ids, " ")
+	}
+	first := book("book", "s9")
+	book("hold", "s10")
+	if got := inbox(doc, "awaiting=Practitioner/doc"); got != first {
+		t.Errorf("the doctor's inbox is %q, want %q", got, first)
+	}
+	if got := inbox(ada, "awaiting=Patient/ada"); got != "" {
+		t.Errorf("nothing is for the patient to answer: %q", got)
+	}
+	answer := func(status, more string) {
+		t.Helper()
+		do(t, s, Request{Principal: doc, Interaction: Create, Type: "AppointmentResponse", Body: parse(t, `{"resourceType":"AppointmentResponse","appointment":{"reference":"Appointment/`+first+
+			`"},"actor":{"reference":"Practitioner/doc"},"participantStatus":"`+status+`"`+more+`}`)})
+	}
+	answer("tentative", `,"start":"2026-01-16T11:00:00Z","end":"2026-01-16T11:30:00Z"`)
+	if mine, docs := inbox(ada, "awaiting=Patient/ada"), inbox(doc, "awaiting=Practitioner/doc"); mine != first || docs != "" {
+		t.Errorf("after another time was proposed: patient %q, doctor %q", mine, docs)
+	}
+	mustCall(t, s, "Appointment", first, "cancel", arg("reason", "valueCodeableConcept", `{"text":"x"}`))
+	if got := inbox(ada, "awaiting=Patient/ada"); got != "" {
+		t.Errorf("of what is cancelled: %q", got)
 	}
 }
