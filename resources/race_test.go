@@ -152,6 +152,43 @@ func TestSimilarTransactionsDoNotDeadlock(t *testing.T) {
 	t.Logf("slowest transaction: %v", time.Duration(slowest.Load()).Round(time.Millisecond))
 }
 
+// What an import brings goes out many at a time, and keeps the order of all writes: imports of the same, whole and in parts,
+// make each resource once and do not wait for each other in a ring.
+func TestParallel_imports_of_the_same(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	const clients, each = 6, minBulk
+	race(clients, func(c int) {
+		random := rand.New(rand.NewPCG(2, uint64(c)))
+		var entries []string
+		for i := range each {
+			bodies := []string{`"resourceType":"Basic","code":{"text":"x"}`, `"resourceType":"Observation","status":"final","code":{"text":"x"}`, `"resourceType":"Patient","active":true`}
+			for j, typ := range []string{"Basic", "Observation", "Patient"} {
+				if c%2 == 0 || i%2 == 0 { // too few of each for a run, or enough
+					entries = append(entries, entryOf("", "PUT", fmt.Sprintf("%s/i%d", typ, i), fmt.Sprintf(`{"id":"i%d",%s}`, i, bodies[j])))
+				}
+			}
+		}
+		random.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
+		resp, err := s.Do(t.Context(), Request{Interaction: Transaction, Body: parse(t, transactionOf(entries...))})
+		if err != nil {
+			t.Error(describe(err))
+			return
+		}
+		for i, e := range resp.Bundle.Entries {
+			if v := e.Response.Version; v == nil || v.Number != 1 || v.Method != storage.MethodUpdate {
+				t.Errorf("entry %d: %+v", i, e.Response)
+			}
+		}
+	})
+	for _, typ := range []string{"Basic", "Observation", "Patient"} {
+		b := do(t, s, Request{Interaction: HistoryType, Type: typ, Query: "_count=1"}).Bundle
+		if *b.Total != each || count(t, s, typ) != each {
+			t.Errorf("%d of %s in %d versions", count(t, s, typ), typ, *b.Total)
+		}
+	}
+}
+
 // No request holds one connection while it waits for another: even one is enough for all.
 func TestSmallPoolNeverWedges(t *testing.T) {
 	t.Parallel()

@@ -68,6 +68,8 @@ type txEntry struct {
 	old      map[storage.Key]*storage.Version
 	prepared *storage.Prepared
 	resp     *Response
+	// ruled says that the rule of its type has more to say than to others of a run.
+	ruled bool
 }
 
 // part is the place of a write in a transaction.
@@ -168,7 +170,7 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	var writes, reads []*txEntry
 	for _, e := range t.entries {
 		e.req.part = &part{entryPath(e.i), t}
-		if e.resp = nil; e.req.Interaction.writes() {
+		if e.resp, e.ruled = nil, false; e.req.Interaction.writes() {
 			writes = append(writes, e)
 		} else {
 			reads = append(reads, e)
@@ -181,7 +183,12 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 		return nil, err
 	}
 	size := 0
-	for _, e := range writes {
+	for i, e := range writes {
+		if e.resp == nil {
+			if err := t.insertRun(ctx, tx, writes[i:]); err != nil {
+				return nil, err
+			}
+		}
 		if e.resp != nil {
 			continue
 		}
@@ -228,6 +235,44 @@ func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*t
 	if err != nil {
 		return err
 	}
+	return t.bulk(ctx, tx, fresh, storage.MethodCreate)
+}
+
+// insertRun writes the resources that a list of writes begins with, where they are many and new under ids of the client's: what
+// an import brings. Others may be making the same ones, so they keep their place in the order of all writes.
+func (t *transaction) insertRun(ctx context.Context, tx *storage.Tx, writes []*txEntry) error {
+	n := 0
+	for n < len(writes) && t.isNew(writes[n]) {
+		n++
+	}
+	if n < minBulk {
+		return nil
+	}
+	as, err := t.brought(ctx, tx, writes[:n])
+	if err != nil {
+		return err
+	}
+	for i, e := range writes[:n] {
+		if i == len(as) || as[i] != e {
+			e.ruled, n = true, i
+			break
+		}
+	}
+	if n < minBulk {
+		return nil
+	}
+	return t.bulk(ctx, tx, writes[:n], storage.MethodUpdate)
+}
+
+// isNew says whether an entry makes a resource under an id that the client chose, and whoever runs the server asks for it.
+func (t *transaction) isNew(e *txEntry) bool {
+	rule, ruled := t.rules[e.req.Type]
+	return e.resp == nil && !e.ruled && e.req.Interaction == Update && e.criteria == "" && e.req.IfMatch == "" && e.old[e.key] == nil &&
+		e.req.Principal.IsOperator() && (!ruled || rule.brought != nil)
+}
+
+// bulk writes new resources by COPY.
+func (t *transaction) bulk(ctx context.Context, tx *storage.Tx, fresh []*txEntry, method string) error {
 	for part := range slices.Chunk(fresh, bulkSize) {
 		list := make([]*storage.Prepared, len(part))
 		for i, e := range part {
@@ -236,7 +281,7 @@ func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*t
 		if err := t.permitAll(ctx, tx, part); err != nil {
 			return err
 		}
-		versions, err := tx.InsertAll(ctx, list, storage.MethodCreate)
+		versions, err := tx.InsertAll(ctx, list, method)
 		if err != nil {
 			return err
 		}
@@ -245,6 +290,9 @@ func (t *transaction) insertAll(ctx context.Context, tx *storage.Tx, writes []*t
 				return atEntry(err, e.i)
 			}
 			e.resp = &Response{Version: versions[i], Created: true, Issues: e.issues}
+			if err := t.announceResult(ctx, &change{tx: tx, request: &e.req, key: e.key, after: e.prepared.Node}); err != nil {
+				return atEntry(err, e.i)
+			}
 		}
 	}
 	return nil
@@ -276,6 +324,9 @@ func (t *transaction) permitAll(ctx context.Context, tx *storage.Tx, part []*txE
 		}
 		if err == nil && !ok {
 			err = notYours(e.req.Type)
+		}
+		if source, target := t.store.MergedPatient(e.prepared); err == nil && source != "" {
+			err = merged("Patient/"+source, "Patient/"+target)
 		}
 		if err != nil {
 			return atEntry(err, e.i)
