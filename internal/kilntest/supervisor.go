@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,8 +58,7 @@ func sharedCluster(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer starter.Close()
-	data, ready := filepath.Join(dir, "data"), filepath.Join(dir, "ready")
-	if url, ok := embedpg.Running(data); ok && exists(ready) {
+	if url, ok := running(dir); ok {
 		return url, nil
 	}
 	exited, logPath, err := startSupervisor(dir)
@@ -73,11 +73,20 @@ func sharedCluster(ctx context.Context) (string, error) {
 		case <-ctx.Done():
 			return "", fmt.Errorf("the shared cluster did not start: %w; see %s", ctx.Err(), logPath)
 		case <-time.After(5 * time.Millisecond):
-			if url, ok := embedpg.Running(data); ok && exists(ready) {
+			if url, ok := running(dir); ok {
 				return url, nil
 			}
 		}
 	}
+}
+
+// running returns the URL of the cluster if there is one. The file ready says where its data are.
+func running(dir string) (url string, ok bool) {
+	data, err := os.ReadFile(filepath.Join(dir, "ready"))
+	if err != nil || len(data) == 0 {
+		return "", false
+	}
+	return embedpg.Running(string(data))
 }
 
 // startSupervisor runs this test binary again as the supervisor. It gets a session of its own and none of our files, so
@@ -109,16 +118,23 @@ func startSupervisor(dir string) (exited chan struct{}, logPath string, err erro
 
 // supervise owns the cluster: it starts a new one and stops it when nobody uses it any more.
 func supervise(dir string) error {
+	inMemory := filepath.Join(memory, filepath.Base(dir))
 	data := filepath.Join(dir, "data")
-	if err := os.RemoveAll(data); err != nil { // nothing of an earlier run is worth keeping
-		return err
+	for _, old := range []string{inMemory, data} {
+		if err := os.RemoveAll(old); err != nil { // nothing of an earlier run is worth keeping
+			return err
+		}
+	}
+	if roomInMemory() && os.Mkdir(inMemory, 0o711) == nil {
+		defer os.RemoveAll(inMemory)
+		data = filepath.Join(inMemory, "data")
 	}
 	server, err := embedpg.Start(context.Background(), embedpg.Options{
 		DataDir:    data,
 		BinDir:     os.Getenv("KILN_POSTGRES_DIR"),
 		Fetch:      true,
 		Disposable: true,
-		Settings:   map[string]string{"max_connections": "400", "autovacuum_naptime": "5min"},
+		Settings:   map[string]string{"max_connections": "400", "autovacuum_naptime": "5min", "max_wal_size": "512MB"},
 	})
 	if err != nil {
 		return err
@@ -127,7 +143,11 @@ func supervise(dir string) error {
 		server.Stop(context.Background())
 		os.RemoveAll(data)
 	}()
-	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o600); err != nil {
+	unfinished, ready := filepath.Join(dir, "ready.new"), filepath.Join(dir, "ready")
+	if err := os.WriteFile(unfinished, []byte(data), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(unfinished, ready); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, "users")
@@ -157,6 +177,29 @@ func supervise(dir string) error {
 		}
 		syscall.Flock(int(users.Fd()), syscall.LOCK_UN)
 	}
+}
+
+// memory is a file system in memory, where there is one: a new database costs less than half there.
+const memory = "/dev/shm"
+
+// roomInMemory says whether the cluster may be there: the databases of a run take less than 2 GB at any time, and nobody
+// else shall go short.
+func roomInMemory() bool {
+	var fs syscall.Statfs_t
+	if syscall.Statfs(memory, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < 4<<30 {
+		return false
+	}
+	info, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(info)) {
+		var kB uint64
+		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kB); err == nil {
+			return kB > 8<<20
+		}
+	}
+	return false
 }
 
 // clusterDir returns the folder of the shared cluster: one for each user and each checkout of the module.
@@ -198,8 +241,6 @@ func lockFile(path string, how int) (*os.File, error) {
 	}
 	return f, nil
 }
-
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func sameFile(f *os.File, path string) bool {
 	a, err1 := f.Stat()
