@@ -66,8 +66,7 @@ func (c *compiler) codings(modifier string, v search.Value) ([]terminology.Codin
 // them, so 1 is above 1.2 (FHIR R4 search.html#canonical). A URL without a version is above all its versions.
 func (c *compiler) versions(m *search.Match, p *paramPlan, x string) (string, error) {
 	if !canonicalParam(c.ix.registry.Schema(), p.def) {
-		return "", fhir.NewError(fhir.Invalid, fhir.CodeNotSupported, fmt.Sprintf(
-			"Search parameter %q: this server offers the modifier for canonical references alone, url|version.", m.Param.Code+":"+m.Modifier))
+		return c.hierarchy(m, p, x)
 	}
 	if m.Modifier == "above" {
 		var terms []int64

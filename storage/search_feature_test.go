@@ -339,7 +339,7 @@ func TestSearch_canonical(t *testing.T) {
 		{"QuestionnaireResponse", "questionnaire:Questionnaire.status=draft", "plain v2"},
 		{"Questionnaire", "_has:QuestionnaireResponse:questionnaire:_id=v1", "q1"},
 		{"Questionnaire", "_has:QuestionnaireResponse:questionnaire:_id=plain", "q1 q2"},
-		{"Observation", "subject:below=Patient/1", "!canonical references alone"},
+		{"Observation", "subject:below=Patient/1", "!of which one is a part of another: Encounter, Location, Organization"},
 	})
 	for _, c := range []struct{ typ, query, want string }{
 		{"QuestionnaireResponse", "_id=v1&_include=QuestionnaireResponse:questionnaire", "Questionnaire/q1"},
@@ -429,4 +429,53 @@ func describe(err error) string {
 		}
 	}
 	return text
+}
+
+// TestSearch_hierarchies follows parts of parts, as FHIR R4 search.html#recursive has them.
+func TestSearch_hierarchies(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	place := func(id, of string) {
+		part := ""
+		if of != "" {
+			part = `,"partOf":{"reference":"Location/` + of + `"}`
+		}
+		put(t, s, `{"resourceType":"Location","id":"`+id+`"`+part+`}`)
+	}
+	place("house", "")
+	place("ward", "house")
+	place("room", "ward")
+	place("bed", "room")
+	place("other", "")
+	place("a", "b") // in a circle
+	place("b", "a")
+	for _, id := range []string{"house", "room", "bed", "other", "a"} {
+		put(t, s, `{"resourceType":"Procedure","id":"in-`+id+`","status":"completed","subject":{"reference":"Patient/p"},"location":{"reference":"Location/`+id+`"}}`)
+	}
+	put(t, s, `{"resourceType":"Organization","id":"ward","partOf":{"reference":"Organization/top"}}`)
+	put(t, s, `{"resourceType":"Organization","id":"top"}`)
+	put(t, s, `{"resourceType":"Patient","id":"p","managingOrganization":{"reference":"Organization/ward"}}`)
+	runCases(t, s, []featureCase{
+		{"Procedure", "location:below=ward", "in-bed in-room"},
+		{"Procedure", "location:below=Location/house", "in-bed in-house in-room"},
+		{"Procedure", "location:below=http://localhost/fhir/Location/bed", "in-bed"},
+		{"Procedure", "location:below=bed,other", "in-bed in-other"},
+		{"Procedure", "location:above=Location/room", "in-house in-room"},
+		{"Procedure", "location:above=bed", "in-bed in-house in-room"},
+		{"Procedure", "location:below=b", "in-a"},
+		{"Procedure", "location:above=a", "in-a"},
+		{"Procedure", "location:below=nowhere", ""},
+		{"Procedure", "location:below=Organization/ward", "!of which one is a part of another"},
+		{"Location", "partof:below=house", "bed room ward"},
+		{"Location", "partof:above=room", "bed room ward"},
+		{"Patient", "organization:below=top", "p"},
+		{"Patient", "_has:Procedure:patient:location:below=house", "p"},
+		{"Procedure", "patient.organization:below=Organization/top", "in-a in-bed in-house in-other in-room"},
+		{"Procedure", "location:below=http://elsewhere/fhir/Location/bed", "!must name a resource of this server"},
+	})
+	q, page := first(t, s, t.Context(), "Procedure", "location:below=house&_sort=_id", 1)
+	place("room", "other")
+	if got := rest(t, s, t.Context(), q, page, 1); got != "in-bed in-house in-room" {
+		t.Errorf("while a room moves to another house: %s", got)
+	}
 }

@@ -129,6 +129,10 @@ func lookedAt(e search.Expr, types []string) []string {
 		}
 	case search.Not:
 		return lookedAt(e.Expr, types)
+	case *search.Match:
+		if e.Param.Kind == search.Reference && (e.Modifier == "above" || e.Modifier == "below") { // see compile_hierarchy.go
+			return append(types, e.Param.Targets...)
+		}
 	case *search.Chain:
 		return lookedAt(e.Where, append(types, e.Target))
 	case *search.Has:

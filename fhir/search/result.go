@@ -121,7 +121,11 @@ func (p *parser) include(name string, pair Pair) bool {
 		param, ok := p.catalog.Param(in.Source, in.Param)
 		if !ok || param.Kind != Reference {
 			hint := ""
-			if near := nearest(in.Param, p.catalog.Codes(in.Source)); len(near) > 0 {
+			references := slices.DeleteFunc(p.catalog.Codes(in.Source), func(code string) bool {
+				param, ok := p.catalog.Param(in.Source, code)
+				return !ok || param.Kind != Reference
+			})
+			if near := nearest(in.Param, references); len(near) > 0 {
 				hint = " Did you mean " + strings.Join(near, ", ") + "?"
 			}
 			return p.unknown(pair.Name, "%s has no reference parameter %q.%s", in.Source, in.Param, hint)

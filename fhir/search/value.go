@@ -116,7 +116,12 @@ func (p *parser) reference(v Value, param Param, modifier, raw string) (Value, s
 	if modifier == "identifier" {
 		return token(v, "", raw)
 	}
-	if modifier == "above" || modifier == "below" {
+	if modifier == "above" || modifier == "below" { // of canonical references too, which need not have the form of others
+		if fhir.ValidID(v.Raw) {
+			v.Reference.ID = v.Raw
+		} else if ref, ok := fhir.ParseReference(v.Raw, p.catalog.IsResource); ok {
+			v.Reference = ref
+		}
 		return v, ""
 	}
 	if fhir.ValidID(v.Raw) {
