@@ -16,10 +16,10 @@ func checkConditions(r *Request, old *storage.Version) error {
 	if want := r.IfMatch; want != "" {
 		switch {
 		case !exists:
-			return precondition("If-Match asks for an existing resource, and there is none", "version-mismatch")
+			return precondition("If-Match asks for an existing resource, and there is none", "stale-version")
 		case want != "*" && want != strconv.Itoa(old.Number):
 			return precondition("The resource is at version "+strconv.Itoa(old.Number)+" and no longer at "+
-				quote(want)+"; read it again and repeat the change on what it is now", "version-mismatch")
+				quote(want)+"; read it again and repeat the change on what it is now", "stale-version")
 		}
 	}
 	if r.IfNoneMatch != "" && exists {

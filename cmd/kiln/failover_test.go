@@ -19,7 +19,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"kiln/internal/embedpg"
-	"kiln/internal/kilntest"
 	"kiln/internal/mail/mailtest"
 )
 
@@ -177,8 +176,8 @@ func (c *surgery) check(t *testing.T, interrupted int) {
 // and told of, and Kiln starts it again.
 func TestFailover_immediate_stop(t *testing.T) {
 	t.Parallel()
-	const times = 3
-	c, data := newSurgery(t), reachable(t)
+	const times = 2
+	c, data := newSurgery(t), startedFolder(t)
 	p := launchServe(t, []string{"--data-dir=" + data}, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Environ(), c.smtp()...) })
 	c.opens(t, p.origin)
 	ctx, stop := context.WithCancel(t.Context())
@@ -206,7 +205,7 @@ func TestFailover_immediate_stop(t *testing.T) {
 func TestFailover_connections_are_cut(t *testing.T) {
 	t.Parallel()
 	const times = 10
-	c, address := newSurgery(t), kilntest.EmptyDB(t)
+	c, address := newSurgery(t), startedDB(t)
 	p := launchServe(t, []string{"--database-url=" + address, "--pool-size=6"}, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Environ(), c.smtp()...) })
 	c.opens(t, p.origin)
 	conn, err := pgx.Connect(t.Context(), address)
