@@ -23,6 +23,8 @@ type compiler struct {
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
 	others string
+	// steps counts the steps of a chain around what is compiled.
+	steps int
 	// inside says that the rows that the search returns come from search_contained.
 	inside bool
 	// closer has conditions in pairs: one as it is compiled, and one that is the same and cheaper where only some rows are
@@ -137,23 +139,18 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		return "", err
 	}
 	y := c.alias()
+	c.steps++
 	where, err := c.expr(e.Where, y)
+	c.steps--
 	if err != nil {
 		return "", err
 	}
-	patients, some := c.sideRows(e.Where, where, y)
-	some = some && e.Target == "Patient" && c.impliesPatient(e.Type, p)
-	cond := ""
-	if !some {
-		if cond, err = c.joined(y, e.Target, where); err != nil {
-			return "", err
-		}
-	}
-	inner := fmt.Sprintf("FROM %s %s WHERE %s", c.everywhere(y), y, cond)
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
-		of := fmt.Sprintf("SELECT %s.rk %s", y, inner)
-		if some {
-			of = patients
+		of, known := c.sideRows(e.Where, where, y)
+		if !known {
+			if of, err = c.targets(e, where, y, y+".rk"); err != nil {
+				return "", err
+			}
 		}
 		all := fmt.Sprintf("%s.patient IN (%s)", x, of)
 		if x == "x" {
@@ -162,19 +159,44 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		return all, nil
 	}
 	salt := c.arg(p.salt, "bigint")
-	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
-		byURL := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
-		return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s UNION ALL %s)", x, y, salt, inner, byURL), nil
+	of, err := c.targets(e, where, y, y+".rk # "+salt)
+	if err != nil {
+		return "", err
 	}
-	return fmt.Sprintf("%s.refs && ARRAY(SELECT %s.rk # %s %s)", x, y, salt, inner), nil
+	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
+		cond, err := c.joined(y, e.Target, where)
+		if err != nil {
+			return "", err
+		}
+		of += fmt.Sprintf(" UNION ALL SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
+	}
+	return fmt.Sprintf("%s.refs && ARRAY(%s)", x, of), nil
 }
 
-// everywhere is the rows of resources and of those inside of others, which chains lead to as well (FHIR R4
-// search.html#contained). Granular scopes, which look at compartments, hide the latter.
-func (c *compiler) everywhere(y string) string {
-	const columns = "rk, type, patient, date_low, date_high, last_updated, tokens, refs, "
-	return fmt.Sprintf("(SELECT %scompartments FROM %s UNION ALL SELECT %sNULL FROM %s i%s)", columns, c.table("search_index", y),
-		columns, c.table("search_contained", y), c.notTogether("i"))
+// twofold is at how many steps of a chain its condition stands twice in the statement.
+const twofold = 2
+
+// targets is a query for what a chain leads to: resources, and those inside of others (FHIR R4 search.html#contained). For
+// callers the two are views, which the planner looks through one by one alone; so the condition stands there twice, and a
+// long chain leads into the others at its first steps. Where granular scopes narrow a type, it does not.
+func (c *compiler) targets(e *search.Chain, where, y, what string) (string, error) {
+	if c.access == nil || c.access.everything {
+		const columns = "rk, type, patient, date_low, date_high, last_updated, tokens, refs"
+		cond, err := c.joined(y, e.Target, where)
+		return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s t UNION ALL SELECT %s FROM %s i) %s WHERE %s", what, columns, c.table("search_index", y),
+			columns, c.table("search_contained", y), y, cond), err
+	}
+	cond, err := c.joined(y, e.Target, where)
+	if err != nil {
+		return "", err
+	}
+	of := fmt.Sprintf("SELECT %s FROM %s %s WHERE %s", what, c.table("search_index", y), y, cond)
+	number := c.ix.registry.TypeNumber(e.Target)
+	if c.steps >= twofold || c.access.narrows(number) {
+		return of, nil
+	}
+	return of + fmt.Sprintf(" UNION ALL SELECT %s FROM %s %s WHERE %s.type = %s AND %s%s", what, c.table("search_contained", y), y, y,
+		c.arg(number, "smallint"), where, c.notTogether(y)), nil
 }
 
 // notTogether leaves out what lies inside a visit, where the caller sees of visits only the own part.
@@ -182,7 +204,7 @@ func (c *compiler) notTogether(i string) string {
 	if c.access == nil || !c.access.alone {
 		return ""
 	}
-	return fmt.Sprintf(" WHERE NOT EXISTS (SELECT FROM search_index v WHERE v.rk = %s.container AND v.type = %s)", i,
+	return fmt.Sprintf(" AND NOT EXISTS (SELECT FROM search_index v WHERE v.rk = %s.container AND v.type = %s)", i,
 		c.arg(c.ix.registry.TypeNumber(visitType), "smallint"))
 }
 

@@ -152,13 +152,10 @@ func (s *Store) countContained(ctx context.Context, run *runner, q *search.Query
 // seen is the condition that the caller's granular scopes make on what a contained resource is in; "" for none. The rest
 // of what the caller may see, the view search_contained knows.
 func (c *compiler) seen() (string, error) {
-	together := strings.Replace(c.notTogether("x"), " WHERE ", "", 1)
+	together := c.notTogether("x")
 	visible, err := c.visible("i", nil)
 	if err != nil || visible == "" {
-		return together, err
-	}
-	if together != "" {
-		together = " AND " + together
+		return strings.TrimPrefix(together, " AND "), err
 	}
 	return "EXISTS (SELECT FROM search_index i WHERE i.rk = x.container AND " + visible + ")" + together, nil
 }
