@@ -217,3 +217,61 @@ func TestAccess_roles_out_of_use(t *testing.T) {
 	role(`,"active":true`)
 	w.reads(stranger, ok, "Observation/b1")
 }
+
+// Practitioners who treat a patient are told that something of the record is withheld that breaking the glass would show: of the
+// record, whatever they search for in it. Nobody else is told.
+func TestAccess_suppressed(t *testing.T) {
+	t.Parallel()
+	w := newLog(t)
+	treats := doctor("treats", "user/*.rs")
+	says := func(p auth.Principal, typ, query string) bool {
+		t.Helper()
+		r := Request{Principal: p, Interaction: SearchType, Type: typ, Query: query}
+		if typ == "$everything" {
+			r = Request{Principal: p, Interaction: Operate, Operation: "everything", Type: "Patient", ID: query, Safe: true}
+		}
+		resp, err := w.Do(t.Context(), r)
+		if err != nil {
+			return false
+		}
+		for _, i := range resp.Bundle.Issues {
+			if i.Code == fhir.CodeSuppressed && i.Severity == fhir.SeverityInformation {
+				return true
+			}
+		}
+		return false
+	}
+	every := map[string]string{"Observation": "patient=anna", "Condition": "subject=Patient/anna&code=nothing", "Patient": "_id=anna", "$everything": "anna"}
+	all := func(name string, p auth.Principal, want bool) {
+		t.Helper()
+		for typ, query := range every {
+			if got := says(p, typ, query); got != want {
+				t.Errorf("%s: %s?%s: %t", name, typ, query, got)
+			}
+		}
+	}
+	consent := func(provision string) {
+		w.put(strings.Replace(denial("c", "anna", "active"), `{"type":"deny"}`, provision, 1))
+	}
+	all("nothing is withheld", treats, false)
+	w.put(strings.Replace(observation("a3", "anna", "laboratory", "final"), `"status"`, `"meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActCode","code":"HIV"}]},"status"`, 1))
+	all("a label", treats, true)
+	for name, p := range map[string]auth.Principal{"an administrator": admin("user/*.rs"), "the patient": patientApp("anna", "patient/*.rs"), "who does not treat her": doctor("stranger", "user/*.rs"),
+		"a backend system": backend("system/*.rs"), "who may not see such types": doctor("treats", "user/Patient.rs user/Condition.rs")} {
+		all(name, p, false)
+	}
+	for _, query := range []string{"", "code=x", "patient=anna,ben", "patient=ben"} {
+		if says(treats, "Observation", query) {
+			t.Errorf("not of one patient in treatment: %q", query)
+		}
+	}
+	w.reads(emergency("treats"), ok, "Observation/a3")
+	all("the glass is broken", treats, false)
+	w.sql("DELETE FROM treatment WHERE kind = 0")
+	w.put(observation("a3", "anna", "laboratory", "final"))
+	all("the label is gone", treats, false)
+	consent(`{"type":"deny","provision":[{"type":"permit","actor":[{"role":{"text":"x"},"reference":{"reference":"Practitioner/treats"}}]}]}`)
+	all("a Consent that lets him", treats, false)
+	consent(`{"type":"permit","provision":[{"type":"deny","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Encounter"}]}]}`)
+	all("a Consent that does not, for some", treats, true)
+}

@@ -92,6 +92,8 @@ func (s *Service) assemble(ctx context.Context, composition *storage.Version) (*
 		return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 	}
 	entries := []fhir.Node{s.documentEntry(composition, root)}
+	var highest fhir.Confidentiality // of what it holds
+	highest.Of(root)
 	seen := map[string]bool{composition.Type + "/" + composition.ID: true}
 	held := map[storage.Key]int{{Type: composition.Type, ID: composition.ID}: composition.Number}
 	missing := &fhir.Error{Kind: fhir.Unprocessable}
@@ -130,6 +132,7 @@ func (s *Service) assemble(ctx context.Context, composition *storage.Version) (*
 		if err != nil {
 			return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 		}
+		highest.Of(n)
 		entries = append(entries, s.documentEntry(v, n))
 	}
 	if len(missing.Issues) > 0 {
@@ -137,10 +140,14 @@ func (s *Service) assemble(ctx context.Context, composition *storage.Version) (*
 	}
 	id := s.options.NewID()
 	now := fhir.FormatInstant(s.now())
+	meta := fhir.Obj(fhir.Str(now).As("lastUpdated"))
+	if label, ok := highest.Label(); ok {
+		meta.Set("security", fhir.Arr(label))
+	}
 	bundle := fhir.Obj(
 		fhir.Str("Bundle").As("resourceType"),
 		fhir.Str(id).As("id"),
-		fhir.Obj(fhir.Str(now).As("lastUpdated")).As("meta"),
+		meta.As("meta"),
 		fhir.Obj(fhir.Str(uriIdentifiers).As("system"), fhir.Str("urn:uuid:"+id).As("value")).As("identifier"),
 		fhir.Str("document").As("type"),
 		fhir.Str(now).As("timestamp"),

@@ -181,6 +181,9 @@ func (s *Service) perform(ctx context.Context, who *Request) (*Response, error) 
 		return nil, err
 	}
 	resp, err := s.interact(ctx, r)
+	if err == nil {
+		err = s.suppressed(ctx, &r, resp)
+	}
 	return s.alone(ctx, resp, err)
 }
 

@@ -90,15 +90,11 @@ type summaryDocument struct {
 	entries  []fhir.Node
 	held     map[string]bool
 	sections []fhir.Node
-	// label is the highest of the confidentiality codes of what is in it.
-	label int
+	highest  fhir.Confidentiality // of what it holds
 }
 
-// confidentialities, from low to high.
-var confidentialities = []string{"U", "L", "M", "N", "R", "V"}
-
 func (d *summaryDocument) assemble(ctx context.Context) (*fhir.Node, error) {
-	d.label = slices.Index(confidentialities, "N")
+	d.highest = fhir.AtLeast("N")
 	id, composition, author := d.options.NewID(), d.options.NewID(), d.options.NewID()
 	now := fhir.FormatInstant(d.now())
 	d.add(d.options.Base+"/"+d.patient, d.subject)
@@ -119,13 +115,17 @@ func (d *summaryDocument) assemble(ctx context.Context) (*fhir.Node, error) {
 		fhir.Str(now).As("date"),
 		fhir.Arr(reference("urn:uuid:"+author)).As("author"),
 		fhir.Str("International Patient Summary").As("title"),
-		fhir.Str(confidentialities[d.label]).As("confidentiality"),
+		fhir.Str(d.highest.Code()).As("confidentiality"),
 		fhir.Arr(fhir.Obj(fhir.Arr(coded("http://terminology.hl7.org/CodeSystem/v3-ActClass", "PCPR", "")).As("code"),
 			fhir.Obj(fhir.Str(now).As("end")).As("period"))).As("event"),
 		fhir.Arr(d.sections...).As("section"))
+	meta := fhir.Obj(fhir.Str(now).As("lastUpdated"), fhir.Arr(fhir.Str(ipsBundle)).As("profile"))
+	if label, ok := d.highest.Label(); ok {
+		meta.Set("security", fhir.Arr(label))
+	}
 	bundle := fhir.Obj(
 		fhir.Str("Bundle").As("resourceType"), fhir.Str(id).As("id"),
-		fhir.Obj(fhir.Str(now).As("lastUpdated"), fhir.Arr(fhir.Str(ipsBundle)).As("profile")).As("meta"),
+		meta.As("meta"),
 		fhir.Obj(fhir.Str(uriIdentifiers).As("system"), fhir.Str("urn:uuid:"+id).As("value")).As("identifier"),
 		fhir.Str("document").As("type"), fhir.Str(now).As("timestamp"),
 		fhir.Arr(append([]fhir.Node{entryWith("urn:uuid:"+composition, head)}, d.entries...)...).As("entry"))
@@ -142,9 +142,7 @@ func (d *summaryDocument) add(fullURL string, n *fhir.Node) {
 		return
 	}
 	d.held[fullURL] = true
-	for label := range n.At("meta").Get("security").Items() {
-		d.label = max(d.label, slices.Index(confidentialities, label.GetText("code")))
-	}
+	d.highest.Of(n)
 	d.entries = append(d.entries, entryWith(fullURL, *n))
 }
 

@@ -36,6 +36,10 @@ func (x *exchange) appendBundle(dst []byte, b *resources.Bundle) []byte {
 	dst = appendString(dst, x.s.newID())
 	dst = append(dst, `,"meta":{"lastUpdated":`...)
 	dst = appendInstant(dst, now)
+	if label, ok := confidentiality(b); ok {
+		dst = append(dst, `,"security":[`...)
+		dst = append(label.AppendJSON(dst), ']')
+	}
 	dst = append(dst, `},"type":`...)
 	dst = appendString(dst, b.Type)
 	dst = append(dst, `,"timestamp":`...)
@@ -78,6 +82,32 @@ func (x *exchange) appendBundle(dst []byte, b *resources.Bundle) []byte {
 		dst = append(dst, ']')
 	}
 	return append(dst, '}')
+}
+
+// confidentiality is the label of a Bundle: the highest of what it holds.
+func confidentiality(b *resources.Bundle) (fhir.Node, bool) {
+	var c fhir.Confidentiality
+	of := func(v *storage.Version) {
+		if v != nil && !v.Deleted {
+			c.OfJSON(v.Content)
+		}
+	}
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		of(e.Version)
+		if resp := e.Response; resp != nil {
+			of(resp.Version)
+			if resp.Resource != nil {
+				c.Of(resp.Resource)
+			}
+			if resp.Bundle != nil {
+				for j := range resp.Bundle.Entries {
+					of(resp.Bundle.Entries[j].Version)
+				}
+			}
+		}
+	}
+	return c.Label()
 }
 
 // appendSeparator begins a list before its first item, and goes on with it before the others. An empty list never
