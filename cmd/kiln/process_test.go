@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -23,10 +24,16 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		main()
 	}
-	code := m.Run()
-	if dir, err := scratch(); err == nil {
-		os.RemoveAll(dir)
+	dir, err := scratch()
+	if err == nil { // who names no data folder must not get one among the sources
+		err = os.Setenv("KILN_DATA_DIR", filepath.Join(dir, "data"))
 	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
