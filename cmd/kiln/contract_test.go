@@ -19,7 +19,7 @@ func TestCLI_contract(t *testing.T) {
 	t.Parallel()
 	data := startedFolder(t)
 	p := launchServe(t, []string{"--auth=smart", "--data-dir=" + data, "--seed"})
-	self, err := os.Executable()
+	program, err := plainKiln() // dozens of starts, which are slow with the race detector; the server has it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestCLI_contract(t *testing.T) {
 		for _, quoted := range regexp.MustCompile(`"([^"]*)"|(\S+)`).FindAllStringSubmatch(line, -1) {
 			args = append(args, quoted[1]+quoted[2])
 		}
-		cmd := exec.CommandContext(t.Context(), self, args...)
+		cmd := exec.CommandContext(t.Context(), program, args...)
 		cmd.Env = append(os.Environ(), "KILN_DATA_DIR="+data, "KILN_LOG_LEVEL=error")
 		cmd.Stdin = strings.NewReader(stdin)
 		var out, errs bytes.Buffer
