@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"kiln/storage/fold"
 )
 
 // searchset is what is checked of the answer of a search.
@@ -125,7 +127,7 @@ func (s *sample) searches() []scenario {
 	named := func(part func(string) string) func(patient, *searchset, int) bool {
 		return func(p patient, set *searchset, i int) bool {
 			for _, n := range set.Entry[i].Resource.Name {
-				if strings.Contains(strings.ToLower(n.Family), strings.ToLower(part(p.family))) {
+				if strings.Contains(fold.String(n.Family), fold.String(part(p.family))) { // accents do not count
 					return true
 				}
 			}
