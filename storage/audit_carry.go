@@ -48,11 +48,11 @@ func (s *Store) openJournal(ctx context.Context, folder string) error {
 	j := &auditJournal{folder: filepath.Join(folder, hex.EncodeToString(instance[:8])), owner: hex.EncodeToString(owner),
 		wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := os.MkdirAll(j.folder, 0o700); err != nil {
-		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+		return unkept(err)
 	}
 	left, err := leftBatches(j.folder)
 	if err != nil {
-		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+		return unkept(err)
 	}
 	for i, b := range left {
 		times, texts, err := b.entries()
@@ -70,15 +70,20 @@ func (s *Store) openJournal(ctx context.Context, folder string) error {
 		}
 	}
 	if j.current, err = newAuditBatch(j.folder, j.owner, 1); err != nil {
-		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+		return unkept(err)
 	}
 	spare, err := newAuditBatch(j.folder, j.owner, 2)
 	if err != nil {
-		return fmt.Errorf("storage: the journal of the audit log: %w", err)
+		return unkept(err)
 	}
 	s.journal = j
 	j.carrying.Go(func() { s.carryAll(j, spare) })
 	return nil
+}
+
+// unkept says why a server without a place for its journal does not start, and how it can.
+func unkept(err error) error {
+	return fmt.Errorf("storage: the journal of the audit log: %w (KILN_AUDIT=database does without a journal)", err)
 }
 
 // keep writes entries into the journal and says whether it did. Otherwise the database must have them at once.
