@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 	"kiln/storage/terminology"
@@ -12,10 +13,16 @@ import (
 
 // This file holds what the terminology operations have in common. Spec: FHIR R4 terminology-service.html.
 
-// resolver makes what answers the questions of one call.
+// resolver makes what answers the questions of one call. A call about one resource is a read of it: of a type that the
+// caller may not read, whether there is one by that id must not show. Built-in definitions are public beyond that.
 //
-// Errors: NotSupported for a date in the past: this server does not know what held then.
+// Errors: Forbidden; NotSupported for a date in the past: this server does not know what held then.
 func (s *Service) resolver(ctx context.Context, c *call) (*terminology.Resolver, error) {
+	if c.ID != "" {
+		if err := permitted(ctx, auth.Read, c.Type); err != nil {
+			return nil, err
+		}
+	}
 	if d := c.first("date"); d != nil {
 		when, ok := fhir.ParseDateTime(d.value.Text, time.UTC)
 		if !ok || when.End().Before(s.now()) {

@@ -65,13 +65,14 @@ func (s *Service) translate(ctx context.Context, c *call) (*Response, error) {
 	return &Response{Resource: parameters(append(list, matches...)...)}, nil
 }
 
-// mapKey is the key of the concept map that a call is about.
+// mapKey is the key of the concept map that a call is about. Those that the server has built in are known by another key
+// than that of the resource which shows them.
 func (s *Service) mapKey(ctx context.Context, c *call, r *terminology.Resolver) (*int64, error) {
-	n, err := s.stored(ctx, c)
+	v, err := s.current(ctx, nil, storage.Key{Type: c.Type, ID: c.ID})
 	if err != nil {
 		return nil, err
 	}
-	if n != nil {
+	if v != nil && !v.Deleted && v.Method != storage.MethodOfficial {
 		key := s.store.ResourceKey(c.Type, c.ID)
 		return &key, nil
 	}

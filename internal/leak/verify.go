@@ -10,6 +10,7 @@ import (
 
 	"kiln/fhir"
 	"kiln/resources"
+	"kiln/storage"
 )
 
 // Options say how much Verify tries.
@@ -210,6 +211,9 @@ func (v *session) missing(ctx context.Context, a Ask, answer string) (string, er
 	if readable, err := v.readable(ctx, key); err != nil || readable {
 		return "", err
 	}
+	if public, err := v.public(ctx, a); err != nil || public {
+		return "", err
+	}
 	v.report.Hidden++
 	other := a
 	other.ID = "no-such-resource-anywhere"
@@ -218,6 +222,26 @@ func (v *session) missing(ctx context.Context, a Ask, answer string) (string, er
 		return "the answer is another one for " + key + ", which a read does not show, than for what does not exist", nil
 	}
 	return "", nil
+}
+
+// public says whether an operation asks about the codes of a definition that the server has built in: what those say is no
+// secret of whoever may read their type, though granular scopes leave out the resource.
+func (v *session) public(ctx context.Context, a Ask) (bool, error) {
+	if a.Interaction != resources.Operate || a.Type != "ValueSet" && a.Type != "CodeSystem" && a.Type != "ConceptMap" {
+		return false, nil
+	}
+	read := Ask{Request: resources.Request{Interaction: resources.Read, Type: a.Type, ID: a.ID}}
+	if _, err := v.as(ctx, v.who, read); err != nil && fhir.KindOf(err) == fhir.Forbidden {
+		return false, nil
+	}
+	resp, err := v.as(ctx, Caller{Principal: operator}, read)
+	switch fhir.KindOf(err) {
+	case fhir.NotFound, fhir.Gone:
+		if err != nil {
+			return false, nil
+		}
+	}
+	return err == nil && resp.Version.Method == storage.MethodOfficial, err
 }
 
 // Summary is what was tried, in lines.
