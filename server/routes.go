@@ -172,7 +172,7 @@ func (x *exchange) methodNotAllowed() error {
 	return e
 }
 
-// authenticate finds out who asks, except on public routes.
+// authenticate finds out who asks, except on public routes, and whether that is more often than they may.
 func (x *exchange) authenticate() (err error) {
 	switch {
 	case x.route.public:
@@ -180,6 +180,11 @@ func (x *exchange) authenticate() (err error) {
 		x.principal, err = x.bearer()
 	case x.s.authenticate != nil:
 		x.principal, err = x.s.authenticate(x.r)
+	}
+	if x.s.pace != nil { // whoever shows a token that is not known counts too
+		if early := x.s.pace.take(x.caller(), x.start); early != nil {
+			return early
+		}
 	}
 	return err
 }

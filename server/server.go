@@ -72,6 +72,8 @@ type Limits struct {
 	// BundlesAtOnce is how many batches and transactions are worked on at a time. Others wait with their bodies read:
 	// what takes memory is the work, and a few at a time are done as soon as many at once.
 	BundlesAtOnce int
+	// RequestsPerMinute is how many requests one caller may send, on average; zero for no bound.
+	RequestsPerMinute int
 	// RequestTimeout and BundleTimeout are how long the work may take once the body is here.
 	RequestTimeout, BundleTimeout time.Duration
 	// BodyGrace is how long a client may take to send its body, and again to receive the answer, on top of a second for
@@ -115,6 +117,7 @@ type server struct {
 	log          *slog.Logger
 	limits       Limits
 	bundles      chan struct{} // a place for each that is worked on
+	pace         *pace
 	ready        func(context.Context) error
 	capabilities func() ([]byte, string)
 	terminology  func(context.Context) ([]byte, string, error)
@@ -154,6 +157,7 @@ func New(o Options) http.Handler {
 		s.refused = r.Refused
 	}
 	s.bundles = make(chan struct{}, s.limits.BundlesAtOnce)
+	s.pace = newPace(s.limits.RequestsPerMinute)
 	for _, name := range o.ResourceTypes {
 		s.types[name] = true
 	}

@@ -128,13 +128,14 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Operations:   service.Operation,
 		Descriptions: server.Descriptions(store.Registry, c.BaseURL, versionText(), service.Operations(), endpoints),
 		Limits: server.Limits{
-			MaxBodyBytes:   int64(c.MaxResourceBytes),
-			MaxBundleBytes: int64(c.MaxBodyBytes),
-			RequestTimeout: c.RequestTimeout,
-			BundlesAtOnce:  c.BundlesAtOnce,
-			BundleTimeout:  c.BundleTimeout,
-			BodyGrace:      c.BodyGrace,
-			MinRate:        int64(c.MinRate),
+			MaxBodyBytes:      int64(c.MaxResourceBytes),
+			MaxBundleBytes:    int64(c.MaxBodyBytes),
+			RequestTimeout:    c.RequestTimeout,
+			BundlesAtOnce:     c.BundlesAtOnce,
+			RequestsPerMinute: c.RequestsPerMinute,
+			BundleTimeout:     c.BundleTimeout,
+			BodyGrace:         c.BodyGrace,
+			MinRate:           int64(c.MinRate),
 		},
 	})
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))

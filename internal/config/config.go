@@ -93,6 +93,7 @@ type Limits struct {
 	MaxBodyBytes      Bytes         `name:"max-body-bytes" env:"KILN_MAX_BODY_BYTES" default:"64MiB" placeholder:"SIZE" help:"Largest request body, a batch or transaction, compressed or not."`
 	MaxBundleEntries  int           `name:"max-bundle-entries" env:"KILN_MAX_BUNDLE_ENTRIES" default:"30000" placeholder:"N" help:"Most entries of a batch or transaction."`
 	BundlesAtOnce     int           `name:"bundles-at-once" env:"KILN_BUNDLES_AT_ONCE" default:"8" placeholder:"N" help:"Most batches and transactions worked on at a time; others wait for their turn."`
+	RequestsPerMinute int           `name:"requests-per-minute" env:"KILN_REQUESTS_PER_MINUTE" default:"0" placeholder:"N" help:"Most requests a minute of one caller (app and user of the token, else address) to this process, a quarter of them at once; what is beyond is answered 429. 0: no bound."`
 	DefaultPageSize   int           `name:"default-page-size" env:"KILN_DEFAULT_PAGE_SIZE" default:"20" placeholder:"N" help:"Entries of a page when a search or history does not say _count."`
 	MaxPageSize       int           `name:"max-page-size" env:"KILN_MAX_PAGE_SIZE" default:"1000" placeholder:"N" help:"Most entries of a page; a larger _count is taken as this."`
 	MultipleDelete    bool          `name:"multiple-delete" env:"KILN_MULTIPLE_DELETE" help:"Let a conditional delete remove several resources."`
@@ -184,6 +185,9 @@ func (d *Database) Zone() *time.Location {
 func (l *Limits) Validate() error {
 	if l.DefaultPageSize > l.MaxPageSize {
 		return errors.New("KILN_DEFAULT_PAGE_SIZE is larger than KILN_MAX_PAGE_SIZE")
+	}
+	if l.RequestsPerMinute < 0 {
+		return errors.New("KILN_REQUESTS_PER_MINUTE must not be below zero")
 	}
 	return errors.Join(
 		positive("KILN_MAX_RESOURCE_BYTES", l.MaxResourceBytes), positive("KILN_MAX_BODY_BYTES", l.MaxBodyBytes),
