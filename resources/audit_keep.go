@@ -8,7 +8,7 @@ import (
 // auditBatch is how many entries become AuditEvents in one transaction; auditTick is how long the worker waits for new
 // ones.
 const (
-	auditBatch = 500
+	auditBatch = 250
 	auditTick  = 200 * time.Millisecond
 )
 

@@ -117,7 +117,7 @@ func (s *sample) transaction(n int) scenario {
 	}
 	return scenario{name: fmt.Sprintf("transaction of %d", n), group: "transaction", ratio: 0.25, kiln: func(*rand.Rand) request {
 		return request{method: "POST", path: "/fhir", body: body.Bytes(), status: http.StatusOK, check: func(answer []byte) error {
-			if got := bytes.Count(answer, []byte(`"201`)); got != n {
+			if got := bytes.Count(answer, []byte(`"status":"201`)); got != n {
 				return fmt.Errorf("%d entries were created, not %d", got, n)
 			}
 			return nil
