@@ -384,7 +384,7 @@ func (c *compiler) grants(x string, n int16) (string, error) {
 			if g.context {
 				parts = append(parts, c.contains(x+".compartments", c.access.patients))
 			}
-			parts = append(parts, fmt.Sprintf("(EXISTS (SELECT FROM treated t WHERE t.patient = ANY(%s.compartments)) OR %s)", x,
+			parts = append(parts, fmt.Sprintf("(EXISTS (SELECT FROM visible.treated t WHERE t.patient = ANY(%s.compartments)) OR %s)", x,
 				c.contains(x+".compartments", c.access.self)))
 		default:
 			continue
@@ -417,7 +417,7 @@ func (c *compiler) nearby(x string, n int16) string {
 	if !c.access.treats(n) {
 		return c.contains(x+".compartments", c.access.patients)
 	}
-	return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM treated t) || %s)", x,
+	return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM visible.treated t) || %s)", x,
 		c.arg(append(slices.Clone(c.access.patients), c.access.self...), "bigint[]"))
 }
 

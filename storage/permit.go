@@ -156,7 +156,7 @@ func typeOf(before, after *indexRow) int16 {
 	return before.typ
 }
 
-const sqlTreated = `SELECT DISTINCT t.patient FROM treated t WHERE t.patient = ANY($1)`
+const sqlTreated = `SELECT DISTINCT t.patient FROM visible.treated t WHERE t.patient = ANY($1)`
 
 // treated are those of some patients whom the caller treats.
 func (tx *Tx) treated(ctx context.Context, of []int64) (list []int64, err error) {

@@ -42,6 +42,9 @@ type Options struct {
 	AuditJournal string
 	// ReadOnly makes the database refuse every write: for a look at data that must stay as it is.
 	ReadOnly bool
+	// Rehearse makes each transaction of Write do all its work and then roll back, and is ReadOnly beside: for finding out
+	// what a write would answer on data that must stay as it is.
+	Rehearse bool
 }
 
 // Store keeps resources in one PostgreSQL database. It is safe for concurrent use.
@@ -79,6 +82,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
+	o.ReadOnly = o.ReadOnly || o.Rehearse
 	if o.PoolSize == 0 {
 		o.PoolSize = 10
 	}

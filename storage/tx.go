@@ -133,6 +133,9 @@ func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (cha
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.StatementTimeout+finishGrace)
 	defer cancel()
+	if s.options.Rehearse {
+		return false, tx.rehearse(end)
+	}
 	if err := tx.commit(end); err != nil {
 		return false, err
 	}
@@ -186,6 +189,19 @@ func (tx *Tx) commit(ctx context.Context) error {
 	return err
 }
 
+// rehearse does all that commit would find out; the transaction is then rolled back.
+func (tx *Tx) rehearse(ctx context.Context) error {
+	if err := tx.queueKin(); err != nil {
+		return err
+	}
+	if !tx.begun && tx.queue.Len() == 0 {
+		return nil
+	}
+	tx.begin()
+	tx.exec("SET CONSTRAINTS ALL IMMEDIATE")
+	return tx.astray(tx.flush(ctx))
+}
+
 // flush sends the queue and waits for all its answers.
 func (tx *Tx) flush(ctx context.Context) error {
 	if tx.queue.Len() == 0 {
@@ -202,8 +218,11 @@ func (tx *Tx) begin() {
 		queued := tx.queue.QueuedQueries
 		tx.queue = pgx.Batch{}
 		begin := "BEGIN"
-		if tx.steady {
+		switch {
+		case tx.steady:
 			begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+		case tx.store.options.Rehearse:
+			begin = "BEGIN READ WRITE"
 		}
 		tx.queue.Queue(begin)
 		tx.queue.QueuedQueries = append(tx.queue.QueuedQueries, queued...)

@@ -41,7 +41,7 @@ func TestVerifyAccess(t *testing.T) {
 	}
 	before := written()
 	code, out, errs := command(t, "verify-access", "--database-url="+url, "--seed=7", "--callers=6", "--requests=30")
-	if code != 0 || !strings.Contains(out, "Seed 7.") || !strings.Contains(out, "180 requests") {
+	if code != 0 || !strings.Contains(out, "Seed 7.") || !strings.Contains(out, "180 requests") || !strings.Contains(out, "rolled back: ") {
 		t.Errorf("%d\n%s\n%s", code, out, errs)
 	}
 	if after := written(); after != before {

@@ -20,16 +20,21 @@ type Options struct {
 	// it all.
 	Callers, Requests int
 	Accounts          []Account
+	// Rehearsal is a service on a store that rolls back whatever is written (storage.Options.Rehearse); nil: no writes are
+	// tried. Of each caller they are a quarter as many as Requests.
+	Rehearsal *resources.Service
 }
 
 // Report is what was tried and found.
 type Report struct {
 	Callers map[string]int // by what they are
 	Asked   map[string]int // by interaction or operation
+	Tried   map[string]int // writes, by what they try
 	// Shown are the entries of answers that were checked, Hidden the resources that a caller could not read and whose absence
-	// was compared with that of one that is missing. Skipped are answers too long to compare in full.
-	Shown, Hidden, Skipped int
-	Findings               []Finding
+	// was compared with that of one that is missing. Skipped are answers too long to compare in full. Refused are the writes
+	// that had to be refused, and were.
+	Shown, Hidden, Skipped, Refused int
+	Findings                        []Finding
 }
 
 // Finding is one answer that told more, or less, than reads do. It holds ids and no other data of patients.
@@ -37,12 +42,12 @@ type Finding struct{ Caller, Ask, Problem string }
 
 // Verify asks for callers of all kinds, and compares each answer with what the same caller can read one by one.
 func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Report, error) {
-	report := &Report{Callers: map[string]int{}, Asked: map[string]int{}}
+	report := &Report{Callers: map[string]int{}, Asked: map[string]int{}, Tried: map[string]int{}}
 	r := rand.New(rand.NewPCG(o.Seed, 0))
 	if len(w.types) == 0 {
 		return report, nil
 	}
-	for range o.Callers {
+	for caller := range o.Callers {
 		who := w.Caller(r, o.Accounts)
 		report.Callers[who.Name]++
 		v := &session{service: s, world: w, who: who, report: report, reads: map[string]bool{}}
@@ -69,6 +74,21 @@ func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Re
 				return report, nil
 			}
 			break // one finding a caller: the next ones are most often the same
+		}
+		if o.Rehearsal == nil {
+			continue
+		}
+		found, err := v.writes(ctx, o, rand.New(rand.NewPCG(o.Seed, uint64(caller)+1)))
+		if ctx.Err() != nil {
+			return report, nil
+		}
+		if err != nil {
+			return report, err
+		}
+		if found != nil {
+			if report.Findings = append(report.Findings, *found); len(report.Findings) == maxFindings {
+				return report, nil
+			}
 		}
 	}
 	return report, nil
@@ -216,7 +236,7 @@ func (v *session) missing(ctx context.Context, a Ask, answer string) (string, er
 	}
 	v.report.Hidden++
 	other := a
-	other.ID = "no-such-resource-anywhere"
+	other.ID = never
 	resp, err := v.as(ctx, v.who, other)
 	if strings.ReplaceAll(answer, key, "…") != strings.ReplaceAll(Answer(resp, err), other.Type+"/"+other.ID, "…") {
 		return "the answer is another one for " + key + ", which a read does not show, than for what does not exist", nil
@@ -255,8 +275,13 @@ func (r *Report) Summary() []string {
 		}
 		return fmt.Sprintf("%d %s: %s", n, what, strings.Join(parts, ", "))
 	}
-	return []string{count(r.Callers, "callers"), count(r.Asked, "requests"),
+	lines := []string{count(r.Callers, "callers"), count(r.Asked, "requests"),
 		fmt.Sprintf("%d resources and versions in answers were read one by one", r.Shown),
 		fmt.Sprintf("%d times a resource that the caller cannot read was compared with one that does not exist", r.Hidden),
 		fmt.Sprintf("%d answers were too long to be compared whole; what they show was read", r.Skipped)}
+	if len(r.Tried) == 0 {
+		return append(lines, "no writes were tried")
+	}
+	return append(lines, count(r.Tried, "writes were tried on what a caller cannot read, and on what does not exist, and rolled back"),
+		fmt.Sprintf("%d of them had to be refused, and were", r.Refused))
 }

@@ -3,6 +3,7 @@ package leak
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,24 +33,44 @@ func verified(t *testing.T, sql string, requests, tries int) (report *Report) {
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
+	state := func() (text string) { // all versions, and the resources as they are
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM resource_change) || ' ' || (SELECT md5(string_agg(r::text, '' ORDER BY rk)) FROM resource r) || ' ' ||
+(SELECT count(*) FROM search_index) || ' ' || (SELECT count(*) FROM treatment)`).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := state()
+	defer func() {
+		if state() != before {
+			t.Error("it left something changed")
+		}
+	}()
 	registry, err := conformance.R4()
 	if err != nil {
 		t.Fatal(err)
 	}
-	looking, err := storage.Open(t.Context(), storage.Options{URL: url, Base: base, Registry: registry, PoolSize: 2, ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
+	service := func(o storage.Options) *resources.Service {
+		o.URL, o.Base, o.Registry, o.PoolSize = url, base, registry, 2
+		store, err := storage.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+		s, err := resources.New(resources.Options{Store: store, Registry: registry, Base: base, MultipleDelete: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
-	defer looking.Close()
-	if s, err = resources.New(resources.Options{Store: looking, Registry: registry, Base: base}); err != nil {
-		t.Fatal(err)
-	}
+	s, rehearsal := service(storage.Options{ReadOnly: true}), service(storage.Options{Rehearse: true})
 	world, err := Sample(t.Context(), s, registry, base, 40)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range tries {
-		if report, err = Verify(t.Context(), s, world, Options{Seed: *seed + uint64(i), Callers: 12, Requests: requests,
+		if report, err = Verify(t.Context(), s, world, Options{Seed: *seed + uint64(i), Callers: 12, Requests: requests, Rehearsal: rehearsal,
 			Accounts: []Account{{[]string{"practitioner", "admin"}, []string{"Practitioner/d0"}}, {[]string{"patient"}, []string{"Patient/p1"}}}}); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +91,7 @@ func TestVerify(t *testing.T) {
 	if len(r.Findings) > 0 {
 		t.Error("it found what is not there")
 	}
-	if r.Shown < 500 || r.Hidden < 10 || len(r.Asked) < 10 || len(r.Callers) < 4 {
+	if r.Shown < 500 || r.Hidden < 10 || len(r.Asked) < 10 || len(r.Callers) < 4 || len(r.Tried) < 10 || r.Refused < 20 {
 		t.Errorf("it tried too little: %+v", r)
 	}
 }
@@ -78,10 +99,13 @@ func TestVerify(t *testing.T) {
 // Whatever hole there is in the rule, it is found; and what is told of it is no patient's data.
 func TestVerify_finds(t *testing.T) {
 	t.Parallel()
+	const rule = `INSERT INTO role_policy (role, types, actions, reach) VALUES `
 	for name, sql := range map[string]string{
-		"a_search_index_without_a_rule": `CREATE OR REPLACE VIEW visible.search_index AS SELECT x.* FROM public.search_index x`,
-		"versions_without_a_rule":       `CREATE OR REPLACE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x`,
-		"reads_without_relationships":   `CREATE OR REPLACE FUNCTION visible.treats(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true'`,
+		"writes_without_relationships":          `CREATE OR REPLACE VIEW visible.treated AS SELECT k.patient FROM public.treatment k`,
+		"writes_of_any_record_by_practitioners": rule + `('practitioner', '{@patient}', 'u', 'any')`,
+		"a_search_index_without_a_rule":         `CREATE OR REPLACE VIEW visible.search_index AS SELECT x.* FROM public.search_index x`,
+		"versions_without_a_rule":               `CREATE OR REPLACE VIEW visible.resource_change AS SELECT x.* FROM public.resource_change x`,
+		"reads_without_relationships":           `CREATE OR REPLACE FUNCTION visible.treats(compartments bigint[]) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true'`,
 		"reads_without_consents": `DO $$ BEGIN
 			EXECUTE 'CREATE OR REPLACE VIEW visible.resource AS ' || replace(pg_get_viewdef('visible.resource'::regclass), 'FROM consent_rule', 'FROM (SELECT * FROM consent_rule WHERE false)');
 		END $$`,
@@ -90,6 +114,9 @@ func TestVerify_finds(t *testing.T) {
 			r := verified(t, sql, 60, 6)
 			if len(r.Findings) == 0 {
 				t.Error("it found nothing")
+			}
+			if strings.HasPrefix(name, "writes_") && !slices.ContainsFunc(r.Findings, func(f Finding) bool { return r.Tried[strings.SplitN(f.Ask, ":", 2)[0]] > 0 }) {
+				t.Error("it found no write")
 			}
 			for _, f := range r.Findings {
 				for _, word := range []string{"Amber", "Birch", "Cedar", "Dahlia", "Elder", "Fern"} {

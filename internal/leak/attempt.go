@@ -1,0 +1,168 @@
+package leak
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+
+	"kiln/auth"
+	"kiln/fhir"
+	"kiln/resources"
+)
+
+// attempt is a write that touches something that its caller cannot read, and the same write of what does not exist.
+type attempt struct {
+	kind           string
+	ask, other     Ask
+	hidden, absent string // what each of them touches: Type/id
+	// refused says that nothing may come of it.
+	refused bool
+}
+
+// never is the id that nothing has.
+const never = "no-such-resource-anywhere"
+
+// writer is the session of a caller who writes.
+type writer struct {
+	*session
+	r *rand.Rand
+	// types are those of the sample that the caller may write at all, by what it may do.
+	types map[resources.Interaction][]string
+}
+
+// writes tries what a caller must not write; nil where all is refused as it has to be.
+func (v *session) writes(ctx context.Context, o Options, r *rand.Rand) (*Finding, error) {
+	who := v.who
+	// A scope that lets read lets write here: what is looked for is what scopes alone do not keep away.
+	text := strings.NewReplacer(".rs", ".cruds", ".read", ".*").Replace(who.Scopes.String())
+	who.Scopes, _ = auth.ParseScopes(text)
+	w := &writer{session: &session{service: o.Rehearsal, world: v.world, who: who, report: v.report, reads: map[string]bool{}}, r: r}
+	if err := w.probe(ctx); err != nil {
+		return nil, err
+	}
+	for range (o.Requests + 3) / 4 {
+		a, err := w.attempt(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if a == nil {
+			continue
+		}
+		v.report.Tried[a.kind]++
+		problem := ""
+		for range 3 { // others may write at the same time
+			if problem, err = w.try(ctx, a); problem == "" || err != nil {
+				break
+			}
+			clear(w.reads)
+			if readable, err := w.readable(ctx, a.hidden); err != nil || readable {
+				problem = ""
+				break
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", a.ask, err)
+		}
+		if problem != "" {
+			return &Finding{who.String(), a.kind + ": " + a.ask.String(), problem}, nil
+		}
+	}
+	return nil, nil
+}
+
+// probe finds out which types the caller may write: without a body the request fails, but later.
+func (w *writer) probe(ctx context.Context) error {
+	w.types = map[resources.Interaction][]string{}
+	for _, i := range []resources.Interaction{resources.Create, resources.Update, resources.Delete} {
+		for _, typ := range w.world.types {
+			a := Ask{Request: resources.Request{Interaction: i, Type: typ}}
+			if i != resources.Create {
+				a.ID = never
+			}
+			_, err := w.as(ctx, w.who, a)
+			switch kind := fhir.KindOf(err); {
+			case err != nil && (kind == fhir.Internal || kind == fhir.Transient):
+				return err
+			case err == nil || kind != fhir.Forbidden:
+				w.types[i] = append(w.types[i], typ)
+			}
+		}
+	}
+	return nil
+}
+
+// try makes both requests of an attempt, and says what is wrong with the answers.
+func (w *writer) try(ctx context.Context, a *attempt) (string, error) {
+	resp, err := w.as(ctx, w.who, a.ask)
+	if kind := fhir.KindOf(err); err != nil && kind == fhir.Internal {
+		return "", err
+	}
+	if a.refused {
+		if came(resp, err) {
+			return "it is done, and " + a.hidden + " is nothing that this caller can read", nil
+		}
+		w.report.Refused++
+	}
+	other, otherErr := w.as(ctx, w.who, a.other)
+	if kind := fhir.KindOf(otherErr); otherErr != nil && kind == fhir.Internal {
+		return "", otherErr
+	}
+	x, y := outcome(resp, err, a.hidden), outcome(other, otherErr, a.absent)
+	if x != y {
+		return "the answer is another one for " + a.hidden + ", which a read does not show, than for what does not exist", nil
+	}
+	return "", nil
+}
+
+// came says whether something came of a write.
+func came(resp *resources.Response, err error) bool {
+	if err != nil || resp == nil {
+		return false
+	}
+	if resp.Version != nil || resp.Created || resp.Deleted > 0 || resp.Resource != nil {
+		return true
+	}
+	return resp.Bundle != nil && slices.ContainsFunc(resp.Bundle.Entries, func(e resources.Entry) bool { return came(e.Response, e.Err) })
+}
+
+// made7 are ids of the form that the server makes.
+var made7 = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+
+// sent are the criteria of the request, and the beginnings of other texts of it, that a message repeats.
+var sent = regexp.MustCompile(`criteria \\"[^"\\]*\\"|\\"[^"\\]*…\\"`)
+
+// outcome is what an answer to a write tells, but for the content, which is what was sent, and what is new each time.
+func outcome(resp *resources.Response, err error, about string) string {
+	var b strings.Builder
+	if err != nil {
+		fmt.Fprintf(&b, "refused: %s\n", describe(err))
+	}
+	told(&b, resp)
+	_, id, _ := strings.Cut(about, "/")
+	text := sent.ReplaceAllString(made7.ReplaceAllString(b.String(), "new"), "…")
+	return strings.NewReplacer(about, "…", "_id="+id, "_id=…", `\"`+id+`\"`, "…").Replace(text)
+}
+
+func told(b *strings.Builder, resp *resources.Response) {
+	if resp == nil {
+		return
+	}
+	fmt.Fprintf(b, "created %t unchanged %t deleted %d\n", resp.Created, resp.Unchanged, resp.Deleted)
+	issues(b, resp.Issues)
+	if resp.Version != nil {
+		fmt.Fprintf(b, "version %d\n", resp.Version.Number)
+	}
+	if resp.Bundle == nil {
+		return
+	}
+	for _, e := range resp.Bundle.Entries {
+		fmt.Fprintf(b, "entry %s\n", e.Interaction)
+		if e.Err != nil {
+			fmt.Fprintf(b, "refused: %s\n", describe(e.Err))
+		}
+		told(b, e.Response)
+	}
+}
