@@ -54,7 +54,7 @@ func BenchmarkAudit(b *testing.B) {
 	}
 }
 
-// BenchmarkAudit_worker makes AuditEvents of 500 entries at a time.
+// BenchmarkAudit_worker makes AuditEvents of a batch at a time.
 func BenchmarkAudit_worker(b *testing.B) {
 	w := newWard(b)
 	e := storage.AuditEntry{Recorded: time.Now(), Act: "read", User: "u", Name: "a name", FHIRUser: "Practitioner/treats", Roles: []string{"practitioner"}, Client: "ehr",
