@@ -142,8 +142,8 @@ func outcome(resp *resources.Response, err error, about string) string {
 	}
 	told(&b, resp)
 	_, id, _ := strings.Cut(about, "/")
-	text := sent.ReplaceAllString(made7.ReplaceAllString(b.String(), "new"), "…")
-	return strings.NewReplacer(about, "…", "_id="+id, "_id=…", `\"`+id+`\"`, "…").Replace(text)
+	text := strings.NewReplacer(about, "…", "_id="+id, "_id=…", `\"`+id+`\"`, "…").Replace(b.String())
+	return sent.ReplaceAllString(made7.ReplaceAllString(text, "new"), "…") // after that: about may be of the server's making too
 }
 
 func told(b *strings.Builder, resp *resources.Response) {
