@@ -229,14 +229,25 @@ func TestBackend_86_keys_by_url_rotate(t *testing.T) {
 		t.Errorf("%d fetches for three assertions", n)
 	}
 	kid.Store("new")
-	w.clock.advance(6 * time.Second)
-	if got := w.token(backend(w.assertion("byurl", "RS384", func(claims, header map[string]any) {
-		header["kid"], claims["exp"] = "new", w.clock.now().Add(200*time.Second).Unix()
-	}), "system/Patient.rs")).StatusCode; got != 200 {
+	if got := ask("byurl", "new"); got != 200 {
 		t.Errorf("after rotation: %d", got)
 	}
 	if n := fetches.Load(); n != 2 {
 		t.Errorf("%d fetches after rotation", n)
+	}
+	// Who makes up kids does not have Kiln ask for each.
+	for range 3 {
+		if got := ask("byurl", "made up"); got != 401 {
+			t.Errorf("a kid that is not there: %d", got)
+		}
+	}
+	if n := fetches.Load(); n != 2 {
+		t.Errorf("%d fetches after unknown kids", n)
+	}
+	w.clock.advance(6 * time.Second)
+	ask("byurl", "made up")
+	if n := fetches.Load(); n != 3 {
+		t.Errorf("%d fetches a while later", n)
 	}
 	// A stranger's URL may not lead into the server's own network.
 	before := fetches.Load()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/ory/fosite"
@@ -100,6 +101,12 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 			if mine, is := charged(charges, "", from.Patient); is && onlyPatient(account) {
 				f.take(mine)
 			}
+		}
+	}
+	if f.context.Encounter == "" { // nobody chooses one here: it comes with a launch or not at all
+		f.asked = slices.DeleteFunc(f.asked, func(scope auth.Scope) bool { return scope.Text == scopeLaunchEncounter })
+		if len(f.asked) == 0 {
+			return false, fosite.ErrInvalidScope.WithHint("There is no encounter in this launch.")
 		}
 	}
 	if !wantsPatient(f.asked) || f.context.Patient != "" {
@@ -340,7 +347,7 @@ func (s *Server) issueCode(ctx context.Context, r *http.Request, f *flow, grante
 		carry.scope = append(carry.scope, scope.Text)
 	}
 	if !wantsPatient(granted) && !granted.Has(scopeLaunch) {
-		carry.context.Patient, carry.context.Encounter = "", ""
+		carry.context.Patient, carry.context.Encounter, carry.context.Appointment = "", "", ""
 	}
 	// The id_token's checks of prompt and max_age look at these; loginNeeded has enforced them.
 	carry.claim(s.urls.fhir)

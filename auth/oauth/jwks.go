@@ -28,7 +28,7 @@ const (
 	MaxJWKS = 256 << 10
 	maxKeys = 50
 	// jwksLife is how long fetched keys are used where the answer does not say, jwksLongest where it says more, and
-	// jwksPause the least time between two fetches for an unknown kid.
+	// jwksPause the least time between two fetches for an unknown kid; the first is made at once.
 	jwksLife    = 5 * time.Minute
 	jwksLongest = time.Hour
 	jwksPause   = 5 * time.Second
@@ -106,8 +106,10 @@ type source struct {
 }
 
 type fetched struct {
-	set       *jose.JSONWebKeySet
-	at, until time.Time
+	set   *jose.JSONWebKeySet
+	until time.Time
+	// forced is when an unknown kid last made the set be fetched; zero for never.
+	forced time.Time
 }
 
 func newFetcher(now func() time.Time) *fetcher {
@@ -135,10 +137,12 @@ func (f *fetcher) keys(ctx context.Context, uri, kid string, trusted bool) ([]jo
 	have := f.cached[from]
 	f.mu.Unlock()
 	now := f.now()
+	var forced time.Time
 	if have != nil && now.Before(have.until) {
-		if keys := verifying(have.set, kid); len(keys) > 0 || now.Sub(have.at) < jwksPause {
+		if keys := verifying(have.set, kid); len(keys) > 0 || now.Sub(have.forced) < jwksPause {
 			return keys, nil
 		}
+		forced = now
 	}
 	set, life, err := f.fetch(ctx, uri, trusted)
 	if err != nil {
@@ -149,7 +153,7 @@ func (f *fetcher) keys(ctx context.Context, uri, kid string, trusted bool) ([]jo
 	if len(f.cached) > 1000 {
 		clear(f.cached)
 	}
-	f.cached[from] = &fetched{set: set, at: now, until: now.Add(life)}
+	f.cached[from] = &fetched{set: set, until: now.Add(life), forced: forced}
 	return verifying(set, kid), nil
 }
 

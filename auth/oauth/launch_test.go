@@ -49,6 +49,24 @@ func TestLaunch_42_43_44_45_context_of_an_ehr_launch(t *testing.T) {
 	}
 }
 
+func TestLaunch_49_encounter_is_granted_with_an_encounter_only(t *testing.T) {
+	w := newWorld(t)
+	const scope = "launch launch/encounter patient/Patient.rs"
+	for encounter, want := range map[string]string{"e1": scope, "": "launch patient/Patient.rs"} {
+		m := w.token(exchange(w.code("greta", "", w.request("secret", scope, "launch", w.launchValue("secret", "greta", "p1", encounter)))), basicSecret).json(t)
+		if m["scope"] != want || m["encounter"] != nil && m["encounter"] != encounter {
+			t.Errorf("launched with %q: %v, encounter %v", encounter, m["scope"], m["encounter"])
+		}
+	}
+	if m := w.tokens("ada", "", "launch/patient launch/encounter patient/Patient.rs"); m["scope"] != "launch/patient patient/Patient.rs" {
+		t.Errorf("standalone: %v", m["scope"])
+	}
+	b := w.browser()
+	if q := w.outcome(b.signIn(b.open("/auth/authorize?"+w.request("public", "launch/encounter").Encode()), "ada")); q.Get("error") != "invalid_scope" {
+		t.Errorf("nothing else asked: %v", q)
+	}
+}
+
 func TestLaunch_41_page_sends_the_browser_to_the_app(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
