@@ -409,16 +409,22 @@ func (c *compiler) grants(x string, n int16) (string, error) {
 }
 
 // nearby is a condition that all that the caller can see of a type meets and an index answers: it spares the planner the
-// rows of others. "" where there is none.
+// rows of others. "" where there is none. Patients lie in their own compartments alone, and have an index of their own.
 func (c *compiler) nearby(x string, n int16) string {
 	if c.access == nil || !c.access.bounded(n) {
 		return ""
 	}
-	if !c.access.treats(n) {
+	patients := n == c.ix.registry.TypeNumber("Patient")
+	switch own := append(slices.Clone(c.access.patients), c.access.self...); {
+	case !c.access.treats(n) && patients:
+		return x + ".rk = ANY(" + c.arg(c.access.patients, "bigint[]") + ")"
+	case !c.access.treats(n):
 		return c.contains(x+".compartments", c.access.patients)
+	case patients:
+		return fmt.Sprintf("%s.rk = ANY(ARRAY(SELECT t.patient FROM visible.treated t) || %s)", x, c.arg(own, "bigint[]"))
+	default:
+		return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM visible.treated t) || %s)", x, c.arg(own, "bigint[]"))
 	}
-	return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM visible.treated t) || %s)", x,
-		c.arg(append(slices.Clone(c.access.patients), c.access.self...), "bigint[]"))
 }
 
 // Settings are what the views are told of a caller, by name: for tests of the views themselves.

@@ -265,19 +265,30 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 const commonCode = 1000
 
 // byPatient notes another way to ask whether a patient has something with a code: where the code is common, the few patients
-// looked at are asked one by one, and not all resources with the code for their patients.
+// looked at are asked one by one, and not all resources with the code for their patients. Through the views, which judge each
+// of those resources, it is always so.
 func (c *compiler) byPatient(e *search.Has, all, where, x, y, cond string) {
 	m, ok := e.Where.(*search.Match)
 	term, one := strings.CutPrefix(where, y+".tokens @> ")
-	if !ok || !one || x != "x" || c.others != "" || c.was || c.access == nil || !c.access.everything || m.Values[0].Code == "" {
+	if !ok || !one || x != "x" || c.others != "" || c.was || c.access == nil || m.Values[0].Code == "" {
 		return
 	}
 	if p, err := c.ix.param(e.Type, m.Param.Code); err != nil || p == nil || !p.mainCode {
 		return
 	}
+	closer := ""
+	switch number, only := strings.CutSuffix(cond, " AND "+where); {
+	case c.access.everything:
+		closer = fmt.Sprintf("CASE WHEN (SELECT count(*) FROM (SELECT FROM search_code s WHERE s.term = (%s)[1] LIMIT %d) c) = %d "+
+			"THEN EXISTS (SELECT FROM search_index %s WHERE %s.patient = %s.rk AND %s OFFSET 0) ELSE %s END", term, commonCode, commonCode, y, y, x, cond, all)
+	case only: // the type is that of the code; it only gives its argument a place
+		closer = fmt.Sprintf("EXISTS (SELECT FROM search_code s WHERE s.term = (%s)[1] AND s.patient = %s.rk AND %s IS NOT NULL OFFSET 0)",
+			term, x, strings.TrimPrefix(number, y+".type = "))
+	default: // what granular scopes ask, the table of codes does not know
+		return
+	}
 	c.referring = append(c.referring, referring{all: all, term: "(" + term + ")[1]"})
-	c.closer = append(c.closer, all, fmt.Sprintf("CASE WHEN (SELECT count(*) FROM (SELECT FROM search_code s WHERE s.term = (%s)[1] LIMIT %d) c) = %d "+
-		"THEN EXISTS (SELECT FROM search_index %s WHERE %s.patient = %s.rk AND %s OFFSET 0) ELSE %s END", term, commonCode, commonCode, y, y, x, cond, all))
+	c.closer = append(c.closer, all, closer)
 }
 
 func (c *compiler) member(e *search.Member, x string) (string, error) {

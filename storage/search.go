@@ -193,17 +193,35 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 	}
 	var text []string
 	for _, one := range statements {
-		rows, err := s.pool.Query(ctx, "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)...)
-		if err != nil {
-			return "", translate(err)
-		}
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		lines, err := run.explain(ctx, one)
 		if err != nil {
 			return "", translate(err)
 		}
 		text = append(text, strings.TrimSpace(one.sql)+"\n\n"+strings.Join(lines, "\n"))
 	}
 	return strings.Join(text, "\n\nWhere that does not fill the page:\n\n"), nil
+}
+
+// explain returns the plan of a statement as it would run for the caller: over the views or over the tables.
+func (r *runner) explain(ctx context.Context, one statement) (lines []string, err error) {
+	pool := r.store.pool
+	if !r.access.everything {
+		pool = r.store.guarded
+	}
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if !r.access.everything {
+			settings, args := r.access.declaration(nil, false)
+			if _, err := tx.Exec(ctx, "SELECT "+settings, args...); err != nil {
+				return err
+			}
+		}
+		rows, err := tx.Query(ctx, "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)...)
+		if err == nil {
+			lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		return err
+	})
+	return lines, err
 }
 
 // statements are those that the first page of a search takes.

@@ -80,7 +80,10 @@ func (p *searchPlan) closer(known string) string {
 // collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
 func (p *searchPlan) collected(n int) (where string, c *compiler) {
 	c = p.compiler(n)
-	if where = p.where; p.nearby {
+	if where = p.where; p.bounded {
+		where = p.closer("")
+	}
+	if p.nearby {
 		where += " AND " + c.nearby("x", p.number)
 	}
 	return where, c
@@ -122,8 +125,8 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	for _, t := range q.Types {
 		numbers = append(numbers, ix.registry.TypeNumber(t))
 	}
-	if !run.access.everything { // the table of codes tells of all resources
-		p.code, p.codeOnly = "", false
+	if !run.access.everything { // through the view, each row of the table of codes costs as much as one of the index
+		p.codeOnly = false
 	}
 	visible, err := p.c.visible("x", numbers)
 	if p.c.inside {
@@ -148,6 +151,9 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 				p.ofPatient = "$" + patient
 			}
 		}
+	}
+	if p.bounded && p.ofPatient == "" { // a walk along the code would go through the records of others
+		p.code = ""
 	}
 	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q)) {
 		return p, nil

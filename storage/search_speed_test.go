@@ -294,4 +294,42 @@ func TestSearch_plans(t *testing.T) {
 			}
 		})
 	}
+	t.Run("callers", func(t *testing.T) { callersPlans(t, s) })
+}
+
+// callersPlans are searches of callers who read through the views, and the index that each must begin with.
+func callersPlans(t *testing.T, s *storage.Store) {
+	everywhere := []string{"Patient", "Observation", "Appointment"}
+	callers := map[string]*search.Restriction{
+		"patient":      {Caller: "p", Record: "p10", Rules: []search.Rule{{Types: everywhere, Reach: search.ReachOwn}}},
+		"practitioner": {Caller: "d", Self: "Practitioner/d1", Consent: true, Rules: []search.Rule{{Types: everywhere, Reach: search.ReachTreated}}},
+		"admin":        {Caller: "a", Consent: true, Rules: []search.Rule{{Types: everywhere, Reach: search.ReachAny}}},
+	}
+	for _, c := range []struct{ typ, query, index string }{
+		{"Observation", "patient=p10&code=http://loinc.org|8302-2", "search_code_patient"},
+		{"Observation", "patient=p10&code=http://loinc.org|8302-2&_sort=-date", "search_code_patient"},
+		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2", "search_code_patient"},
+		{"Observation", "patient=p10&category=vital-signs", "search_index_patient"},
+	} {
+		for name, restriction := range callers {
+			t.Run(name+"_"+c.typ+"?"+c.query, func(t *testing.T) {
+				q, err := parseQuery(s, c.typ, c.query)
+				if err != nil {
+					t.Fatal(err)
+				}
+				access, err := s.Access(restriction)
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan, err := s.Explain(storage.WithAccess(t.Context(), access), q, 21)
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan, _, _ = strings.Cut(plan, "Where that does not fill")
+				if found := sequential.FindString(plan); found != "" || !strings.Contains(plan, c.index) || strings.Contains(plan, "search_index_hashes") {
+					t.Errorf("%s\n%s", found, plan)
+				}
+			})
+		}
+	}
 }
