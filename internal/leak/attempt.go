@@ -31,6 +31,8 @@ type writer struct {
 	r *rand.Rand
 	// types are those of the sample that the caller may write at all, by what it may do.
 	types map[resources.Interaction][]string
+	// strangers are patients whom the caller cannot read.
+	strangers []*fhir.Node
 }
 
 // writes tries what a caller must not write; nil where all is refused as it has to be.
@@ -43,8 +45,20 @@ func (v *session) writes(ctx context.Context, o Options, r *rand.Rand) (*Finding
 	if err := w.probe(ctx); err != nil {
 		return nil, err
 	}
-	for range (o.Requests + 3) / 4 {
-		a, err := w.attempt(ctx)
+	if err := w.meet(ctx); err != nil {
+		return nil, err
+	}
+	kinds := []func(context.Context) (*attempt, error){w.changed, w.placed, w.changed, w.bundled, w.placed, w.linked, w.changed, w.repeated}
+	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+	n := (o.Requests + 3) / 4
+	for i := range n + len(w.strangers) { // each kind in its turn, and then each stranger: nothing is left out by chance
+		var a *attempt
+		var err error
+		if i < n {
+			a, err = kinds[i%len(kinds)](ctx)
+		} else {
+			a, err = w.made(ctx, w.strangers[i-n], "create in a record", true)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -9,38 +9,29 @@ import (
 	"kiln/resources"
 )
 
-// attempt makes a write that must come to nothing, or to the same as if what it touches did not exist; nil where the
-// caller has nothing hidden from it, or nothing that it may write.
-func (w *writer) attempt(ctx context.Context) (*attempt, error) {
-	r := w.r
-	switch r.IntN(9) {
-	case 0, 1, 2, 3:
-		interaction := pick(r, []resources.Interaction{resources.Update, resources.Update, resources.Delete})
-		n, err := w.hidden(ctx, w.types[interaction])
-		if n == nil || err != nil {
-			return nil, err
-		}
-		return w.foreign(n, interaction), nil
-	case 4:
-		n, err := w.hidden(ctx, w.types[resources.Create])
-		if n == nil || err != nil {
-			return nil, err
-		}
-		body := without(n)
-		return w.both("conditional create", n, false, func(id string) Ask {
-			return Ask{Request: resources.Request{Interaction: resources.Create, Type: n.ResourceType(), IfNoneExist: "_id=" + id}, Body: body}
-		}), nil
-	case 5, 6:
-		return w.placed(ctx)
-	case 7:
-		return w.linked(ctx)
-	default:
-		n, err := w.hidden(ctx, w.types[pick(r, []resources.Interaction{resources.Update, resources.Delete})])
-		if n == nil || err != nil {
-			return nil, err
-		}
-		return w.bundled(ctx, n)
+// The makers of attempts: each makes a write that must come to nothing, or to the same as if what it touches did not
+// exist; nil where the caller has nothing hidden from it, or nothing that it may write.
+
+// changed writes a resource that is hidden.
+func (w *writer) changed(ctx context.Context) (*attempt, error) {
+	interaction := pick(w.r, []resources.Interaction{resources.Update, resources.Update, resources.Delete})
+	n, err := w.hidden(ctx, w.types[interaction])
+	if n == nil || err != nil {
+		return nil, err
 	}
+	return w.foreign(n, interaction), nil
+}
+
+// repeated makes a resource if a hidden one is not there.
+func (w *writer) repeated(ctx context.Context) (*attempt, error) {
+	n, err := w.hidden(ctx, w.types[resources.Create])
+	if n == nil || err != nil {
+		return nil, err
+	}
+	body := without(n)
+	return w.both("conditional create", n, false, func(id string) Ask {
+		return Ask{Request: resources.Request{Interaction: resources.Create, Type: n.ResourceType(), IfNoneExist: "_id=" + id}, Body: body}
+	}), nil
 }
 
 // hidden is a resource of one of some types that the caller cannot read; nil where none is met.
@@ -64,7 +55,7 @@ func (w *writer) both(kind string, n *fhir.Node, refused bool, ask func(id strin
 	return &attempt{kind: kind, ask: ask(n.ID()), other: ask(never), hidden: keyOf(n), absent: n.ResourceType() + "/" + never, refused: refused}
 }
 
-// foreign writes a resource that is hidden.
+// foreign is one of the writes of a resource.
 func (w *writer) foreign(n *fhir.Node, interaction resources.Interaction) *attempt {
 	r, typ := w.r, n.ResourceType()
 	match := pick(r, []string{"", "", "1", "*"})
@@ -118,17 +109,50 @@ func (w *writer) foreign(n *fhir.Node, interaction resources.Interaction) *attem
 // placed puts something into the record of a patient whom the caller does not reach: it makes it there, or moves what the
 // caller can read there, by a reference or by one that is a search.
 func (w *writer) placed(ctx context.Context) (*attempt, error) {
-	r := w.r
-	if len(w.world.byType["Patient"]) == 0 || !w.granted(ctx, "Patient") {
+	if len(w.strangers) == 0 {
 		return nil, nil
 	}
-	patient, err := w.hidden(ctx, []string{"Patient"})
-	if patient == nil || err != nil || patient.ID() == w.who.Patient || keyOf(patient) == w.who.FHIRUser {
-		return nil, err
+	patient := pick(w.r, w.strangers)
+	switch w.r.IntN(4) {
+	case 0:
+		return w.moved(ctx, patient)
+	case 1:
+		return w.made(ctx, patient, "conditional reference", false)
 	}
-	interaction := pick(r, []resources.Interaction{resources.Create, resources.Create, resources.Update})
-	n, err := w.about(ctx, w.types[interaction], interaction == resources.Update)
-	if n == nil || err != nil || interaction == resources.Update && strings.Contains(string(n.JSON()), `"`+keyOf(patient)+`"`) {
+	return w.made(ctx, patient, "create in a record", false)
+}
+
+// meet finds patients whom the caller cannot read though it may read patients.
+func (w *writer) meet(ctx context.Context) error {
+	patients := w.world.byType["Patient"]
+	if len(patients) == 0 || !w.granted(ctx, "Patient") {
+		return nil
+	}
+	for _, i := range w.r.Perm(len(patients)) {
+		p := patients[i]
+		if len(w.strangers) == maxStrangers {
+			break
+		}
+		if p.ID() == w.who.Patient || keyOf(p) == w.who.FHIRUser {
+			continue
+		}
+		if readable, err := w.readable(ctx, keyOf(p)); err != nil {
+			return err
+		} else if !readable {
+			w.strangers = append(w.strangers, p)
+		}
+	}
+	return nil
+}
+
+// maxStrangers is in how many records of others each caller tries to make something.
+const maxStrangers = 8
+
+// made makes something in the record of a patient: like what is in any record, or like what the caller can read and so is
+// more likely to be able to write.
+func (w *writer) made(ctx context.Context, patient *fhir.Node, kind string, readable bool) (*attempt, error) {
+	n, err := w.about(ctx, w.types[resources.Create], readable)
+	if n == nil || err != nil {
 		return nil, err
 	}
 	refused, err := w.unreached(ctx, n, patient)
@@ -136,29 +160,30 @@ func (w *writer) placed(ctx context.Context) (*attempt, error) {
 		return nil, err
 	}
 	typ := n.ResourceType()
-	a := &attempt{hidden: keyOf(patient), absent: "Patient/" + never, refused: refused}
-	switch kind := r.IntN(3); {
-	case interaction == resources.Update:
-		a.kind = "move into a record"
-		ask := func(id string) Ask {
-			return Ask{Request: resources.Request{Interaction: resources.Update, Type: typ, ID: n.ID()}, Body: toPatient(n, id)}
-		}
-		a.ask, a.other = ask(patient.ID()), ask(never)
-	case kind == 0:
-		a.kind = "conditional reference"
-		ask := func(id string) Ask {
+	ask := func(id string) Ask {
+		if kind == "conditional reference" {
 			body := strings.ReplaceAll(without(n, id), `"Patient/`+id+`"`, `"Patient?_id=`+id+`"`)
 			return transaction(resources.Transaction, `{"resource":`+body+`,"request":{"method":"POST","url":"`+typ+`"}}`)
 		}
-		a.ask, a.other = ask(patient.ID()), ask(never)
-	default:
-		a.kind = "create in a record"
-		ask := func(id string) Ask {
-			return Ask{Request: resources.Request{Interaction: resources.Create, Type: typ}, Body: without(n, id)}
-		}
-		a.ask, a.other = ask(patient.ID()), ask(never)
+		return Ask{Request: resources.Request{Interaction: resources.Create, Type: typ}, Body: without(n, id)}
 	}
-	return a, nil
+	return &attempt{kind: kind, ask: ask(patient.ID()), other: ask(never), hidden: keyOf(patient), absent: "Patient/" + never, refused: refused}, nil
+}
+
+// moved moves what the caller can read into the record of a patient.
+func (w *writer) moved(ctx context.Context, patient *fhir.Node) (*attempt, error) {
+	n, err := w.about(ctx, w.types[resources.Update], true)
+	if n == nil || err != nil || strings.Contains(string(n.JSON()), `"`+keyOf(patient)+`"`) {
+		return nil, err
+	}
+	refused, err := w.unreached(ctx, n, patient)
+	if err != nil {
+		return nil, err
+	}
+	ask := func(id string) Ask {
+		return Ask{Request: resources.Request{Interaction: resources.Update, Type: n.ResourceType(), ID: n.ID()}, Body: toPatient(n, id)}
+	}
+	return &attempt{kind: "move into a record", ask: ask(patient.ID()), other: ask(never), hidden: keyOf(patient), absent: "Patient/" + never, refused: refused}, nil
 }
 
 // granted says whether the caller may read any resource of a type. Of the others the server may tell, since what they
@@ -255,7 +280,11 @@ func (w *writer) linked(ctx context.Context) (*attempt, error) {
 }
 
 // bundled is a transaction or batch in which one entry writes what is hidden, beside one that reads or writes what is not.
-func (w *writer) bundled(ctx context.Context, n *fhir.Node) (*attempt, error) {
+func (w *writer) bundled(ctx context.Context) (*attempt, error) {
+	n, err := w.hidden(ctx, w.types[pick(w.r, []resources.Interaction{resources.Update, resources.Delete})])
+	if n == nil || err != nil {
+		return nil, err
+	}
 	typ := n.ResourceType()
 	beside := ""
 	if types := w.types[resources.Update]; len(types) > 0 {

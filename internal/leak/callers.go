@@ -17,9 +17,39 @@ type Account struct {
 	FHIRUser []string
 }
 
-// Caller makes one of the callers that this data has: with the rights of its patients, practitioners, administrators and
-// backend systems, by scopes of all kinds. None of them signs in, and none is left behind.
-func (w *World) Caller(r *rand.Rand, accounts []Account) Caller {
+// Callers makes n of the callers that this data has: with the rights of its patients, practitioners, administrators and
+// backend systems, by scopes of all kinds. None of them signs in, and none is left behind. The first are one of each kind
+// with scopes for everything, in a random order, so that what only one of them could do is tried each time.
+func (w *World) Callers(r *rand.Rand, accounts []Account, n int) (list []Caller) {
+	patient, practitioner, related := w.of(r, "Patient"), w.of(r, "Practitioner"), w.of(r, "RelatedPerson")
+	if practitioner != nil {
+		list = append(list, w.practitioner(r, practitioner))
+	}
+	if patient != nil {
+		list = append(list, w.patient(r, patient.ID()))
+	}
+	if related != nil {
+		list = append(list, w.proxy(r, related))
+	}
+	if len(accounts) > 0 {
+		if c, ok := w.account(r, pick(r, accounts)); ok {
+			list = append(list, c)
+		}
+	}
+	list = append(list, w.administrator(r), w.backend(r))
+	for i, c := range list {
+		level := c.Scopes[0].Level
+		list[i].Scopes, _ = auth.ParseScopes(string(level) + "/*.rs")
+	}
+	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	for len(list) < n {
+		list = append(list, w.caller(r, accounts))
+	}
+	return list[:n]
+}
+
+// caller is one of any kind, with any scopes.
+func (w *World) caller(r *rand.Rand, accounts []Account) Caller {
 	if len(accounts) > 0 && r.IntN(3) == 0 {
 		if c, ok := w.account(r, pick(r, accounts)); ok {
 			return c
@@ -33,8 +63,7 @@ func (w *World) Caller(r *rand.Rand, accounts []Account) Caller {
 		}
 		return w.patient(r, patient.ID())
 	case kind < 7 && practitioner != nil:
-		c := w.caller(r, "practitioner", auth.LevelUser, auth.RolePractitioner)
-		c.FHIRUser = keyOf(practitioner)
+		c := w.practitioner(r, practitioner)
 		if r.IntN(4) == 0 {
 			c.Roles = append(c.Roles, auth.RoleAdmin)
 		}
@@ -43,15 +72,29 @@ func (w *World) Caller(r *rand.Rand, accounts []Account) Caller {
 		}
 		return c
 	case kind < 8:
-		return w.caller(r, "administrator", auth.LevelUser, auth.RoleAdmin)
+		return w.administrator(r)
 	}
+	return w.backend(r)
+}
+
+func (w *World) practitioner(r *rand.Rand, practitioner *fhir.Node) Caller {
+	c := w.person(r, "practitioner", auth.LevelUser, auth.RolePractitioner)
+	c.FHIRUser = keyOf(practitioner)
+	return c
+}
+
+func (w *World) administrator(r *rand.Rand) Caller {
+	return w.person(r, "administrator", auth.LevelUser, auth.RoleAdmin)
+}
+
+func (w *World) backend(r *rand.Rand) Caller {
 	c := Caller{Name: "backend system"}
 	c.Client, c.Scopes = "verify-access", w.scopes(r, auth.LevelSystem)
 	return c
 }
 
 func (w *World) patient(r *rand.Rand, id string) Caller {
-	c := w.caller(r, "patient", pick(r, []auth.Level{auth.LevelPatient, auth.LevelUser}), auth.RolePatient)
+	c := w.person(r, "patient", pick(r, []auth.Level{auth.LevelPatient, auth.LevelUser}), auth.RolePatient)
 	c.FHIRUser, c.Patient = "Patient/"+id, id
 	return c
 }
@@ -84,7 +127,7 @@ func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 			}
 		}
 	}
-	c := w.caller(r, "user", auth.LevelUser, roles...)
+	c := w.person(r, "user", auth.LevelUser, roles...)
 	if len(a.FHIRUser) > 0 {
 		c.FHIRUser = a.FHIRUser[0]
 	}
@@ -94,7 +137,8 @@ func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 	return c, true
 }
 
-func (w *World) caller(r *rand.Rand, name string, level auth.Level, roles ...auth.Role) Caller {
+// person is somebody with roles, who is linked to nobody yet.
+func (w *World) person(r *rand.Rand, name string, level auth.Level, roles ...auth.Role) Caller {
 	c := Caller{Name: name}
 	c.User, c.Client, c.Roles, c.Scopes = "verify-access", "verify-access", roles, w.scopes(r, level)
 	c.Purpose = pick(r, []string{"", "", "TREAT", "HRESCH"})

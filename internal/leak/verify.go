@@ -47,8 +47,7 @@ func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Re
 	if len(w.types) == 0 {
 		return report, nil
 	}
-	for caller := range o.Callers {
-		who := w.Caller(r, o.Accounts)
+	for caller, who := range w.Callers(r, o.Accounts, o.Callers) {
 		report.Callers[who.Name]++
 		v := &session{service: s, world: w, who: who, report: report, reads: map[string]bool{}}
 		for range o.Requests {
