@@ -63,6 +63,7 @@ func BenchmarkAudit_worker(b *testing.B) {
 	for i := range list {
 		list[i] = e
 	}
+	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
 		if err := w.store.Audit(b.Context(), list...); err != nil {

@@ -1,13 +1,13 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,27 +93,20 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events func(*AuditEntry
 	counts := make([]int, len(list))
 	for i, e := range list {
 		for _, n := range events(e) {
-			p, err := tx.store.Prepare(n)
+			p, err := tx.store.prepare(n, wordless)
 			if err != nil {
 				return 0, err
 			}
-			// Words would find nothing in an AuditEvent that its parameters do not, and cost more than all else of it.
-			p.row.words = ""
 			prepared = append(prepared, p)
 			counts[i]++
 		}
 	}
 	if len(prepared) > 0 {
-		versions, err := tx.InsertAll(ctx, prepared, MethodCreate)
-		if err != nil {
+		if _, err := tx.InsertAll(ctx, prepared, MethodCreate); err != nil {
 			return 0, err
 		}
-		for _, v := range versions {
-			digest, err := contentDigest(v.Content)
-			if err != nil {
-				return 0, err
-			}
-			digests = append(digests, digest)
+		for _, p := range prepared {
+			digests = append(digests, nodeDigest(p.Node))
 		}
 	}
 	for i, e := range list {
@@ -126,11 +119,11 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events func(*AuditEntry
 		chain.add(position, e.ID, ids, head)
 		prepared, digests = prepared[counts[i]:], digests[counts[i]:]
 	}
-	if len(chain.rows) > 0 {
+	if chain.count > 0 {
 		if err := tx.Flush(ctx); err != nil {
 			return 0, err
 		}
-		if _, err := tx.conn.CopyFrom(ctx, pgx.Identifier{"public", chain.table}, chain.columns, pgx.CopyFromRows(chain.rows)); err != nil {
+		if err := copyAll(ctx, tx.conn.Conn(), chain); err != nil {
 			return 0, err
 		}
 	}
@@ -191,22 +184,39 @@ func contentDigest(content []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: read an AuditEvent: %w", err)
 	}
-	var b bytes.Buffer
-	canonical(&b, n)
-	sum := sha256.Sum256(b.Bytes())
-	return sum[:], nil
+	return nodeDigest(n), nil
 }
 
-func canonical(b *bytes.Buffer, n *fhir.Node) {
-	kids := n.Kids
-	if n.Kind == fhir.Object {
-		kids = slices.Clone(kids)
-		slices.SortFunc(kids, func(x, y fhir.Node) int { return strings.Compare(x.Name, y.Name) })
+// nodeDigest is contentDigest of what n is as JSON.
+func nodeDigest(n *fhir.Node) []byte {
+	sum := sha256.Sum256(appendCanonical(make([]byte, 0, 4096), n, ""))
+	return sum[:]
+}
+
+// appendCanonical writes a value called name as digests are made of it: kind, number of members, name and text, then the
+// members by their names.
+func appendCanonical(b []byte, n *fhir.Node, name string) []byte {
+	b = strconv.AppendInt(b, int64(n.Kind), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(len(n.Kids)), 10)
+	b = strconv.AppendQuote(append(b, ' '), name)
+	b = strconv.AppendQuote(append(b, ' '), n.Text)
+	b = append(b, '\n')
+	if n.Kind != fhir.Object {
+		for i := range n.Kids {
+			b = appendCanonical(b, &n.Kids[i], "")
+		}
+		return b
 	}
-	fmt.Fprintf(b, "%d %d %q %q\n", n.Kind, len(kids), n.Name, n.Text)
-	for i := range kids {
-		canonical(b, &kids[i])
+	var few [16]int
+	order := few[:0]
+	for i := range n.Kids {
+		order = append(order, i)
 	}
+	slices.SortFunc(order, func(x, y int) int { return strings.Compare(n.Kids[x].Name, n.Kids[y].Name) })
+	for _, i := range order {
+		b = appendCanonical(b, &n.Kids[i], n.Kids[i].Name)
+	}
+	return b
 }
 
 const sqlAuditBacklog = `

@@ -36,13 +36,8 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 		if _, err := tx.Exec(ctx, sqlBeginWrite, generation, write.now.UnixMilli()); err != nil {
 			return err
 		}
-		for _, t := range rows {
-			if len(t.rows) == 0 {
-				continue
-			}
-			if _, err := tx.CopyFrom(ctx, pgx.Identifier{"public", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
-				return err
-			}
+		if err := copyAll(ctx, tx.Conn(), rows...); err != nil {
+			return err
 		}
 		if write.queue.Len() == 0 {
 			return nil
@@ -50,15 +45,6 @@ func (s *Store) Copy(ctx context.Context, list []*Prepared) error {
 		return tx.SendBatch(ctx, &write.queue).Close()
 	}))
 }
-
-// tableRows are the rows that go into one table.
-type tableRows struct {
-	table   string
-	columns []string
-	rows    [][]any
-}
-
-func (t *tableRows) add(values ...any) { t.rows = append(t.rows, values) }
 
 // copyRows are the rows of first versions, and those versions.
 func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Version) {
@@ -70,7 +56,7 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 	for i, p := range list {
 		v := tx.stamp(p, nil, method)
 		versions[i] = v
-		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], v.Content, literalOf(p.Node, v.Content),
+		resource.add(p.rk, v.Type, v.ID, int32(1), v.LastUpdated, method[:1], jsonText(v.Content), literalOf(p.Node, v.Content),
 			p.row.typ, p.row.compartments, p.row.labels)
 		if !tx.unlisted {
 			change.add(v.LastUpdated, p.row.typ, p.rk, int32(1), p.row.compartments, p.row.labels)
@@ -127,7 +113,7 @@ func (t *indexTables) values(rk int64, row *indexRow) {
 		t.codes.add(term, low, rk, row.value, row.patient)
 	}
 	if row.words != "" {
-		t.words.add(rk, row.words)
+		t.words.add(rk, wordsText(row.words))
 	}
 	if at := row.position; at != nil {
 		t.place.add(rk, at.latitude, at.longitude)
@@ -137,45 +123,35 @@ func (t *indexTables) values(rk int64, row *indexRow) {
 	}
 	for _, n := range row.numbers {
 		unit, canonicalLow, canonicalHigh := n.canonical.columns()
-		t.number.add(n.param, numeric(n.low), numeric(n.high), n.units, unit, canonicalLow, canonicalHigh, rk)
+		t.number.add(n.param, numericText(n.low), numericText(n.high), n.units, unit, canonicalLow, canonicalHigh, rk)
 	}
 	for _, c := range row.composites {
-		t.composite.add(compositeRow(c, rk)...)
+		t.tuple(rk, c)
 	}
 }
 
-func compositeRow(c compositeEntry, rk int64) []any {
-	row := make([]any, 12)
-	row[0], row[2], row[11] = c.param, c.value, rk
+func (t *indexTables) tuple(rk int64, c compositeEntry) {
+	var dateLow, dateHigh pgtype.Timestamptz
 	if c.date != nil {
-		row[3], row[4] = timestamp(c.date.low), timestamp(c.date.high)
+		dateLow, dateHigh = timestamp(c.date.low), timestamp(c.date.high)
 	}
+	var low, high, low2, high2 numericText
+	var canonicalLow, canonicalHigh *float64
 	tokens := c.tokens
-	for i, n := range c.numbers {
-		if i == 0 {
-			row[5], row[6] = numeric(n.low), numeric(n.high)
-			unit, low, high := n.canonical.columns()
-			if row[7], row[8] = low, high; unit != nil {
-				tokens = append(tokens, *unit)
-			}
-		} else {
-			row[9], row[10] = numeric(n.low), numeric(n.high)
+	if len(c.numbers) > 0 {
+		low, high = numericText(c.numbers[0].low), numericText(c.numbers[0].high)
+		var unit *int64
+		if unit, canonicalLow, canonicalHigh = c.numbers[0].canonical.columns(); unit != nil {
+			tokens = append(tokens, *unit)
 		}
+	}
+	if len(c.numbers) > 1 {
+		low2, high2 = numericText(c.numbers[1].low), numericText(c.numbers[1].high)
 	}
 	if tokens == nil {
 		tokens = []int64{}
 	}
-	row[1] = tokens
-	return row
-}
-
-// numeric reads a decimal literal; COPY has no place for a cast.
-func numeric(literal string) pgtype.Numeric {
-	var n pgtype.Numeric
-	if err := n.Scan(literal); err != nil {
-		return pgtype.Numeric{NaN: true, Valid: true} // as wide an exponent as PostgreSQL would refuse too
-	}
-	return n
+	t.composite.add(c.param, tokens, c.value, dateLow, dateHigh, low, high, canonicalLow, canonicalHigh, low2, high2, rk)
 }
 
 const sqlEach = `

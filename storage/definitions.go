@@ -181,13 +181,6 @@ func (l *definitionLoad) flush(ctx context.Context) error {
 		return err
 	}
 	tables, _ := (&Tx{store: l.store, now: published}).copyRows(fresh, MethodOfficial)
-	for _, t := range tables {
-		if len(t.rows) == 0 || t.table == "resource_change" {
-			continue
-		}
-		if _, err := l.tx.CopyFrom(ctx, pgx.Identifier{"public", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
-			return err
-		}
-	}
-	return nil
+	tables = slices.DeleteFunc(tables, func(t *tableRows) bool { return t.table == "resource_change" })
+	return copyAll(ctx, l.tx.Conn(), tables...)
 }

@@ -170,11 +170,22 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 	return p.(*typePlan), nil
 }
 
+// wording says whether the words of a resource are found by _text and _content. Those of the server's own AuditEvents are
+// not: words would find nothing there that parameters do not, and cost more than all else of it.
+type wording bool
+
+const (
+	worded   wording = true
+	wordless wording = false
+)
+
 // row extracts everything searchable from a resource whose id is already in place.
-func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
+func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) { return ix.rowOf(n, worded) }
+
+func (ix *Indexer) rowOf(n *fhir.Node, words wording) (*indexRow, error) {
 	rk := ix.hash.Resource(n.ResourceType(), n.ID())
 	root, f := path.Root(n, ix.registry.Schema()), ix.frameOf(n, rk)
-	row, err := ix.extract(n, rk, root, f)
+	row, err := ix.extract(n, rk, root, f, words)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +200,7 @@ func (ix *Indexer) row(n *fhir.Node) (*indexRow, error) {
 }
 
 // extract evaluates the parameters of a resource, which may lie inside that of root.
-func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame) (*indexRow, error) {
+func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, words wording) (*indexRow, error) {
 	typ := n.ResourceType()
 	plan, err := ix.plan(typ)
 	if err != nil {
@@ -237,7 +248,9 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame) 
 			row.value = row.mainValue(int32(p.def.Key))
 		}
 	}
-	row.words, row.position = ix.textVector(n), positionOf(n)
+	if row.position = positionOf(n); words == worded {
+		row.words = ix.textVector(n)
+	}
 	row.shape = append(row.shape, ix.specialShape(plan, row)...)
 	return row, nil
 }

@@ -68,7 +68,7 @@ func (ix *Indexer) contained(n *fhir.Node, root path.Element, f *frame) (list []
 			continue
 		}
 		done[t.rk] = true
-		row, err := ix.extract(kid, t.rk, root, f)
+		row, err := ix.extract(kid, t.rk, root, f, worded)
 		if err != nil {
 			return nil, err
 		}

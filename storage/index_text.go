@@ -20,6 +20,11 @@ const (
 func (ix *Indexer) textVector(n *fhir.Node) string {
 	v := &vector{schema: ix.registry.Schema(), words: map[string][]string{}}
 	v.walk(n, v.schema.Type(n.ResourceType()))
+	return v.text()
+}
+
+// text is the vector as PostgreSQL writes one.
+func (v *vector) text() string {
 	list := make([]string, 0, len(v.words))
 	for w, positions := range v.words {
 		list = append(list, "'"+w+"':"+strings.Join(positions, ","))

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // InsertAll writes the first versions of resources that do not exist, as Insert does, but at once and by COPY: from
@@ -19,13 +17,8 @@ func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([
 		return nil, err
 	}
 	tables, versions := tx.copyRows(list, method)
-	for _, t := range tables {
-		if len(t.rows) == 0 {
-			continue
-		}
-		if _, err := tx.conn.CopyFrom(ctx, pgx.Identifier{"public", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
-			return nil, err
-		}
+	if err := copyAll(ctx, tx.conn.Conn(), tables...); err != nil {
+		return nil, err
 	}
 	for i, p := range list {
 		tx.define(p, versions[i])

@@ -201,16 +201,15 @@ func (p *past) read(ctx context.Context, run *runner) error {
 				p.keys = append(p.keys, c.rk)
 			}
 			tables := newIndexTables()
+			list := append(tables.all(), &tableRows{table: "resource", columns: []string{"rk", "content"}})
+			for _, t := range list {
+				t.json = true
+			}
 			tables.add(rk, row, *updated, ix.generation)
-			stored := tableRows{table: "resource", columns: []string{"rk", "content"}}
 			if p.sorted {
-				stored.add(rk, jsonText(v.Content))
+				list[len(list)-1].add(rk, jsonText(v.Content))
 			}
-			text, err := rowsJSON(append(tables.all(), &stored))
-			if err != nil {
-				return err
-			}
-			p.before = append(p.before, text)
+			p.before = append(p.before, rowsJSON(list))
 		}
 		return rows.Err()
 	}, sqlBefore, p.types, p.snapshot, p.own, MaxChangedWhilePaging+1)

@@ -32,9 +32,11 @@ type Prepared struct {
 
 // Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
 // caller hands node over.
-func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) {
+func (s *Store) Prepare(node *fhir.Node) (*Prepared, error) { return s.prepare(node, worded) }
+
+func (s *Store) prepare(node *fhir.Node, words wording) (*Prepared, error) {
 	by := s.indexer.Load()
-	row, err := by.row(node)
+	row, err := by.rowOf(node, words)
 	if err != nil {
 		return nil, err
 	}
