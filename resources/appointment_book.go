@@ -231,10 +231,16 @@ func (s *Service) takeNew(ctx context.Context, tx *storage.Tx, c *call, o *order
 		return nil, notYours("Appointment")
 	}
 	resp, err := s.putMoved(ctx, tx, &o.request, nil, n, o.do)
+	return s.overridden(ctx, tx, c, o, resp, err)
+}
+
+// overridden tells why somebody is booked beside others.
+func (s *Service) overridden(ctx context.Context, tx *storage.Tx, c *call, o *order, resp *Response, err error) (*Response, error) {
 	if err != nil || !o.do.override {
 		return resp, err
 	}
-	return resp, s.testify(ctx, tx, &c.Principal, "Appointment/"+n.ID(), "", c.text("override-reason"))
+	return resp, s.testify(ctx, tx, &c.Principal, testimony{target: versioned(resp.Version), activity: activityOf(resp),
+		why: c.text("override-reason"), behalf: o.patient})
 }
 
 // takeStored books what is held, offered or requested.
@@ -259,7 +265,8 @@ func (s *Service) takeStored(ctx context.Context, tx *storage.Tx, c *call, o *or
 	}
 	n.Set("status", fhir.Str("pending"))
 	setInstantExtension(n, fhir.HeldUntilExtension, time.Time{})
-	return s.putMoved(ctx, tx, &o.request, old, n, o.do)
+	resp, err := s.putMoved(ctx, tx, &o.request, old, n, o.do)
+	return s.overridden(ctx, tx, c, o, resp, err)
 }
 
 func (s *Service) names(n *fhir.Node, actor string) bool {

@@ -178,10 +178,15 @@ func (s *Service) followResponse(ctx context.Context, c *change) error {
 	default:
 		a.say(a.said, status)
 	}
-	if _, err := s.putMoved(ctx, c.tx, c.request, a.old, a.node, do); err != nil {
+	resp, err := s.putMoved(ctx, c.tx, c.request, a.old, a.node, do)
+	if err != nil || resp.Unchanged {
 		return err
 	}
-	return s.testify(ctx, c.tx, &c.request.Principal, a.old.Type+"/"+a.old.ID, c.key.Type+"/"+c.key.ID, "")
+	said := testimony{target: versioned(resp.Version), activity: storage.ActivityUpdate, source: c.key.Type + "/" + c.key.ID, of: resp.Version.Compartments}
+	if actor := s.local(c.after.Get("actor")); a.who&scheduling.Admin != 0 && actor != c.request.Principal.FHIRUser {
+		said.behalf = actor
+	}
+	return s.testify(ctx, c.tx, &c.request.Principal, said)
 }
 
 // say writes what participants say to the appointment.

@@ -98,6 +98,7 @@ func (s *Service) meets(ctx context.Context, m *move, c scheduling.Condition) er
 		if m.after.GetText("comment") == "" || m.before != nil && m.before.GetText("comment") == m.after.GetText("comment") {
 			return no("Say in comment why this is corrected", "Appointment.comment")
 		}
+		return s.testify(ctx, m.tx, &m.request.Principal, testimony{target: m.target(), activity: m.activity(), why: m.after.GetText("comment"), of: m.compartments()})
 	}
 	// TimeFree is up to the database; OwnAnswer to the response.
 	return nil
@@ -161,6 +162,7 @@ func reasonGiven(m *move) error {
 		m.changed = true
 		return nil
 	}
+	m.because(reason)
 	if !onlyPatient(m.who) {
 		return nil
 	}

@@ -80,7 +80,11 @@ func (s *Service) step(ctx context.Context, appointment string, prepare func(*st
 		if do.who == 0 {
 			do.who = scheduling.Server
 		}
-		return s.putMoved(ctx, tx, r, locked[key], n, do)
+		resp, err := s.putMoved(ctx, tx, r, locked[key], n, do)
+		if err != nil {
+			return nil, err
+		}
+		return resp, s.bearWitness(tx, itself())
 	})
 	if k := fhir.KindOf(err); err != nil && (k == fhir.Conflict || k == fhir.BusinessRule) {
 		return nil // somebody else was faster

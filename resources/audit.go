@@ -73,7 +73,8 @@ func (s *Service) auditIn(ctx context.Context, tx *storage.Tx, resp *Response) e
 		concerns(&e, resp.attested)
 		list = append(list, e)
 	}
-	return tx.Audit(list...)
+	blank := s.entry(ctx, &Request{Interaction: t.request.Interaction, Principal: t.request.Principal})
+	return tx.Audit(witness(list, tx.Written(), blank)...)
 }
 
 // auditDone says that what auditIn queued has been committed.

@@ -119,6 +119,9 @@ var bookings = map[string]struct {
 // nobody's. Where the query says more than one patient may read, it stands whole in an event of its own that belongs to
 // no patient.
 func (s *Service) auditEvents(e *storage.AuditEntry) []*fhir.Node {
+	if e.Act == ActWritten {
+		return nil
+	}
 	if len(e.Patients) == 0 {
 		return []*fhir.Node{s.auditEvent(e, "", e.Query)}
 	}

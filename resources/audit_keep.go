@@ -37,7 +37,7 @@ func (s *Service) KeepAudit(ctx context.Context, report func(error)) {
 	}
 }
 
-// ChainAudit makes AuditEvents of the oldest entries that have none yet, auditBatch at most, and says how many it took.
+// ChainAudit makes AuditEvents and Provenances of the oldest entries that have none yet, auditBatch at most, and says how many it took.
 func (s *Service) ChainAudit(ctx context.Context) (int, error) {
-	return s.store.ChainAudit(ctx, auditBatch, s.auditEvents)
+	return s.store.ChainAudit(ctx, auditBatch, s.auditEvents, s.provenances)
 }

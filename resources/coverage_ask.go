@@ -101,7 +101,7 @@ func (s *Service) putQuestion(ctx context.Context, u *unanswered, soon bool) (na
 		return "", err
 	}
 	name = "CoverageEligibilityRequest/" + draft.ID
-	err = s.store.Write(ctx, func(tx *storage.Tx) error {
+	err = s.transact(ctx, askedBy(ctx), func(tx *storage.Tx) error {
 		tx.Insert(p, storage.MethodCreate)
 		row := &storage.CoverageAnswer{Request: name, Coverage: u.draft.Coverage, Version: u.version, Question: u.draft.Key(),
 			Outcome: coverage.Queued, Asked: s.now(), Due: s.now()}
@@ -166,7 +166,7 @@ func (s *Service) answerRequest(ctx context.Context, request string) error {
 	if err != nil {
 		return err
 	}
-	return s.store.Write(ctx, func(tx *storage.Tx) error { return s.storeAnswer(ctx, tx, q, a, p, row, tried) })
+	return s.transact(ctx, itself(), func(tx *storage.Tx) error { return s.storeAnswer(ctx, tx, q, a, p, row, tried) })
 }
 
 func cannot(why string) *coverage.Answer {
@@ -251,10 +251,11 @@ func (s *Service) storeAnswer(ctx context.Context, tx *storage.Tx, q *coverage.Q
 	if err != nil || row == nil || row.Response != was.Response || row.Tries != was.Tries {
 		return err // somebody else was faster, or the question has been withdrawn
 	}
+	var v *storage.Version
 	if old := locked[key]; old != nil {
-		tx.Replace(p, old, storage.MethodUpdate)
+		v = tx.Replace(p, old, storage.MethodUpdate)
 	} else {
-		tx.Insert(p, storage.MethodCreate)
+		v = tx.Insert(p, storage.MethodCreate)
 	}
 	row.Response, row.Outcome, row.Asked = name, a.Outcome, s.now()
 	row.Benefit, row.Recorded, row.Since = a.Benefit, a.Recorded, a.Since
@@ -267,7 +268,7 @@ func (s *Service) storeAnswer(ctx context.Context, tx *storage.Tx, q *coverage.Q
 	}
 	tx.SaveAnswer(row)
 	tx.RecheckResponse(name)
-	return s.vouch(ctx, tx, q, name)
+	return s.vouch(ctx, tx, q, versioned(v))
 }
 
 // vouch writes the Provenance of an answer: the payer says it, and an adapter of this server wrote it.

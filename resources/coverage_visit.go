@@ -217,9 +217,9 @@ func (s *Service) promise(ctx context.Context, tx *storage.Tx, c *call, patient 
 	if err != nil {
 		return "", err
 	}
-	tx.Insert(p, storage.MethodCreate)
-	name := "Coverage/" + n.ID()
-	return name, s.testify(ctx, tx, &c.Principal, name, "", "Chosen for a booking with self-pay")
+	v := tx.Insert(p, storage.MethodCreate)
+	return "Coverage/" + n.ID(), s.testify(ctx, tx, &c.Principal,
+		testimony{target: versioned(v), activity: storage.ActivityCreate, why: "Chosen for a booking with self-pay"})
 }
 
 // seesCoverage refuses a coverage that the caller may not read, as if there were none.

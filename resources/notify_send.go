@@ -230,7 +230,7 @@ func (s *Service) recordMessage(ctx context.Context, d *draft) error {
 	if err != nil {
 		return err
 	}
-	return s.store.Write(ctx, func(tx *storage.Tx) error {
+	return s.transact(ctx, itself(), func(tx *storage.Tx) error {
 		key := storage.Key{Type: "Communication", ID: d.id}
 		if locked, err := tx.LockAll(ctx, key); err != nil || locked[key] != nil {
 			return err

@@ -47,7 +47,7 @@ func (s *Service) mergePatients(ctx context.Context, c *call) (*Response, error)
 		m = &merger{Service: s, tx: tx, request: c.Request, source: ids[0], target: ids[1]}
 		return m.run(everything(ctx), c.text("reason"), c.is("preview"))
 	}
-	if err := s.store.Write(everything(ctx), work); err != nil {
+	if err := s.transact(everything(ctx), &c.Principal, work); err != nil {
 		return nil, err
 	}
 	issue := fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational,
@@ -116,6 +116,7 @@ func (m *merger) run(ctx context.Context, reason string, preview bool) error {
 	if preview || again && m.moved == 0 {
 		return nil
 	}
+	var kept *storage.Version
 	for _, i := range []int{0, 1} {
 		if i == 0 {
 			retire(source, m.target)
@@ -126,9 +127,9 @@ func (m *merger) run(ctx context.Context, reason string, preview bool) error {
 		if err != nil {
 			return err
 		}
-		v := m.tx.Replace(p, locked[keys[i]], storage.MethodUpdate)
+		kept = m.tx.Replace(p, locked[keys[i]], storage.MethodUpdate)
 		if i == 1 {
-			n, err := fhir.ParseJSON(v.Content)
+			n, err := fhir.ParseJSON(kept.Content)
 			if err != nil {
 				return err
 			}
@@ -139,7 +140,8 @@ func (m *merger) run(ctx context.Context, reason string, preview bool) error {
 	if reason == "" {
 		reason = "Found to be one person"
 	}
-	return m.testify(ctx, m.tx, &m.request.Principal, "Patient/"+m.target, "Patient/"+m.source, reason)
+	return m.testify(ctx, m.tx, &m.request.Principal,
+		testimony{target: versioned(kept), activity: storage.ActivityUpdate, source: "Patient/" + m.source, why: reason})
 }
 
 // move makes a resource refer to the target instead of the source.

@@ -19,7 +19,7 @@ func (s *Service) attest(ctx context.Context, tx *storage.Tx, r *Request, resp *
 	}
 	var targets []fhir.Node
 	for _, v := range written(resp) {
-		targets = append(targets, reference(v.Type+"/"+v.ID+"/_history/"+strconv.Itoa(v.Number)))
+		targets = append(targets, reference(versioned(v)))
 	}
 	if len(targets) == 0 {
 		return nil
@@ -48,6 +48,11 @@ func (s *Service) attest(ctx context.Context, tx *storage.Tx, r *Request, resp *
 	}
 	resp.attested = made.Version
 	return nil
+}
+
+// versioned is a reference to a version.
+func versioned(v *storage.Version) string {
+	return v.Type + "/" + v.ID + "/_history/" + strconv.Itoa(v.Number)
 }
 
 // written are the versions that a request made.

@@ -105,7 +105,7 @@ func (s *Service) allowRecord(ctx context.Context, c *change) error {
 		return err
 	}
 	if r.why != "" {
-		if err := s.testify(ctx, c.tx, &c.request.Principal, c.key.Type+"/"+c.key.ID, "", r.why); err != nil {
+		if err := s.testify(ctx, c.tx, &c.request.Principal, testimony{target: c.target(), activity: c.activity(), why: r.why}); err != nil {
 			return err
 		}
 	}

@@ -26,9 +26,10 @@ func (s *Service) recordMeets(ctx context.Context, r *record, c records.Conditio
 		if r.after.Get(r.life.Reason) == nil {
 			return no("Say why in "+r.life.Reason, "."+r.life.Reason)
 		}
+		r.because(r.after.Get(r.life.Reason))
 	case records.ChangeReason:
 		if r.why = r.changeReason(); r.why == "" {
-			for _, p := range s.provenances(r.change) {
+			for _, p := range s.accompanying(r.change) {
 				for reason := range p.Get("reason").Items() {
 					if labelOf(reason) != "" {
 						return nil // it is kept there
@@ -164,7 +165,7 @@ func (s *Service) authored(ctx context.Context, r *record) error {
 // lets says whether a Provenance that comes with the record says that the caller acts on behalf of one of those named.
 func (s *Service) lets(r *record, others []string) bool {
 	self := r.request.Principal.FHIRUser
-	for _, p := range s.provenances(r.change) {
+	for _, p := range s.accompanying(r.change) {
 		for agent := range p.Get("agent").Items() {
 			if self != "" && s.local(agent.Get("who")) == self && slices.Contains(others, s.local(agent.Get("onBehalfOf"))) {
 				return true
@@ -174,9 +175,9 @@ func (s *Service) lets(r *record, others []string) bool {
 	return false
 }
 
-// provenances are the new Provenances of a record: that of the header X-Provenance, and those in the transaction that
+// accompanying are the new Provenances of a record: that of the header X-Provenance, and those in the transaction that
 // writes it.
-func (s *Service) provenances(c *change) (list []*fhir.Node) {
+func (s *Service) accompanying(c *change) (list []*fhir.Node) {
 	if c.request.part == nil {
 		if c.request.Provenance != nil {
 			list = append(list, c.request.Provenance)

@@ -64,10 +64,10 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		if err != nil {
 			return err
 		}
-		tx.Insert(p, storage.MethodCreate)
+		v := tx.Insert(p, storage.MethodCreate)
 		// Everybody reads Slots; why somebody is away is for those who keep the calendar.
 		if reason := c.text("reason"); reason != "" {
-			if err := s.testify(ctx, tx, &c.Principal, "Slot/"+slot, "", reason); err != nil {
+			if err := s.testify(ctx, tx, &c.Principal, testimony{target: versioned(v), activity: storage.ActivityCreate, why: reason}); err != nil {
 				return err
 			}
 		}

@@ -53,7 +53,7 @@ func (s *Service) restate(tx *storage.Tx, t storage.SlotTime, old *storage.Versi
 	if err != nil {
 		return err
 	}
-	tx.Replace(p, old, storage.MethodUpdate)
+	tx.Derived(tx.Replace(p, old, storage.MethodUpdate))
 	t.Status = t.Due
 	tx.SaveSlot(t)
 	return nil

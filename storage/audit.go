@@ -52,6 +52,8 @@ type AuditEntry struct {
 	// Compartments are the row keys of the patients whose records it touched, Patients their ids where they are known.
 	Compartments []int64  `json:"k,omitempty"`
 	Patients     []string `json:"m,omitempty"`
+	// Written are the changes that a Provenance is made of.
+	Written []Written `json:"z,omitempty"`
 }
 
 // Text is the entry as it is written.

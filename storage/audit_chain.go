@@ -34,18 +34,18 @@ UPDATE public.audit_progress SET low = greatest(low, mark), mark = (SELECT coale
 )
 
 // ChainAudit takes up to limit entries that are not in the chain yet, makes AuditEvents of them and binds both to all that
-// went before. Servers do it in turn; where another one is at it, or nothing is left, it takes none. events makes the
-// resources of one entry, whose Patients are all known by then.
-func (s *Store) ChainAudit(ctx context.Context, limit int, events func(*AuditEntry) []*fhir.Node) (n int, err error) {
+// went before, and Provenances of what they have written. Servers do it in turn; where another one is at it, or nothing is left, it
+// takes none. events and provenances make the resources of one entry, whose Patients are all known by then.
+func (s *Store) ChainAudit(ctx context.Context, limit int, events, provenances func(*AuditEntry) []*fhir.Node) (n int, err error) {
 	err = s.Write(asSystem(ctx), func(tx *Tx) error {
 		tx.unlisted = true
-		n, err = tx.chainAudit(ctx, limit, events)
+		n, err = tx.chainAudit(ctx, limit, events, provenances)
 		return err
 	})
 	return n, err
 }
 
-func (tx *Tx) chainAudit(ctx context.Context, limit int, events func(*AuditEntry) []*fhir.Node) (int, error) {
+func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances func(*AuditEntry) []*fhir.Node) (int, error) {
 	var mine, settled bool
 	var mark, position int64
 	head := make([]byte, sha256.Size)
@@ -130,7 +130,7 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events func(*AuditEntry
 	if settled && len(list) < limit {
 		tx.exec(sqlProgress)
 	}
-	return len(list), nil
+	return len(list), tx.testify(ctx, list, provenances)
 }
 
 // namePatients finds the ids of the patients whose records entries touched.

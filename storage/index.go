@@ -83,7 +83,9 @@ type indexRow struct {
 
 	// Whose it is: see membership.go. inherit are the resources whose compartments it shares.
 	compartments, practitioners, inherit []int64
-	labels                               int32
+	// lent are those of labels that are of the resources whose compartments it shares.
+	lent   int32
+	labels int32
 	// strangers are patients whom the writer has to see: see Tx.SeesWhose.
 	strangers []int64
 	schedules []int64 // the Schedule of a Slot

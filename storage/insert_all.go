@@ -22,6 +22,7 @@ func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([
 	}
 	for i, p := range list {
 		tx.define(p, versions[i])
+		tx.wrote(versions[i], p.Node, ActivityCreate)
 	}
 	return versions, nil
 }

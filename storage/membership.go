@@ -3,8 +3,10 @@ package storage
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"kiln/fhir"
 )
@@ -201,7 +203,17 @@ func (ix *Indexer) linksOf(typ, code string) bool {
 	})
 }
 
-const sqlCompartmentsOf = `SELECT rk, compartments FROM public.resource WHERE rk = ANY($1) AND compartments <> '{}'`
+const sqlLent = `
+SELECT r.rk, r.compartments, r.labels, w.until FROM public.resource r LEFT JOIN public.withholding w ON w.rk = r.rk
+WHERE r.rk = ANY($1) AND (r.compartments <> '{}' OR r.labels <> 0)`
+
+// lent is what a resource lends to those that belong to whom it belongs: its compartments, and, to a Provenance, what keeps
+// it from others.
+type lent struct {
+	compartments []int64
+	labels       int32
+	withheld     time.Time
+}
 
 // Inherit puts resources that belong to whom their targets belong into the compartments of those: a Provenance, and a
 // Binary with a securityContext. It comes before they are written; targets may be written by the same transaction.
@@ -215,32 +227,39 @@ func (tx *Tx) Inherit(ctx context.Context, list ...*Prepared) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	of := map[int64][]int64{}
-	if err := tx.system(ctx, compartmentsInto(of), sqlCompartmentsOf, unique(wanted)); err != nil {
+	of := map[int64]lent{}
+	if err := tx.system(ctx, lentInto(of), sqlLent, unique(wanted)); err != nil {
 		return err
 	}
 	inherit(of, list)
 	return nil
 }
 
-func compartmentsInto(of map[int64][]int64) func(pgx.Rows) error {
+func lentInto(of map[int64]lent) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		for rows.Next() {
 			var rk int64
-			var compartments []int64
-			if err := rows.Scan(&rk, &compartments); err != nil {
+			var l lent
+			var until pgtype.Timestamptz
+			if err := rows.Scan(&rk, &l.compartments, &l.labels, &until); err != nil {
 				return err
 			}
-			of[rk] = compartments
+			switch {
+			case until.InfinityModifier == pgtype.Infinity:
+				l.withheld = endOfTime
+			case until.Valid:
+				l.withheld = until.Time
+			}
+			of[rk] = l
 		}
 		return rows.Err()
 	}
 }
 
-func inherit(of map[int64][]int64, list []*Prepared) {
+func inherit(of map[int64]lent, list []*Prepared) {
 	for _, p := range list {
 		if p != nil {
-			of[p.rk] = p.row.compartments
+			of[p.rk] = lent{p.row.compartments, p.row.labels, p.row.withheld}
 		}
 	}
 	for _, p := range list {
@@ -248,8 +267,25 @@ func inherit(of map[int64][]int64, list []*Prepared) {
 			continue
 		}
 		for _, target := range p.row.inherit {
-			p.inherited = append(p.inherited, of[target]...)
+			l := of[target]
+			p.inherited.compartments = append(p.inherited.compartments, l.compartments...)
+			if p.Node.ResourceType() == "Provenance" {
+				p.inherited.labels |= l.labels
+				if l.withheld.After(p.inherited.withheld) {
+					p.inherited.withheld = l.withheld
+				}
+			}
 		}
-		p.row.compartments = unique(append(p.row.compartments, p.inherited...))
+		p.inherit()
+	}
+}
+
+// inherit takes what was lent into the row.
+func (p *Prepared) inherit() {
+	p.row.compartments = unique(append(p.row.compartments, p.inherited.compartments...))
+	p.row.lent = p.inherited.labels &^ p.row.labels
+	p.row.labels |= p.inherited.labels
+	if p.inherited.withheld.After(p.row.withheld) {
+		p.row.withheld = p.inherited.withheld
 	}
 }

@@ -175,8 +175,8 @@ func (tx *Tx) TouchParameters() {
 func (tx *Tx) current(p *Prepared) {
 	if now := tx.store.indexer.Load(); p.by != now {
 		if row, err := now.row(p.Node); err == nil {
-			row.compartments = unique(append(row.compartments, p.inherited...))
 			p.row, p.by = row, now
+			p.inherit()
 		}
 	}
 }

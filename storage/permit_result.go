@@ -26,10 +26,11 @@ func (tx *Tx) shownToWriter(ctx context.Context, ix *Indexer, a *Access, before,
 	if before != nil {
 		had = before.labels
 	}
+	labels := after.labels &^ after.lent // SeesWhose asks about what is lent
 	if overlap(after.compartments, a.record) {
-		return (after.labels^had)&^a.clearance&^a.withheld == 0, nil
+		return (labels^had)&^a.clearance&^a.withheld == 0, nil
 	}
-	if after.labels&^had&^a.clearance != 0 {
+	if labels&^had&^a.clearance != 0 {
 		return false, nil
 	}
 	typ := ix.registry.TypeName(after.typ)

@@ -51,6 +51,11 @@ type Tx struct {
 	notes []any
 	// unlisted says that what this transaction writes is in no history of a type or of the system: AuditEvents.
 	unlisted bool
+	// written are the versions of which a Provenance has to tell, testified the resources that a Provenance of the transaction
+	// itself tells of, reasons why some are written: see Written.
+	written   []writtenVersion
+	testified map[string]bool
+	reasons   map[string]string
 }
 
 const (

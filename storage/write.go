@@ -26,8 +26,8 @@ type Prepared struct {
 	by *Indexer
 	// codes is what a CodeSystem, ValueSet or ConceptMap puts into the terminology tables.
 	codes *terminology.Prepared
-	// inherited are the compartments that it shares with others: see Tx.Inherit.
-	inherited []int64
+	// inherited is what its targets lend it: see Tx.Inherit.
+	inherited lent
 }
 
 // Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
@@ -201,6 +201,7 @@ func (tx *Tx) Insert(p *Prepared, method string) *Version {
 	tx.sideRows(p, v.LastUpdated)
 	tx.define(p, v)
 	tx.accessRows(p, false)
+	tx.wrote(v, p.Node, ActivityCreate)
 	return v
 }
 
@@ -247,6 +248,7 @@ func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 	tx.forget(v.Type, p.rk)
 	tx.define(p, v)
 	tx.accessRows(p, true)
+	tx.wrote(v, p.Node, ActivityUpdate)
 	return v
 }
 
@@ -265,6 +267,7 @@ func (tx *Tx) Delete(old *Version) *Version {
 	tx.exec(sqlUnindex, rk) // first, to wait for a reindex that is writing side rows of this resource
 	tx.unindexSides(rk, old)
 	tx.forget(v.Type, rk)
+	tx.wrote(v, nil, ActivityDelete)
 	return v
 }
 

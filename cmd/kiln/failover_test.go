@@ -153,6 +153,14 @@ func (c *surgery) check(t *testing.T, interrupted int) {
 		a := send(t.Context(), "GET", c.origin+"/fhir/Communication?status=completed&_summary=count", "")
 		return a.body["total"] == float64(len(visits))
 	})
+	eventually(t, "a Provenance tells of each visit", func() bool {
+		for id := range visits {
+			if a := send(t.Context(), "GET", c.origin+"/fhir/Provenance?_summary=count&target=Appointment/"+id, ""); a.body["total"] != 1.0 {
+				return false
+			}
+		}
+		return true
+	})
 	times := map[string]int{}
 	for _, text := range c.box.Mails() {
 		m, err := mail.ReadMessage(strings.NewReader(text))

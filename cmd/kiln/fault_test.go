@@ -103,6 +103,22 @@ func (l *ledger) logged(t *testing.T, data string) {
 	if len(l.read) == 0 {
 		t.Error("nothing was read")
 	}
+	// Of each version one Provenance tells, which the audit worker makes.
+	const told = `
+WITH v AS (SELECT type, id, version FROM resource UNION ALL SELECT r.type, r.id, h.version FROM resource_history h JOIN resource r USING (rk)),
+t AS (SELECT x ->> 'reference' AS target, count(*) AS n FROM resource, jsonb_array_elements(content -> 'target') x WHERE type = 'Provenance' GROUP BY 1)
+SELECT count(*), count(*) FILTER (WHERE n IS DISTINCT FROM 1) FROM v LEFT JOIN t ON target = v.type || '/' || v.id || '/_history/' || v.version
+WHERE v.type IN ('Observation', 'Patient')`
+	var versions, untold int
+	eventually(t, "a Provenance tells of each version", func() bool {
+		if err := conn.QueryRow(t.Context(), told).Scan(&versions, &untold); err != nil {
+			t.Fatal(err)
+		}
+		return untold == 0
+	})
+	if versions == 0 {
+		t.Error("nothing was written")
+	}
 }
 
 // note calls record for an answer that acknowledges, or for none.
