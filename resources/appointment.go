@@ -59,6 +59,8 @@ type move struct {
 	check        *storage.CoverageCheck
 	covering     *covering
 	onlyCoverage bool
+	// told are answers of payers that are stored nowhere: those of a visit that is only asked about.
+	told told
 }
 
 // allowAppointment is the rule of every write of an Appointment, whichever way it comes: the state moves along the table

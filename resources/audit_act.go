@@ -16,6 +16,7 @@ const (
 	ActCommand    = "operator-command"
 	ActImport     = "import"
 	ActExport     = "export"
+	ActHook       = "cds-hook"
 	ActBreakGlass = "break-glass"
 	ActReview     = "break-glass-review"
 	ActPolicy     = "policy" // written by triggers: migrations/0030_audit.sql
@@ -34,6 +35,7 @@ var acts = map[string]struct{ typ, subtype fhir.Node }{
 	ActRegister:   {securityAlert, coding(systemDCM, "110129", "Security Configuration")},
 	ActCredential: {securityAlert, coding(systemDCM, "110137", "User security Attributes Changed")},
 	ActCommand:    {securityAlert, coding(systemDCM, "110129", "Security Configuration")},
+	ActHook:       {coding(systemDCM, "110112", "Query"), fhir.Node{}},
 	ActImport:     {coding(systemDCM, "110107", "Import"), fhir.Node{}},
 	ActExport:     {coding(systemDCM, "110106", "Export"), fhir.Node{}},
 	ActBreakGlass: {securityAlert, coding(systemDCM, "110127", "Emergency Override Started")},

@@ -195,6 +195,12 @@ func (s *Service) weighAnswer(ctx context.Context, m *move, k *covering, n *fhir
 			answer = read
 		}
 	}
+	since, recorded := "", 0
+	if answer != nil {
+		k.response, k.benefit, since, recorded = a.Response, a.Benefit, a.Since, a.Recorded
+	} else if answer = m.told[m.told.key(k.coverage, draft.Key())]; answer != nil {
+		k.benefit, since, recorded = answer.Benefit, answer.Since, answer.Recorded
+	}
 	if answer == nil {
 		if !hasAsked(m.tx) {
 			k.asking = true
@@ -204,17 +210,15 @@ func (s *Service) weighAnswer(ctx context.Context, m *move, k *covering, n *fhir
 		// The coverage came with this transaction, say: nobody else sees it yet.
 		k.again = true
 		answer = &coverage.Answer{Outcome: coverage.Queued}
-	} else {
-		k.response, k.benefit = a.Response, a.Benefit
 	}
 	visit := coverage.Visit{Coverage: k.coverage, Date: k.visit, Cleared: m.check != nil && m.check.Cleared && m.check.Visit == k.visit}
 	if k.benefit != "" {
 		known, until := answer.Visits(k.coverage)
-		now, err := m.tx.CoverageUses(ctx, k.coverage, k.benefit, a.Since, until, m.reference)
+		now, err := m.tx.CoverageUses(ctx, k.coverage, k.benefit, since, until, m.reference)
 		if err != nil {
 			return err
 		}
-		visit.Booked = now - (known - a.Recorded)
+		visit.Booked = now - (known - recorded)
 	}
 	k.found = append(k.found, answer.Judge(visit)...)
 	k.state = covered

@@ -30,7 +30,7 @@ func (x *exchange) origin(ctx context.Context) context.Context {
 // noteRefusal has the audit log tell of a request of FHIR that is refused here. What cannot be noted is logged, and refused
 // nevertheless.
 func (x *exchange) noteRefusal(err error) {
-	if x.noted || x.s.refused == nil || x.route.probe || x.route.oauth || x.route.page || x.route.public || !strings.HasPrefix(x.r.URL.Path, FHIRPath) {
+	if x.noted || x.s.refused == nil || x.route.probe || x.route.oauth || x.route.page || x.route.public || !x.route.signed && !strings.HasPrefix(x.r.URL.Path, FHIRPath) {
 		return
 	}
 	x.noted = true
@@ -40,6 +40,9 @@ func (x *exchange) noteRefusal(err error) {
 		if id := x.segment("id"); fhir.ValidID(id) {
 			r.ID = id
 		}
+	}
+	if x.route.signed {
+		r.Interaction = resources.Operate
 	}
 	if r.Interaction == resources.Operate {
 		if r.Operation = strings.TrimPrefix(x.segment("operation"), "$"); !fhir.ValidID(r.Operation) {

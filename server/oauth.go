@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,7 +60,13 @@ func (x *exchange) bearer() (auth.Principal, error) {
 
 // lookUpToken asks the database who holds the token. Errors: Unauthenticated.
 func (x *exchange) lookUpToken() (auth.Principal, error) {
-	p, err := x.s.oauth.Authenticate(x.r.Context(), x.token)
+	find := x.s.oauth.Authenticate
+	if x.route.signed {
+		find = func(ctx context.Context, token string) (auth.Principal, error) {
+			return x.s.oauth.AuthenticateCall(ctx, token, strings.TrimSuffix(x.s.base, FHIRPath)+x.route.pattern)
+		}
+	}
+	p, err := find(x.r.Context(), x.token)
 	if challenge, refused := oauth.Challenge(err, x.s.base); refused {
 		x.header.Set("WWW-Authenticate", challenge)
 		return auth.Principal{}, fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin,

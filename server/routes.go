@@ -38,6 +38,8 @@ type route struct {
 	page bool
 	// public marks what is shown to everybody, so that nobody is asked for a token.
 	public bool
+	// signed marks what a client may also call with a JWT that it has signed for the address of the route.
+	signed bool
 }
 
 // unmatched stands for every path that no route matches.
@@ -64,6 +66,7 @@ func (s *server) routes(registry *prometheus.Registry, published func(context.Co
 	s.addSwagger(add)
 	s.addPublication(add, published)
 	s.addMessages(add)
+	s.addHooks(add)
 	for _, root := range []string{FHIRPath, FHIRPath + "/"} {
 		add(root, map[string]action{http.MethodGet: (*exchange).searchSystem, http.MethodPost: (*exchange).bundle})
 	}

@@ -52,6 +52,8 @@ type Options struct {
 	Authenticate func(*http.Request) (auth.Principal, error)
 	// Published gives what everybody may know of free time; nil publishes nothing.
 	Published func(context.Context) (*resources.Publication, error)
+	// Advise answers a call of the hook appointment-book of CDS Hooks; nil offers no CDS services.
+	Advise func(context.Context, auth.Principal, *fhir.Node) (*fhir.Node, error)
 	// OAuth is the authorization server: its endpoints and pages are served too, and its access tokens are asked for in
 	// place of Authenticate; nil for none.
 	OAuth *oauth.Server
@@ -109,6 +111,7 @@ const FHIRPath = "/fhir"
 // server is what all requests share. Nothing in it changes after New.
 type server struct {
 	service      Doer
+	advise       func(context.Context, auth.Principal, *fhir.Node) (*fhir.Node, error)
 	refused      func(context.Context, resources.Request, error) error // notes what the service did not see; nil for nobody
 	types        map[string]bool
 	typeNames    []string
@@ -146,6 +149,7 @@ func New(o Options) http.Handler {
 		capabilities: o.Capabilities,
 		terminology:  o.Terminology,
 		operations:   o.Operations,
+		advise:       o.Advise,
 		descriptions: o.Descriptions,
 		authenticate: o.Authenticate,
 		oauth:        o.OAuth,

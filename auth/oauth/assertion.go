@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/ory/fosite"
 
+	"kiln/auth"
 	"kiln/storage/identity"
 )
 
@@ -52,13 +55,9 @@ func (s *Server) authenticateAssertion(ctx context.Context, form url.Values) (fo
 	refuse := func(hint string) (fosite.Client, error) {
 		return nil, fosite.ErrInvalidClient.WithHint(hint)
 	}
-	signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), assertionAlgorithms)
-	if err != nil || len(signed.Signatures) != 1 {
-		return refuse("The client_assertion is not a JWT signed with RS384 or ES384.")
-	}
-	var claims assertionClaims
-	if json.Unmarshal(signed.UnsafePayloadWithoutVerification(), &claims) != nil {
-		return refuse("The claims of the client_assertion cannot be read.")
+	signed, claims, hint := readAssertion(form.Get("client_assertion"))
+	if hint != "" {
+		return refuse(hint)
 	}
 	if claims.Issuer == "" || claims.Issuer != claims.Subject {
 		return refuse("iss and sub of the client_assertion must both be the client_id.")
@@ -66,12 +65,37 @@ func (s *Server) authenticateAssertion(ctx context.Context, form url.Values) (fo
 	if given := form.Get("client_id"); given != "" && given != claims.Subject {
 		return refuse("The client_id is not the one of the client_assertion.")
 	}
-	c, err := s.store.Client(ctx, claims.Issuer)
-	if errors.Is(err, identity.ErrNotFound) || err == nil && c.AuthMethod != identity.AuthPrivateKey {
+	c, hint, err := s.signedBy(ctx, signed, claims, s.urls.token)
+	if err != nil {
+		return nil, err
+	}
+	if hint != "" {
+		return refuse(hint)
+	}
+	return &client{c}, nil
+}
+
+// readAssertion reads a JWT, whose signature is still to be verified. hint says what is wrong with it, or "".
+func readAssertion(text string) (signed *jose.JSONWebSignature, claims *assertionClaims, hint string) {
+	signed, err := jose.ParseSignedCompact(text, assertionAlgorithms)
+	if err != nil || len(signed.Signatures) != 1 {
+		return nil, nil, "The client_assertion is not a JWT signed with RS384 or ES384."
+	}
+	claims = &assertionClaims{}
+	if json.Unmarshal(signed.UnsafePayloadWithoutVerification(), claims) != nil {
+		return nil, nil, "The claims of the client_assertion cannot be read."
+	}
+	return signed, claims, ""
+}
+
+// signedBy finds the client that has signed a JWT for an audience, to be used once. hint says why it is refused, or "".
+func (s *Server) signedBy(ctx context.Context, signed *jose.JSONWebSignature, claims *assertionClaims, audience string) (c *identity.Client, hint string, err error) {
+	refuse := func(hint string) (*identity.Client, string, error) { return nil, hint, nil }
+	if c, err = s.store.Client(ctx, claims.Issuer); errors.Is(err, identity.ErrNotFound) || err == nil && c.AuthMethod != identity.AuthPrivateKey {
 		return refuse("No client is registered for private_key_jwt under this iss.")
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	header := signed.Signatures[0].Protected
 	if jku, present := header.ExtraHeaders["jku"]; present && jku != any(c.JWKSURI) {
@@ -94,7 +118,7 @@ func (s *Server) authenticateAssertion(ctx context.Context, form url.Values) (fo
 	if !verified {
 		return refuse("The client_assertion is not signed by a key of the client with this kid.")
 	}
-	if hint := s.checkClaims(&claims); hint != "" {
+	if hint := s.checkClaims(claims, audience); hint != "" {
 		return refuse(hint)
 	}
 	expires, _ := seconds(claims.Expires)
@@ -102,20 +126,53 @@ func (s *Server) authenticateAssertion(ctx context.Context, form url.Values) (fo
 	case errors.Is(err, identity.ErrUsed):
 		return refuse("The client_assertion was used before: each needs a jti of its own.")
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	}
-	return &client{c}, nil
+	return c, "", nil
+}
+
+// AuthenticateCall finds out who calls a service of ours: the holder of an access token, or the client that has signed a JWT for
+// the address of the service, as CDS Hooks has it (CDS Hooks 2.0, "Trusting CDS Clients"). The client acts for itself, with
+// the system scopes that it is registered for. Errors: as Authenticate.
+func (s *Server) AuthenticateCall(ctx context.Context, token, address string) (auth.Principal, error) {
+	if strings.HasPrefix(token, accessPrefix) {
+		return s.Authenticate(ctx, token)
+	}
+	refused := func(hint string) (auth.Principal, error) {
+		return auth.Principal{}, &bearerError{http.StatusUnauthorized, "invalid_token", strings.ReplaceAll(hint, "client_assertion", "JWT")}
+	}
+	signed, claims, hint := readAssertion(token)
+	switch {
+	case hint != "":
+		return auth.Principal{}, errInvalidToken
+	case claims.Issuer == "" || claims.Subject != "" && claims.Subject != claims.Issuer:
+		return refused("iss of the JWT must be the client_id.")
+	case claims.Issued == nil:
+		return refused("The JWT has no iat.")
+	}
+	c, hint, err := s.signedBy(ctx, signed, claims, address)
+	switch {
+	case err != nil:
+		return auth.Principal{}, err
+	case hint != "":
+		return refused(hint)
+	case !c.May(grantClient):
+		return refused("The client is not registered for client_credentials.")
+	}
+	p := auth.Principal{Name: c.Name, Client: c.ID}
+	p.Scopes = s.usable(c.Scope, auth.LevelSystem)
+	return p, nil
 }
 
 // checkClaims says what is wrong with the claims of an assertion whose signature holds, or "".
-func (s *Server) checkClaims(claims *assertionClaims) string {
+func (s *Server) checkClaims(claims *assertionClaims, audience string) string {
 	now := s.now()
 	forUs := false
 	for _, aud := range claims.Audience {
-		forUs = forUs || aud == s.urls.token
+		forUs = forUs || aud == audience
 	}
 	if !forUs {
-		return "aud of the client_assertion must be " + s.urls.token + "."
+		return "aud of the client_assertion must be " + audience + "."
 	}
 	expires, ok := seconds(claims.Expires)
 	switch {

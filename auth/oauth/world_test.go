@@ -157,7 +157,7 @@ func makeWorld(t testing.TB, change ...func(*oauth.Options)) *world {
 		t.Fatal(err)
 	}
 	handler := server.New(server.Options{
-		Service: w.service, ResourceTypes: registry.Schema().Resources, BaseURL: w.origin, OAuth: w.oauth, Outbox: w.service,
+		Service: w.service, ResourceTypes: registry.Schema().Resources, BaseURL: w.origin, OAuth: w.oauth, Outbox: w.service, Advise: w.service.AdviseBooking,
 		Logger:       slog.New(slog.NewTextHandler(w.log, nil)),
 		Capabilities: server.Capabilities(store.Registry, store.SupportedProfiles, store.Building, w.origin, "test", nil, false, w.oauth.Endpoints(), time.Now),
 	})

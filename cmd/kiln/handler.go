@@ -117,6 +117,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		OAuth:         authorization,
 		Service:       service,
 		Outbox:        service,
+		Advise:        service.AdviseBooking,
 		ResourceTypes: registry.Schema().Resources,
 		BaseURL:       c.BaseURL,
 		Logger:        log,
