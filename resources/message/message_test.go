@@ -56,11 +56,14 @@ func TestDate_says_the_zone_where_it_may_not_be_the_recipients(t *testing.T) {
 		{"en", oslo, nil, "Monday, 2 March 2026, 10:00 (time in Europe/Oslo)"},
 		{"de", oslo, santiago, "Montag, 2. März 2026, 10:00 Uhr (Zeit in Europe/Oslo)"},
 		{"es", santiago, santiago, "lunes, 2 de marzo de 2026, 06:00"},
-		{"fr", nil, nil, "lundi 2 mars 2026, 09:00 (heure de UTC)"},
+		{"fr", nil, nil, "lundi 2 mars 2026, 09:00 (fuseau horaire : UTC)"},
 	} {
 		if got := date(c.language, at, c.zone, c.home); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
+	}
+	if got := date("fr", at.AddDate(0, 0, -1), nil, time.UTC); got != "dimanche 1er mars 2026, 09:00" {
+		t.Error(got)
 	}
 }
 
