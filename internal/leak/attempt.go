@@ -20,6 +20,8 @@ type attempt struct {
 	hidden, absent string // what each of them touches: Type/id
 	// refused says that nothing may come of it.
 	refused bool
+	// visible says that all that it names the caller may read: then it may be done, and there is no other to compare with.
+	visible bool
 }
 
 // never is the id that nothing has.
@@ -33,6 +35,8 @@ type writer struct {
 	types map[resources.Interaction][]string
 	// strangers are patients whom the caller cannot read.
 	strangers []*fhir.Node
+	// calls are the operations that it may run at all.
+	calls []call
 }
 
 // writes tries what a caller must not write; nil where all is refused as it has to be.
@@ -48,16 +52,23 @@ func (v *session) writes(ctx context.Context, o Options, r *rand.Rand) (*Finding
 	if err := w.meet(ctx); err != nil {
 		return nil, err
 	}
+	if err := w.may(ctx); err != nil {
+		return nil, err
+	}
 	kinds := []func(context.Context) (*attempt, error){w.changed, w.placed, w.changed, w.bundled, w.placed, w.linked, w.changed, w.repeated}
 	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	n := (o.Requests + 3) / 4
-	for i := range n + len(w.strangers) { // each kind in its turn, and then each stranger: nothing is left out by chance
+	strangers := n + len(w.strangers)
+	for i := range strangers + n/2 { // each kind in its turn, then each stranger: nothing is left out by chance; and then operations
 		var a *attempt
 		var err error
-		if i < n {
+		switch {
+		case i < n:
 			a, err = kinds[i%len(kinds)](ctx)
-		} else {
+		case i < strangers:
 			a, err = w.made(ctx, w.strangers[i-n], "create in a record", true)
+		default:
+			a, err = w.operated(ctx, i-strangers)
 		}
 		if err != nil {
 			return nil, err
@@ -66,25 +77,32 @@ func (v *session) writes(ctx context.Context, o Options, r *rand.Rand) (*Finding
 			continue
 		}
 		v.report.Tried[a.kind]++
-		problem := ""
-		for range 3 { // others may write at the same time
-			if problem, err = w.try(ctx, a); problem == "" || err != nil {
-				break
-			}
-			clear(w.reads)
-			if readable, err := w.readable(ctx, a.hidden); err != nil || readable {
-				problem = ""
-				break
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", a.ask, err)
-		}
-		if problem != "" {
-			return &Finding{who.String(), a.kind + ": " + a.ask.String(), problem}, nil
+		if found, err := w.found(ctx, a); found != nil || err != nil {
+			return found, err
 		}
 	}
 	return nil, nil
+}
+
+// found is try, made sure of.
+func (w *writer) found(ctx context.Context, a *attempt) (*Finding, error) {
+	problem := ""
+	for range 3 { // others may write at the same time
+		var err error
+		if problem, err = w.try(ctx, a); err != nil {
+			return nil, fmt.Errorf("%s: %w", a.ask, err)
+		}
+		if problem == "" {
+			return nil, nil
+		}
+		if clear(w.reads); a.visible {
+			continue
+		}
+		if readable, err := w.readable(ctx, a.hidden); err != nil || readable {
+			return nil, err
+		}
+	}
+	return &Finding{w.who.String(), a.kind + ": " + a.ask.String(), problem}, nil
 }
 
 // probe finds out which types the caller may write: without a body the request fails, but later.
@@ -114,6 +132,9 @@ func (w *writer) try(ctx context.Context, a *attempt) (string, error) {
 	if kind := fhir.KindOf(err); err != nil && kind == fhir.Internal {
 		return "", err
 	}
+	if problem, err := w.tells(ctx, a, resp, err); problem != "" || err != nil || a.visible {
+		return problem, err
+	}
 	if a.refused {
 		if came(resp, err) {
 			return "it is done, and " + a.hidden + " is nothing that this caller can read", nil
@@ -139,7 +160,7 @@ func came(resp *resources.Response, err error) bool {
 	if resp.Version != nil || resp.Created || resp.Deleted > 0 || resp.Resource != nil {
 		return true
 	}
-	return resp.Bundle != nil && slices.ContainsFunc(resp.Bundle.Entries, func(e resources.Entry) bool { return came(e.Response, e.Err) })
+	return resp.Bundle != nil && slices.ContainsFunc(resp.Bundle.Entries, func(e resources.Entry) bool { return e.Version != nil || came(e.Response, e.Err) })
 }
 
 // made7 are ids of the form that the server makes.

@@ -21,7 +21,7 @@ type Options struct {
 	Callers, Requests int
 	Accounts          []Account
 	// Rehearsal is a service on a store that rolls back whatever is written (storage.Options.Rehearse); nil: no writes are
-	// tried. Of each caller they are a quarter as many as Requests.
+	// tried. Of each caller they are a quarter as many as Requests, and half as many operations more.
 	Rehearsal *resources.Service
 }
 
