@@ -66,7 +66,27 @@ func (n *Node) appendIndented(dst []byte, newline string) []byte {
 }
 
 // JSON returns the compact JSON form.
-func (n *Node) JSON() []byte { return n.AppendJSON(nil) }
+func (n *Node) JSON() []byte { return n.AppendJSON(make([]byte, 0, n.length())) }
+
+// length is about how many bytes n takes as JSON: exactly, where no string has anything to escape.
+func (n *Node) length() int {
+	size := len(n.Text)
+	switch n.Kind {
+	case Null:
+		size = len("null")
+	case String:
+		size += 2
+	case Array, Object:
+		size += 2 + max(len(n.Kids)-1, 0)
+		for i := range n.Kids {
+			size += n.Kids[i].length()
+			if n.Kind == Object {
+				size += len(n.Kids[i].Name) + 3
+			}
+		}
+	}
+	return size
+}
 
 func appendQuoted(dst []byte, s string) []byte {
 	plain := true

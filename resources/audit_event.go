@@ -77,11 +77,21 @@ type restKind struct {
 	user, profile  string
 }
 
+// What every AuditEvent says in the same words. Nodes are shared and never changed.
 var (
-	dicomSource      = coding(systemDCM, "110153", "Source Role ID")
-	dicomDestination = coding(systemDCM, "110152", "Destination Role ID")
-	dicomApplication = coding(systemDCM, "110150", "Application")
-	custodian        = coding(systemCustodian, "custodian", "Custodian")
+	dicomSource      = codeable(coding(systemDCM, "110153", "Source Role ID"))
+	dicomDestination = codeable(coding(systemDCM, "110152", "Destination Role ID"))
+	dicomApplication = codeable(coding(systemDCM, "110150", "Application"))
+	custodian        = codeable(coding(systemCustodian, "custodian", "Custodian"))
+
+	restType          = coding(systemEventType, "rest", "RESTful Operation")
+	personType        = coding(systemEntityType, "1", "Person").As("type")
+	patientRole       = coding(systemObjectRole, "1", "Patient").As("role")
+	objectType        = coding(systemEntityType, "2", "System Object").As("type")
+	domainRole        = coding(systemObjectRole, roleDomain, "Domain Resource").As("role")
+	queryRole         = coding(systemObjectRole, roleQuery, "Query").As("role")
+	requestIDType     = coding(systemBALP, "XrequestId", "").As("type")
+	applicationServer = fhir.Arr(coding(systemSource, sourceApplication, "Application Server")).As("type")
 )
 
 // restKinds follows the profiles of IHE Basic Audit Log Patterns. Data flows from the server to the client where it is
@@ -142,7 +152,7 @@ func (s *Service) auditEvents(e *storage.AuditEntry) []*fhir.Node {
 // auditEvent makes one AuditEvent. Spec: FHIR R4 auditevent.html; IHE ITI BALP.
 func (s *Service) auditEvent(e *storage.AuditEntry, patient, query string) *fhir.Node {
 	kind, rest := restKinds[Interaction(e.Act)]
-	typ, subtypes := coding(systemEventType, "rest", "RESTful Operation"), []fhir.Node(nil)
+	typ, subtypes := restType, []fhir.Node(nil)
 	switch booking, is := bookings[e.Operation]; {
 	case rest && is && isAppointment(e):
 		kind = restKinds[booking.does]
@@ -166,7 +176,9 @@ func (s *Service) auditEvent(e *storage.AuditEntry, patient, query string) *fhir
 	if e.Within != "" && kind.profile != "Delete" { // BALP has one subtype for a delete
 		subtypes = append(subtypes, coding(systemRest, e.Within, ""))
 	}
-	n := fhir.Obj(fhir.Str(auditEventType).As("resourceType"), fhir.Str(s.options.NewID()).As("id"))
+	n := fhir.Obj(make([]fhir.Node, 0, 14)...)
+	n.Set("resourceType", fhir.Str(auditEventType))
+	n.Set("id", fhir.Str(s.options.NewID()))
 	if kind.profile != "" && e.Outcome == "" {
 		profile := kind.profile
 		if patient != "" {
@@ -190,7 +202,7 @@ func (s *Service) auditEvent(e *storage.AuditEntry, patient, query string) *fhir
 		n.Set("purposeOfEvent", fhir.Arr(fhir.Obj(fhir.Arr(coding(systemReason, e.Purpose, "")).As("coding"), fhir.Str(e.Reason).As("text"))))
 	}
 	n.Set("agent", fhir.Arr(s.agents(e, &kind)...))
-	n.Set("source", fhir.Obj(s.observer().As("observer"), fhir.Arr(coding(systemSource, sourceApplication, "Application Server")).As("type")))
+	n.Set("source", fhir.Obj(s.observer.As("observer"), applicationServer))
 	if entities := entitiesOf(e, patient, query); len(entities) > 0 {
 		n.Set("entity", fhir.Arr(entities...))
 	}
@@ -199,11 +211,6 @@ func (s *Service) auditEvent(e *storage.AuditEntry, patient, query string) *fhir
 
 func isAppointment(e *storage.AuditEntry) bool {
 	return e.Type == "Appointment" || strings.HasPrefix(e.Target, "Appointment/")
-}
-
-// observer is the server itself, the same wherever an AuditEvent names it.
-func (s *Service) observer() fhir.Node {
-	return fhir.Obj(fhir.Obj(fhir.Str("urn:ietf:rfc:3986").As("system"), fhir.Str(s.options.Base).As("value")).As("identifier"), fhir.Str("Kiln").As("display"))
 }
 
 // agents are the client, the server and, where there is one, the user.
@@ -219,14 +226,15 @@ func (s *Service) agents(e *storage.AuditEntry, kind *restKind) []fhir.Node {
 	case e.Client == "":
 		who.Set("display", fhir.Str("no application"))
 	}
-	client := fhir.Obj(codeable(kind.client).As("type"), who.As("who"), fhir.Boolean(!signedIn).As("requestor"))
+	client := fhir.Obj(make([]fhir.Node, 0, 5)...)
+	client.Kids = append(client.Kids, kind.client.As("type"), who.As("who"), fhir.Boolean(!signedIn).As("requestor"))
 	if e.Address != "" {
 		client.Set("network", network(e.Address, networkIP))
 	}
 	if !signedIn {
 		addToken(&client, e)
 	}
-	server := fhir.Obj(codeable(kind.server).As("type"), s.observer().As("who"), fhir.Boolean(false).As("requestor"), network(s.options.Base, networkURI).As("network"))
+	server := fhir.Obj(kind.server.As("type"), s.observer.As("who"), fhir.Boolean(false).As("requestor"), s.place)
 	list := []fhir.Node{client, server}
 	if signedIn {
 		list = append(list, userAgent(e, kind.user))
@@ -274,26 +282,23 @@ func network(address, kind string) fhir.Node {
 	return fhir.Obj(fhir.Str(address).As("address"), fhir.Str(kind).As("type")).As("network")
 }
 
-func entitiesOf(e *storage.AuditEntry, patient, query string) (list []fhir.Node) {
+func entitiesOf(e *storage.AuditEntry, patient, query string) []fhir.Node {
+	list := make([]fhir.Node, 0, 4)
 	if patient != "" {
-		list = append(list, fhir.Obj(fhir.Obj(fhir.Str("Patient/"+patient).As("reference")).As("what"),
-			coding(systemEntityType, "1", "Person").As("type"), coding(systemObjectRole, "1", "Patient").As("role")))
+		list = append(list, fhir.Obj(fhir.Obj(fhir.Str("Patient/"+patient).As("reference")).As("what"), personType, patientRole))
 	}
 	if e.Target != "" {
 		target := e.Target
 		if e.Version > 0 {
 			target += "/_history/" + strconv.Itoa(e.Version)
 		}
-		list = append(list, fhir.Obj(fhir.Obj(fhir.Str(target).As("reference")).As("what"),
-			coding(systemEntityType, "2", "System Object").As("type"), coding(systemObjectRole, roleDomain, "Domain Resource").As("role")))
+		list = append(list, fhir.Obj(fhir.Obj(fhir.Str(target).As("reference")).As("what"), objectType, domainRole))
 	}
 	if query != "" {
-		list = append(list, fhir.Obj(coding(systemEntityType, "2", "System Object").As("type"), coding(systemObjectRole, roleQuery, "Query").As("role"),
-			fhir.Str(base64.StdEncoding.EncodeToString([]byte(query))).As("query")))
+		list = append(list, fhir.Obj(objectType, queryRole, fhir.Str(base64.StdEncoding.EncodeToString([]byte(query))).As("query")))
 	}
 	if e.Request != "" {
-		list = append(list, fhir.Obj(fhir.Obj(fhir.Obj(fhir.Str(e.Request).As("value")).As("identifier")).As("what"),
-			coding(systemBALP, "XrequestId", "").As("type")))
+		list = append(list, fhir.Obj(fhir.Obj(fhir.Obj(fhir.Str(e.Request).As("value")).As("identifier")).As("what"), requestIDType))
 	}
 	return list
 }

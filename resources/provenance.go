@@ -218,7 +218,7 @@ func (s *Service) answerable(e *storage.AuditEntry) (list []fhir.Node) {
 		who := application
 		switch {
 		case e.Client == "" && e.Name == "":
-			who = s.observer()
+			who = s.observer
 		case e.Client == "":
 			who = fhir.Obj(fhir.Str(e.Name).As("display"))
 		case e.Name != "":

@@ -104,6 +104,8 @@ type Service struct {
 	turns      *coverage.Turns
 	rights     rightsCache
 	refusals   refusals
+	// observer and place are the server and its address, the same wherever an AuditEvent names them.
+	observer, place fhir.Node
 }
 
 // New makes a Service. It fails when a definition of an operation on offer cannot be read.
@@ -121,7 +123,8 @@ func New(o Options) (*Service, error) {
 		o.Advise = o.Validate
 	}
 	o.Base = strings.TrimSuffix(o.Base, "/")
-	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults()}
+	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults(), place: network(o.Base, networkURI)}
+	s.observer = fhir.Obj(fhir.Obj(fhir.Str("urn:ietf:rfc:3986").As("system"), fhir.Str(o.Base).As("value")).As("identifier"), fhir.Str("Kiln").As("display"))
 	s.rules = map[string]rule{
 		searchParameterType:     {follow: s.defineParameters},
 		structureDefinitionType: {follow: s.defineProfile},

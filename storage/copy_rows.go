@@ -1,10 +1,10 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"math"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +23,12 @@ type tableRows struct {
 	json  bool
 	count int
 	data  []byte
+	// full is what stands before data: large slices are not grown, which takes them several times.
+	full [][]byte
 }
+
+// copyChunk is from how many bytes on the next row goes into another slice.
+const copyChunk = 32 << 10
 
 // What values are to PostgreSQL where their Go type does not tell: the text of a JSON document, of a number with any
 // digits ("" is NULL), and of a tsvector as textVector makes it.
@@ -42,8 +47,12 @@ func (t *tableRows) add(values ...any) {
 		t.data = appendObject(t.data, t.columns, values)
 		return
 	}
-	if t.data == nil {
+	switch {
+	case t.data == nil:
 		t.data = append(make([]byte, 0, 1024), copyHeader...)
+	case len(t.data) >= copyChunk:
+		t.full = append(t.full, t.data)
+		t.data = make([]byte, 0, copyChunk+copyChunk/8)
 	}
 	t.data = binary.BigEndian.AppendUint16(t.data, uint16(len(values)))
 	for _, v := range values {
@@ -62,7 +71,8 @@ func (t *tableRows) copyTo(ctx context.Context, conn *pgconn.PgConn) error {
 		return nil
 	}
 	sql := "COPY public." + t.table + ` ("` + strings.Join(t.columns, `", "`) + `") FROM STDIN BINARY`
-	_, err := conn.CopyFrom(ctx, bytes.NewReader(append(t.data, 0xff, 0xff)), sql)
+	chunks := net.Buffers(append(t.full, append(t.data, 0xff, 0xff)))
+	_, err := conn.CopyFrom(ctx, &chunks, sql)
 	return err
 }
 
