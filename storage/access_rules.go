@@ -95,6 +95,7 @@ func (s *Store) refreshAccess(ctx context.Context) error {
 func (ix *Indexer) under(r *accessRules) *Indexer {
 	n := NewIndexer(ix.hash, ix.registry, ix.base, ix.zone)
 	n.official, n.generation, n.building, n.rules = ix.official, ix.generation, ix.building, r
+	n.complete = ix.complete
 	return n
 }
 

@@ -83,7 +83,7 @@ func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, e
 			terms = append(terms, c.ix.hash.Term(p.def.Key, termVersion, ref.Type+"/"+ref.ID+"/_history/"+ref.Version, ""))
 		case ref.Type != "":
 			if ref.Type != "Patient" {
-				terms = append(terms, c.ix.hash.Resource(ref.Type, ref.ID)^p.salt)
+				terms = append(terms, c.ix.hash.Resource(ref.Type, ref.ID)^p.saltTo(ref.Type))
 				continue
 			}
 			named++
@@ -97,7 +97,7 @@ func (c *compiler) reference(m *search.Match, p *paramPlan, x string) (string, e
 			}
 			for _, target := range targets {
 				for _, rk := range c.ix.sameTarget(target, ref.ID) {
-					terms = append(terms, rk^p.salt)
+					terms = append(terms, rk^p.saltTo(target))
 				}
 			}
 			if len(targets) == 1 && targets[0] == "Patient" {

@@ -112,6 +112,9 @@ func (t *indexTables) values(rk int64, row *indexRow) {
 	for _, term := range row.codes {
 		t.codes.add(term, low, rk, row.value, row.patient)
 	}
+	for _, term := range row.listed {
+		t.codes.add(term, low, rk, (*float64)(nil), (*int64)(nil))
+	}
 	if row.words != "" {
 		t.words.add(rk, wordsText(row.words))
 	}

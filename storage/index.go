@@ -26,6 +26,8 @@ type Indexer struct {
 	official   *conformance.Registry
 	generation int32
 	building   map[uint32]bool
+	// complete says that no row is from before a version that puts more into the index: see search_parameter_set.incomplete.
+	complete bool
 	// rules say what belonging looks at; nil for none.
 	rules *accessRules
 	types sync.Map // resource type → *typePlan, compiled when first needed
@@ -55,6 +57,10 @@ type paramPlan struct {
 	mainDate, patient, mainCode bool
 	// mainValue marks the parameter whose values stand beside the codes there.
 	mainValue bool
+	// listSalt is that of the parameter by whose references search_code lists the resources, and of which this one asks for a
+	// part; zero: by none. lists marks that parameter itself.
+	listSalt int64
+	lists    bool
 	// member puts what it leads to into compartments, worker the practitioners; links are looked at by rules.
 	member, worker, links bool
 	components            []*path.Expression
@@ -71,6 +77,7 @@ type indexRow struct {
 	tokens, refs      []int64
 	codes             []int64
 	value             *float64 // of search_code
+	listed            []int64  // references in search_code
 	shape             []int32
 	shapeMarker       int64
 	stringParams      []int32
@@ -148,6 +155,9 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
 		p.mainValue = !p.custom && def.Code == "value-quantity"
+		if by := listing(official, def, mainDate); by != nil && !p.custom {
+			p.listSalt, p.lists = ix.hash.Salt(by.Key), by.Key == def.Key
+		}
 		p.patient = !p.custom && isPatientColumn(ix.registry.Schema(), def)
 		p.member = !p.custom && slices.Contains(members, def.Code)
 		p.worker = !p.custom && slices.Contains(workers, def.Code)
@@ -263,7 +273,7 @@ func (ix *Indexer) finish(row *indexRow) *indexRow {
 	row.shapeMarker = ix.hash.shape(row.typ, row.shape)
 	row.tokens = unique(append(row.tokens, row.shapeMarker))
 	row.refs = unique(row.refs)
-	row.codes = unique(row.codes)
+	row.codes, row.listed = unique(row.codes), unique(row.listed)
 	return row
 }
 
@@ -271,6 +281,14 @@ func (ix *Indexer) finish(row *indexRow) *indexRow {
 func (ix *Indexer) isResource(name string) bool {
 	t := ix.registry.Schema().Type(name)
 	return t != nil && t.Kind == fhir.Resource && !t.Abstract
+}
+
+// saltTo is what the keys of a type of targets are salted with where they are asked for.
+func (p *paramPlan) saltTo(target string) int64 {
+	if p.listSalt != 0 && isFrequentTarget(target) {
+		return p.listSalt
+	}
+	return p.salt
 }
 
 // param returns the plan of one parameter, or nil.

@@ -72,7 +72,7 @@ func (ix *Indexer) contained(n *fhir.Node, root path.Element, f *frame) (list []
 		if err != nil {
 			return nil, err
 		}
-		row.codes = nil // search_code counts resources of their own
+		row.codes, row.listed = nil, nil // search_code counts resources of their own
 		list = append(list, containedRow{t.rk, kid.ID(), ix.finish(row)})
 	}
 	return list, nil

@@ -205,6 +205,9 @@ func (ix *Indexer) reference(row *indexRow, p *paramPlan, e path.Element) {
 	case ref.Type != "" && ref.Base == "":
 		rk := ix.hash.Resource(ref.Type, ref.ID)
 		row.refs = append(row.refs, rk^p.salt)
+		if p.lists && isFrequentTarget(ref.Type) {
+			row.listed = append(row.listed, rk^p.salt)
+		}
 		if ref.Version != "" {
 			row.refs = append(row.refs, ix.hash.Term(key, termVersion, ref.Type+"/"+ref.ID+"/_history/"+ref.Version, ""))
 		}

@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"kiln/conformance"
@@ -39,6 +40,26 @@ func isMainCode(schema *fhir.Schema, def *conformance.SearchParameter) bool {
 		concepts = concepts && (!last || len(types) == 1 && types[0] == "CodeableConcept")
 	})
 	return plain && concepts || !strings.Contains(def.Expression, "|") && strings.HasSuffix(def.Expression, " as CodeableConcept)")
+}
+
+// frequentTargets are the types of what much refers to, and by whose work and place people list resources of a time.
+var frequentTargets = [...]string{"Practitioner", "PractitionerRole", "Organization", "Location", "HealthcareService", "Device", "Schedule"}
+
+func isFrequentTarget(typ string) bool { return slices.Contains(frequentTargets[:], typ) }
+
+// listing is the parameter by whose references to frequent targets search_code has the resources when def is asked for, in
+// the order of the main date: def, or the one that looks at the same element and asks for no type of target. nil: none.
+func listing(registry *conformance.Registry, def *conformance.SearchParameter, mainDate string) *conformance.SearchParameter {
+	if def.Type != search.Reference || mainDate == "" || def.Targets != nil && !slices.ContainsFunc(def.Targets, isFrequentTarget) {
+		return nil
+	}
+	element, _, part := strings.Cut(def.Expression, ".where(resolve() is ")
+	for _, other := range registry.SearchParameters(def.Base) {
+		if part && other.Type == search.Reference && other.Expression == element {
+			return other
+		}
+	}
+	return def
 }
 
 // Days says whether the values of a date parameter are days, without a time.

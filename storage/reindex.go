@@ -223,7 +223,11 @@ func (s *Store) reindex(ctx context.Context, conn *pgxpool.Conn, job *Reindex) e
 				return err
 			}
 			if total == 0 {
-				return s.endReindex(ctx, job)
+				complete, err := noneOlder(ctx, conn, job)
+				if err != nil {
+					return err
+				}
+				return s.endReindex(ctx, job, complete)
 			}
 			if _, err := conn.Exec(ctx, sqlBeginReindex, job.ID, total); err != nil {
 				return err
@@ -406,10 +410,25 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 	})
 }
 
-const sqlReady = `UPDATE search_parameter SET state = 'ready' WHERE base = $1 AND code = $2 AND generation <= $3`
+const sqlNoneOlder = `
+SELECT NOT EXISTS (SELECT FROM search_index WHERE generation < s.incomplete) FROM search_parameter_set s WHERE s.incomplete <= $1`
+
+// noneOlder says whether a job has rebuilt the last rows that lack something of what this version puts into the index.
+func noneOlder(ctx context.Context, conn *pgxpool.Conn, job *Reindex) (complete bool, err error) {
+	err = conn.QueryRow(ctx, sqlNoneOlder, job.generation).Scan(&complete)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return complete, err
+}
+
+const (
+	sqlReady    = `UPDATE search_parameter SET state = 'ready' WHERE base = $1 AND code = $2 AND generation <= $3`
+	sqlComplete = `UPDATE search_parameter_set SET incomplete = NULL`
+)
 
 // endReindex declares the search parameters ready whose types the job has covered.
-func (s *Store) endReindex(ctx context.Context, job *Reindex) error {
+func (s *Store) endReindex(ctx context.Context, job *Reindex, complete bool) error {
 	states, err := s.ParameterStates(ctx)
 	if err != nil {
 		return err
@@ -419,6 +438,9 @@ func (s *Store) endReindex(ctx context.Context, job *Reindex) error {
 			if !p.Ready && p.generation <= job.generation && s.covers(job, p.Base) {
 				tx.exec(sqlReady, p.Base, p.Code, job.generation)
 			}
+		}
+		if complete {
+			tx.exec(sqlComplete)
 		}
 		tx.TouchParameters()
 		tx.exec(sqlEndReindex, job.ID)

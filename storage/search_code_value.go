@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -63,16 +62,25 @@ func (p *searchPlan) all(mark *SearchMark, limit int) statement {
 	if p.chain != nil && p.gathers() && p.alone {
 		return p.gather(mark, limit)
 	}
-	if p.code == "" || p.value == nil && len(p.dates.since) == 0 {
+	if p.code == "" || (p.value == nil || p.lister != nil) && len(p.dates.since)+len(p.dates.low)+len(p.dates.high) == 0 {
 		return p.set(mark, limit)
 	}
 	where, c := p.collected(len(p.c.args))
+	if p.value != nil && p.lister == nil && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" { // the page ends the look at the rows
+		key := func(column string) func(int) string { return func(int) string { return column } }
+		entries := fmt.Sprintf("SELECT w.rk, w.date_low FROM search_code w WHERE w.term = %s AND %s AND %s ORDER BY %s",
+			p.code, p.value(c), p.after(c, mark, key("w.date_low"), "w.rk"), p.orderBy(key("w.date_low"), "w.rk"))
+		return p.fetch(c, fmt.Sprintf("SELECT x.rk, w.date_low AS k0 FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s ORDER BY %s LIMIT %d",
+			entries, where, p.orderBy(key("w.date_low"), "w.rk"), limit))
+	}
 	of := "SELECT w.rk FROM search_code w WHERE w.term = " + p.code
-	if p.value != nil {
+	switch {
+	case p.value != nil && p.lister == nil:
 		of += " AND " + p.value(c)
-	} else {
-		of += fmt.Sprintf("%s UNION ALL SELECT l.rk FROM search_index l WHERE l.type = %s AND %s AND l.date_high > %s",
-			p.dates.short("w.date_low"), p.typeArgument, strings.ReplaceAll(longPeriod, "x.", "l."), p.dates.ended[0])
+	case len(p.dates.since) == 0:
+		of += p.dates.bounds("w.date_low")
+	default:
+		of += p.dates.short("w.date_low") + " UNION ALL " + p.long()
 	}
 	some := "x.rk = ANY(ARRAY(" + of + ")) AND "
 	return p.fetch(c, p.collect("search_index", some+where, p.after(c, mark, p.column, "rk"), limit))

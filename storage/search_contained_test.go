@@ -62,6 +62,24 @@ func nameOf(v *storage.Version) string {
 	return v.Container + "#" + v.ID
 }
 
+// TestSearch_long_periods asks for what has a code and goes on at some time: a period may have begun long before.
+func TestSearch_long_periods(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for id, when := range map[string]string{"old": `"effectiveDateTime":"2012-01-01"`, "long": `"effectivePeriod":{"start":"2010-01-01","end":"2020-01-01"}`,
+		"open": `"effectivePeriod":{"start":"2011-01-01"}`, "new": `"effectiveDateTime":"2016-01-01"`} {
+		put(t, s, `{"resourceType":"Observation","id":"`+id+`","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"1"}]},"performer":[{"reference":"Device/d"}],`+when+`}`)
+	}
+	for _, by := range []string{"code=http://loinc.org|1", "performer=Device/d", "status=final"} {
+		for query, want := range map[string]string{"date=ge2015": "new open long", "date=gt2015&_sort=-date": "new open long", "date=ge2015&_sort=date": "long open new",
+			"date=ge2015&date=le2015": "open long", "date=2016": "new", "date=lt2012": "open long"} {
+			if got := inside(t.Context(), t, s, "Observation", by+"&"+query); got != want {
+				t.Errorf("%s&%s gives %q, want %q", by, query, got, want)
+			}
+		}
+	}
+}
+
 // TestSearch_contained has the cases of FHIR R4 search.html#contained.
 func TestSearch_contained(t *testing.T) {
 	t.Parallel()

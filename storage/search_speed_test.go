@@ -173,6 +173,11 @@ func TestSearch_sorted_walk(t *testing.T) {
 		{"Patient", "_has:Observation:patient:code=http://loinc.org|8302-2&family=smith"},
 		{"Observation", "code=http://loinc.org|8302-2&date=ge2015-03&date=le2015-04"}, {"Patient", "birthdate=ge1990&gender=male&_sort=family"},
 		{"Patient", "name:text=kim1"}, {"Location", "name=place 1"},
+		{"Patient", "_sort=_id"}, {"Patient", "gender=male&_sort=-_id"}, {"Patient", "family=smith&_sort=_id"},
+		{"Appointment", "practitioner=d1"}, {"Appointment", "actor=Practitioner/d1&date=2024&status=booked"},
+		{"Appointment", "practitioner=Practitioner/d3&date=ge2024-06&date=lt2024-12"}, {"Appointment", "actor=Practitioner/d1&_sort=-date"},
+		{"Appointment", "actor=Practitioner/d1&_sort=date"}, {"Observation", "code=http://loinc.org|8302-2&value-quantity=lt3"},
+		{"Observation", "code=http://loinc.org|8302-2&value-quantity=lt3&_sort=-date"}, {"Observation", "subject:Patient.family=smith&_sort=-date"},
 		{"Observation", "date=ge2013-05&date=le2014"}, {"Observation", "date=lt2013"}, {"Observation", "date=2015&date=ge2015-06"},
 		{"Appointment", "date=gt2024-06"}, {"Appointment", "date=ap2025-01"}, {"RiskAssessment", "date=eb2018&date=ne2016"},
 	} {
@@ -214,6 +219,9 @@ func TestSearch_ways_agree(t *testing.T) {
 		{"Observation", "code=http://loinc.org|8302-2&date=ge2015-03&date=le2015-04", "code=8302-2&date=ge2015-03&date=le2015-04", true},
 		{"Observation", "code=http://loinc.org|8480-6&date=gt2014&date=lt2015-10", "code=8480-6&date=gt2014&date=lt2015-10", true},
 		{"Patient", "birthdate=ge1990&gender=male", "birthdate=ge1990&gender:not=female", true},
+		{"Appointment", "practitioner=d1&date=2024", "practitioner=d1,nobody&date=2024", true},
+		{"Appointment", "actor=Practitioner/d1&status=booked", "actor=Practitioner/d1,Practitioner/nobody&status=booked", true},
+		{"Observation", "code=http://loinc.org|8302-2&value-quantity=lt3", "code=8302-2&value-quantity=lt3", true},
 	} {
 		t.Run(c.typ+"?"+c.query, func(t *testing.T) {
 			var found [2][]string
@@ -244,38 +252,43 @@ func TestSearch_plans(t *testing.T) {
 	s := openFilled(t, 50_000)
 	for _, c := range []struct {
 		typ, query string
-		dense      bool // the bounded look fills the page, so the set is never made
+		dense      bool   // the bounded look fills the page, so the set is never made
+		with       string // what the plan begins with, where that is not all there is to say
 	}{
-		{"Observation", "patient=p10&code=8302-2&_sort=-date", false},
-		{"Observation", "patient=p10&category=vital-signs", false},
-		{"Observation", "code=8302-2&value-quantity=gt150", true},
-		{"Observation", "code=8302-2&value-quantity=gt1500|http://unitsofmeasure.org|mm", true},
-		{"Observation", "code-value-quantity=8302-2$gt150", false},
-		{"Observation", "code=8302-2&_sort=value-quantity", true},
-		{"Observation", "_sort=date", true},
-		{"Observation", "status:not=final", true},
-		{"Observation", "code:text=code 8302", false},
-		{"Patient", "name=smith1", false},
-		{"Patient", "name:contains=mith10", false},
-		{"Patient", "identifier=http://mrn|M100", false},
-		{"Patient", "birthdate=ge1990&gender=male&_sort=family", true},
-		{"Patient", "birthdate=1990-05-05", false},
-		{"Patient", "gender=male&_sort=-given", true},
-		{"Patient", "_filter=" + "family%20sw%20smith1%20and%20gender%20eq%20male", false},
-		{"Patient", "_has:Observation:patient:code=8480-6", false},
-		{"Appointment", "actor=Practitioner/d1&date=ge2024-05-01&date=lt2024-06-01&status=booked", false},
-		{"Observation", "patient.name=smith1", false},
-		{"Observation", "_lastUpdated=gt2020-01-01", true},
-		{"Observation", "date=2020-05", false},
-		{"Observation", "date=ge2020-05&date=le2020-06", false},
-		{"Observation", "code=http://loinc.org|8302-2&date=ge2020-05&date=le2020-06", false},
-		{"Observation", "code=http://loinc.org|8302-2&value-quantity=gt190", false},
-		{"Location", "near=10|10|20", false},
-		{"Location", "_content=4313", false},
-		{"Location", "_sort=name", true},
-		{"RiskAssessment", "probability=gt0.98&_sort=-probability", false},
-		{"", "_type=Observation,Appointment&patient=p10", false},
-		{"Patient", "_list=x", false},
+		{"Observation", "patient=p10&code=8302-2&_sort=-date", false, ""},
+		{"Observation", "patient=p10&category=vital-signs", false, ""},
+		{"Observation", "code=8302-2&value-quantity=gt150", true, ""},
+		{"Observation", "code=8302-2&value-quantity=gt1500|http://unitsofmeasure.org|mm", true, ""},
+		{"Observation", "code-value-quantity=8302-2$gt150", false, ""},
+		{"Observation", "code=8302-2&_sort=value-quantity", true, ""},
+		{"Observation", "_sort=date", true, ""},
+		{"Observation", "status:not=final", true, ""},
+		{"Observation", "code:text=code 8302", false, ""},
+		{"Patient", "name=smith1", false, ""},
+		{"Patient", "name:contains=mith10", false, ""},
+		{"Patient", "identifier=http://mrn|M100", false, ""},
+		{"Patient", "birthdate=ge1990&gender=male&_sort=family", true, ""},
+		{"Patient", "birthdate=1990-05-05", false, ""},
+		{"Patient", "gender=male&_sort=-given", true, ""},
+		{"Patient", "_filter=" + "family%20sw%20smith1%20and%20gender%20eq%20male", false, ""},
+		{"Patient", "_has:Observation:patient:code=8480-6", false, ""},
+		{"Appointment", "actor=Practitioner/d1&date=ge2024-05-01&date=lt2024-06-01&status=booked", true, "search_code_order"},
+		{"Observation", "patient.name=smith1", false, "Index Only Scan using search_index_patient"},
+		{"Observation", "_lastUpdated=gt2020-01-01", true, ""},
+		{"Observation", "date=2020-05", false, ""},
+		{"Observation", "date=ge2020-05&date=le2020-06", false, ""},
+		{"Observation", "code=http://loinc.org|8302-2&date=ge2020-05&date=le2020-06", false, ""},
+		{"Observation", "code=http://loinc.org|8302-2&value-quantity=gt190", true, "Index Only Scan using search_code_order"},
+		{"Location", "near=10|10|20", false, ""},
+		{"Location", "_content=4313", false, ""},
+		{"Location", "_sort=name", true, ""},
+		{"RiskAssessment", "probability=gt0.98&_sort=-probability", false, ""},
+		{"", "_type=Observation,Appointment&patient=p10", false, ""},
+		{"Patient", "_list=x", false, ""},
+		{"Appointment", "practitioner=d1&date=2024-05&status=booked", true, "Index Only Scan using search_code_order"},
+		{"Appointment", "actor=Practitioner/d1", true, "Index Only Scan using search_code_order"},
+		{"Patient", "_sort=_id", true, "Index Only Scan using resource_id"},
+		{"Patient", "gender=male&_sort=-_id", true, "Index Only Scan Backward using resource_id"},
 	} {
 		t.Run(c.typ+"?"+c.query, func(t *testing.T) {
 			q, err := parseQuery(s, c.typ, c.query)
@@ -291,6 +304,9 @@ func TestSearch_plans(t *testing.T) {
 			}
 			if found := sequential.FindString(plan); found != "" {
 				t.Errorf("%s\n%s", found, plan)
+			}
+			if !strings.Contains(plan, c.with) {
+				t.Errorf("no %s\n%s", c.with, plan)
 			}
 		})
 	}

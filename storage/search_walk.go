@@ -24,6 +24,10 @@ type sideOrder struct {
 	condition string
 }
 
+// entryRows is how many entries of an index are gone through where they tell themselves most of what does not match: a
+// thousand cost about a tenth of a thousand rows of a table.
+const entryRows = 5000
+
 // sideOrderOf tells which table has the values of a parameter in order; nil for none.
 func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
 	o := &sideOrder{which: fmt.Sprintf("s.param = %d", int32(p.def.Key)), highest: descending}
@@ -81,30 +85,61 @@ func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark
 	if p.skips() {
 		return p.skippedAll(ctx, run, mark, limit)
 	}
-	known := *p
-	known.order.keys = slices.Clone(p.order.keys)
-	known.order.keys[0].notNull = true
-	from, which, look, column, row := "search_index x", p.bounds, probeRows, p.order.keys[0].sql, "x.rk"
+	c := p.compiler(p.conditions)
+	window, more, look := "", "", 0
 	if how == walk {
 		side := p.order.side
 		if side == nil || !side.unique && side.condition == "" { // what has no value is in no index
 			return false, nil
 		}
-		from, which, look, column, row = side.table+" s", side.which, probeRows+2*limit, "s."+side.column, "s.rk"
-		if side.column == "date_low" {
-			which += p.dates.bounds("s.date_low")
+		if side.column == "date_low" && p.order.keys[0].descending && len(p.dates.since) > 0 { // long periods were passed over
+			more = fmt.Sprintf(" + CASE WHEN EXISTS (%s) THEN %d ELSE 0 END", p.long(), entryRows)
 		}
+		window, look = p.window(c, mark, limit)
+	} else {
+		known, key := p.known(), func(int) string { return p.order.keys[0].sql }
+		window, look = fmt.Sprintf("SELECT FROM search_index x WHERE %s AND %s LIMIT %d", p.bounds, known.after(c, mark, key, "x.rk"), probeRows), probeRows
 	}
-	c := p.compiler(p.conditions)
-	place := known.after(c, mark, func(int) string { return column }, row)
 	// The conditions are there only for their arguments, which must have a place.
-	sql := fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s WHERE %s AND %s AND (true OR EXISTS (SELECT FROM search_index x WHERE %s)) LIMIT %d) y", from, which, place, p.where, look)
+	sql := fmt.Sprintf("SELECT count(*)%s FROM (%s) y WHERE true OR EXISTS (SELECT FROM search_index x WHERE %s)", more, window, p.where)
 	var n int
-	err := query(ctx, run, strings.Contains(which, "LIKE"), sql, c.args, func(rows pgx.Rows) (err error) {
+	err := query(ctx, run, strings.Contains(window, "LIKE"), sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
 		return err
 	}, nil)
 	return n < look, err
+}
+
+// known is the plan for rows that have a value of the first sort key.
+func (p *searchPlan) known() *searchPlan {
+	known := *p
+	known.order.keys = slices.Clone(p.order.keys)
+	known.order.keys[0].notNull = true
+	return &known
+}
+
+// window is a query of the rows of the table of values in the order asked for, from mark on, with the value as k0, and how
+// many there are at most.
+func (p *searchPlan) window(c *compiler, mark *SearchMark, limit int) (sql string, look int) {
+	side, known := p.order.side, p.known()
+	which, more := side.which, ""
+	look = probeRows + 2*limit
+	if side.column == "date_low" && p.order.keys[0].descending { // long periods come behind the others
+		which += p.dates.short("s.date_low")
+	} else if side.column == "date_low" {
+		which += p.dates.bounds("s.date_low")
+	}
+	if p.valued() {
+		more, look = ", s.value", entryRows
+	}
+	key := func(int) string { return "s." + side.column }
+	return fmt.Sprintf("SELECT s.rk, s.%s AS k0%s FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
+		side.column, more, side.table, which, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look), look
+}
+
+// valued says whether a walk along a code is told by the index which rows have the value that the search asks for.
+func (p *searchPlan) valued() bool {
+	return p.order.side != nil && p.order.side.table == "search_code" && p.value != nil && p.lister == nil
 }
 
 // walk looks at a bounded number of values in the order asked for, from mark on. Of a resource with several only the
@@ -117,30 +152,25 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 		found.once = p.alone
 		return found
 	}
-	known := *p
-	known.order.keys = slices.Clone(p.order.keys)
-	known.order.keys[0].notNull = true
-	look := probeRows + 2*limit
+	known := p.known()
 	name := func(column string) func(int) string { return func(int) string { return column } }
 	if p.order.side == nil { // the main date
 		window := fmt.Sprintf("SELECT x.*, x.date_low AS k0 FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d",
-			p.bounds, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), look)
+			p.bounds, known.after(c, mark, name("x.date_low"), "x.rk"), known.orderBy(name("x.date_low"), "x.rk"), probeRows+2*limit)
 		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
 			window, p.closer(""), known.orderBy(name("x.k0"), "x.rk"), limit))
 	}
 	side := p.order.side
-	which := side.which
-	if side.column == "date_low" && p.order.keys[0].descending { // long periods come behind the others
-		which += p.dates.short("s.date_low")
-	} else if side.column == "date_low" {
-		which += p.dates.bounds("s.date_low")
+	window, _ := p.window(c, mark, limit)
+	told := ""
+	if p.valued() {
+		told = " AND " + p.value(c)
 	}
-	window := fmt.Sprintf("SELECT s.rk, s.%s AS k0 FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
-		side.column, side.table, which, known.after(c, mark, name("s."+side.column), "s.rk"),
-		known.orderBy(name("s."+side.column), "s.rk"), look)
 	if side.unique {
-		return p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s ORDER BY %s LIMIT %d",
-			window, p.closer(""), known.orderBy(name("w.k0"), "w.rk"), limit))
+		found := p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s%s ORDER BY %s LIMIT %d",
+			window, p.closer(""), told, known.orderBy(name("w.k0"), "w.rk"), limit))
+		found.once = !strings.Contains(p.where, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
+		return found
 	}
 	// Not by the index that begins with param: it would be read again for each resource.
 	others := strings.ReplaceAll(strings.Replace(side.which, "s.param ", "s.param + 0 ", 1), "s.", "o.")

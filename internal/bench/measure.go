@@ -48,6 +48,8 @@ type tally struct {
 	cpu   time.Duration // of the server
 	work  time.Duration // of PostgreSQL for it
 	wrong error
+	// matches is how many matches the answers had, where they are searchsets.
+	matches int64
 }
 
 func (t *tally) rate() float64 { return float64(len(t.times)) / max(t.took.Seconds(), 1e-9) }
@@ -92,11 +94,13 @@ func (c *contender) measure(ctx context.Context, workers int, during time.Durati
 			random := rand.New(rand.NewPCG(seed, uint64(w)))
 			var times []time.Duration
 			var wrong error
+			var matches int64
 			for time.Since(began) < during && ctx.Err() == nil && wrong == nil {
 				r := c.make(random)
 				at := time.Now()
 				body, err := send(ctx, c.process.base, r)
 				times = append(times, time.Since(at))
+				matches += int64(bytes.Count(body, []byte(`"mode":"match"`)))
 				if err == nil {
 					err = r.check(body)
 				}
@@ -106,7 +110,7 @@ func (c *contender) measure(ctx context.Context, workers int, during time.Durati
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			t.times = append(t.times, times...)
+			t.times, t.matches = append(t.times, times...), t.matches+matches
 			if wrong != nil && ctx.Err() == nil {
 				t.wrong = wrong
 			}

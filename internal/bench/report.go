@@ -101,7 +101,7 @@ func (r *report) searched(sc scenario, workers int, t, ceiling []tally) {
 	}
 	row := []string{sc.name, fmt.Sprint(workers)}
 	for i := range t {
-		row = append(row, speed(&t[i])...)
+		row = append(append(row, fmt.Sprintf("%.1f", float64(t[i].matches)/float64(max(len(t[i].times), 1)))), speed(&t[i])...)
 	}
 	last := &t[len(t)-1]
 	var missed []string
@@ -149,7 +149,7 @@ func (r *report) write(out io.Writer) error {
 	if len(r.searches) > 0 {
 		head := []string{"search", "clients"}
 		for _, scale := range r.options.Scales {
-			for _, h := range speedHeader {
+			for _, h := range append([]string{"matches"}, speedHeader...) {
 				head = append(head, fmt.Sprintf("%s at %s", h, short(scale)))
 			}
 		}
