@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gorilla/mux"
-
 	"kiln/fhir"
 	"kiln/resources"
 )
@@ -56,8 +54,8 @@ func (x *exchange) noteRefusal(err error) {
 
 // intended is the interaction that the route and the method stand for, as far as they tell.
 func (x *exchange) intended() resources.Interaction {
-	_, hasType := mux.Vars(x.r)["type"]
-	_, hasID := mux.Vars(x.r)["id"]
+	_, hasType := x.placeholder("type")
+	_, hasID := x.placeholder("id")
 	pattern := x.route.pattern
 	switch {
 	case strings.Contains(pattern, "{operation"):

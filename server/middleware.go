@@ -23,6 +23,8 @@ type exchange struct {
 	r      *http.Request
 	header http.Header // of the answer
 	route  *route
+	// typ and logical are the placeholders of a path that was found without the table of routes.
+	typ, logical string
 	// id is X-Request-Id: the client's, when it is fit to be logged, or ours.
 	id    string
 	start time.Time
@@ -91,6 +93,10 @@ func (s *server) around(next http.Handler) http.Handler {
 			x.limitReading(time.Now().Add(s.limits.BodyGrace)) // whoever reads the body moves it along
 		}
 		if s.crossOrigin(r.URL.Path) && x.cors() {
+			return
+		}
+		if x.direct() {
+			x.serve()
 			return
 		}
 		next.ServeHTTP(x, r)

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gorilla/mux"
-
 	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/resources"
@@ -20,7 +18,7 @@ func (x *exchange) operation() error {
 	req := x.ofSystem(resources.Operate)
 	req.Operation = strings.TrimPrefix(x.segment("operation"), "$")
 	var err error
-	if mux.Vars(x.r)["type"] != "" {
+	if x.segment("type") != "" {
 		if req.Type, err = x.knownType("type"); err != nil {
 			return err
 		}

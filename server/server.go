@@ -131,8 +131,10 @@ type server struct {
 	outbox       Outbox
 	crossPaths   []string // where oauth lets scripts of other origins in
 	metrics      *metrics
-	now          func() time.Time
-	newID        func() string
+	// ofType and instance are the routes of [base]/[type] and [base]/[type]/[id].
+	ofType, instance *route
+	now              func() time.Time
+	newID            func() string
 }
 
 // New makes the handler that serves everything: FHIR under /fhir, and /healthz, /readyz and /metrics beside it.
