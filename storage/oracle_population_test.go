@@ -125,7 +125,7 @@ func anyRange(t *rapid.T) any {
 
 func anyReference(t *rapid.T, types ...string) any {
 	to := pick(t, types...) + "/" + pick(t, poolIDs...)
-	switch rapid.IntRange(0, 9).Draw(t, "reference") {
+	switch rapid.IntRange(0, 11).Draw(t, "reference") {
 	case 0:
 		return object{"identifier": anyIdentifier(t)}
 	case 1:
@@ -136,6 +136,8 @@ func anyReference(t *rapid.T, types ...string) any {
 		to = "http://elsewhere.org/fhir/" + to
 	case 4:
 		to += "/_history/2"
+	case 10, 11:
+		to = pick(t, "#contained", "#contained", "#a", "#")
 	case 5:
 		to = pick(t, "#contained", "urn:uuid:53fefa32-fcbb-4ff8-8a92-55ee120877b7")
 	}
@@ -181,7 +183,7 @@ func anyName(t *rapid.T) any {
 }
 
 // anyResource makes a resource of a type. Types are weighted by how many kinds of parameters they have.
-func anyResource(t *rapid.T, typ, id string) []byte {
+func anyResource(t *rapid.T, typ, id string, inside bool) []byte {
 	o := object{"resourceType": typ, "id": id}
 	meta := object{}
 	many(t, meta, "tag", func() any { return anyCoding(t) })
@@ -369,6 +371,14 @@ func anyResource(t *rapid.T, typ, id string) []byte {
 	default:
 		panic(fmt.Sprintf("no generator for %s", typ))
 	}
+	if !inside && rapid.IntRange(0, 2).Draw(t, "contained") == 0 {
+		ids := []string{"contained", "a", "b"} // each once, as FHIR asks for
+		many(t, o, "contained", func() any {
+			id := ids[0]
+			ids = ids[1:]
+			return json.RawMessage(anyResource(t, pick(t, "Patient", "Patient", "Practitioner", "Organization", "Observation", "Location", "Group"), id, true))
+		})
+	}
 	text2, err := json.Marshal(o)
 	if err != nil {
 		panic(err)
@@ -391,7 +401,7 @@ func anyPopulation(size int) *rapid.Generator[[][]byte] {
 				id = fmt.Sprintf("x%d", i)
 			}
 			seen[typ+"/"+id] = true
-			list = append(list, anyResource(t, typ, id))
+			list = append(list, anyResource(t, typ, id, false))
 		}
 		return list
 	})

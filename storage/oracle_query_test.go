@@ -41,7 +41,10 @@ func (a *asker) survey() {
 				continue
 			}
 			for _, n := range a.resources {
-				if n.ResourceType() == typ {
+				for _, n := range append([]*fhir.Node{n}, a.oracle.Inside(n)...) {
+					if n.ResourceType() != typ {
+						continue
+					}
 					for _, v := range a.oracle.Values(n, def.Code) {
 						a.values[def] = append(a.values[def], sample{n, v})
 					}

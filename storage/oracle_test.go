@@ -82,6 +82,12 @@ func (w *world) compare(t *rapid.T) {
 		}
 		pairs = a.queryOf(from, codes)
 	}
+	if len(types) == 1 && a.chance(25) {
+		pairs = append(pairs, search.Pair{Name: "_contained", Value: pick(t, "true", "both")})
+		if a.chance(50) {
+			pairs = append(pairs, search.Pair{Name: "_containedType", Value: pick(t, "container", "contained")})
+		}
+	}
 	t.Logf("GET %s?%s", strings.Join(types, ","), search.Encode(pairs))
 	q := w.parse(t, types, pairs)
 	switch { // what no parameter can say, but policies and _filter do
@@ -100,7 +106,46 @@ func (w *world) compare(t *rapid.T) {
 	if types == nil {
 		size = 20 // a condition on each of 146 types takes its time
 	}
+	if q.Contained != "" {
+		w.checkContained(t, q, size)
+		return
+	}
 	w.check(t, q, size)
+}
+
+// checkContained is check for a search that looks inside of resources.
+func (w *world) checkContained(t rapid.TB, q *search.Query, size int) {
+	want := map[string]oracle.Found{}
+	for _, f := range w.oracle.Contained(q) {
+		key := name(f.Whole)
+		if q.ContainedType == "contained" && f.Match != f.Whole {
+			key += "#" + name(f.Match)
+		}
+		want[key] = f
+	}
+	ctx := context.Background()
+	whole, err := w.store.Search(ctx, nil, q, 1000, nil)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	keys := ids(whole.Matches)
+	for i, key := range keys {
+		if want[key].Match == nil {
+			t.Fatalf("storage finds what the oracle does not, or twice: %s\n%s", key, whole.Matches[i].Content)
+		}
+		if i > 0 && w.oracle.Compare(q, want[keys[i-1]].Match, want[key].Match) > 0 {
+			t.Fatalf("%s must not be before %s", keys[i-1], key)
+		}
+	}
+	for key, f := range want {
+		if !slices.Contains(keys, key) {
+			t.Fatalf("storage does not find what the oracle does: %s, in\n%s", key, f.Whole.JSON())
+		}
+	}
+	if n, err := w.store.Count(ctx, nil, q, 0); err != nil || n != int64(len(keys)) {
+		t.Fatalf("Count gives %d, %v; there are %d", n, err, len(keys))
+	}
+	w.checkPages(t, q, whole, size)
 }
 
 // parse reads a query as it comes over the wire.
@@ -218,6 +263,9 @@ func ids(list []*storage.Version) []string {
 	names := make([]string, len(list))
 	for i, v := range list {
 		names[i] = v.Type + "/" + v.ID
+		if v.Container != "" {
+			names[i] = v.Container + "#" + names[i]
+		}
 	}
 	return names
 }

@@ -10,6 +10,7 @@ package oracle
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"kiln/conformance"
@@ -32,6 +33,11 @@ type Oracle struct {
 	byKey     map[string]*fhir.Node
 	compiled  map[string]*path.Expression
 	values    map[valueKey][]path.Element
+	// inside are the contained resources of each resource, whole the resource that each of them is in.
+	inside map[*fhir.Node][]*fhir.Node
+	whole  map[*fhir.Node]*fhir.Node
+	// steps is how many chains lead to what is looked at.
+	steps int
 }
 
 type valueKey struct {
@@ -42,11 +48,57 @@ type valueKey struct {
 // New makes an Oracle for resources, which must have ids and, for _lastUpdated, meta.
 func New(registry *conformance.Registry, resources ...*fhir.Node) *Oracle {
 	o := &Oracle{registry: registry, resources: resources, byKey: map[string]*fhir.Node{},
-		compiled: map[string]*path.Expression{}, values: map[valueKey][]path.Element{}}
+		compiled: map[string]*path.Expression{}, values: map[valueKey][]path.Element{}, inside: map[*fhir.Node][]*fhir.Node{}, whole: map[*fhir.Node]*fhir.Node{}}
 	for _, n := range resources {
 		o.byKey[n.ResourceType()+"/"+n.ID()] = n
+		for kid := range n.Get("contained").Items() {
+			if kid.ID() != "" && o.within(n, kid.ID()) == nil && slices.Contains(registry.Schema().Resources, kid.ResourceType()) {
+				o.inside[n], o.whole[kid] = append(o.inside[n], kid), n
+			}
+		}
 	}
 	return o
+}
+
+// within is the contained resource with an id, nil for none. Choice: of several with one id the first.
+func (o *Oracle) within(n *fhir.Node, id string) *fhir.Node {
+	for _, kid := range o.inside[n] {
+		if kid.ID() == id {
+			return kid
+		}
+	}
+	return nil
+}
+
+// Inside are the contained resources of a resource that can be found.
+func (o *Oracle) Inside(n *fhir.Node) []*fhir.Node { return o.inside[n] }
+
+// Found is a match of a search that looks inside of resources, and the resource that it is in: itself, where it is in none.
+type Found struct{ Match, Whole *fhir.Node }
+
+// Contained returns what a search with _contained=true or both finds, in its order (search.html#contained). Where the
+// containers are asked for, each comes once, with the first of the matches in it.
+func (o *Oracle) Contained(q *search.Query) (list []Found) {
+	for _, n := range o.resources {
+		if q.Contained == "both" && o.Matches(q, n) {
+			list = append(list, Found{n, n})
+		}
+		for _, kid := range o.inside[n] {
+			if o.Matches(q, kid) {
+				list = append(list, Found{kid, n})
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Found) int { return o.Compare(q, a.Match, b.Match) })
+	if q.ContainedType == "contained" {
+		return list
+	}
+	shown := map[*fhir.Node]bool{}
+	return slices.DeleteFunc(list, func(f Found) bool {
+		again := shown[f.Whole]
+		shown[f.Whole] = true
+		return again
+	})
 }
 
 // Search returns the resources that match a query, in the order that it asks for. Resources that the order does not
@@ -94,18 +146,20 @@ func (o *Oracle) holds(e search.Expr, n *fhir.Node) bool {
 		return (n.ResourceType() == e.Type || e.Param.Code == "_lastUpdated") && (len(o.Values(n, e.Param.Code)) == 0) == e.Missing
 	case *search.Chain:
 		return n.ResourceType() == e.Type && slices.ContainsFunc(o.Values(n, e.Param.Code), func(v path.Element) bool {
-			return slices.ContainsFunc(o.targets(v), func(target *fhir.Node) bool {
+			return slices.ContainsFunc(o.targets(n, v), func(target *fhir.Node) bool {
+				o.steps++
+				defer func() { o.steps-- }()
 				return target.ResourceType() == e.Target && o.holds(e.Where, target)
 			})
 		})
 	case *search.Has:
 		return n.ResourceType() == e.Target && slices.ContainsFunc(o.resources, func(r *fhir.Node) bool {
 			return r.ResourceType() == e.Type && o.holds(e.Where, r) && slices.ContainsFunc(o.Values(r, e.Param.Code), func(v path.Element) bool {
-				return slices.Contains(o.targets(v), n)
+				return slices.Contains(o.targets(r, v), n)
 			})
 		})
 	case *search.Member:
-		return n.ResourceType() == e.Type && (e.Type == e.Compartment && n.ID() == e.ID ||
+		return n.ResourceType() == e.Type && (e.Type == e.Compartment && n.ID() == e.ID && o.whole[n] == nil ||
 			slices.ContainsFunc(e.Params, func(code string) bool { return o.refers(n, code, e.Compartment, e.ID) }))
 	}
 	panic(fmt.Sprintf("oracle: no rule for %T", e))
@@ -118,9 +172,23 @@ func (o *Oracle) refers(n *fhir.Node, code, typ, id string) bool {
 }
 
 // targets are the resources that a reference leads to: the one of a literal reference, whatever version it names, and
-// those that have the URL of a canonical, with its version if it names one (search.html#versions).
-func (o *Oracle) targets(v path.Element) (list []*fhir.Node) {
+// those that have the URL of a canonical, with its version if it names one (search.html#versions). A local reference
+// leads to what is inside of the same resource, and # alone to that one itself (references.html#contained).
+func (o *Oracle) targets(from *fhir.Node, v path.Element) (list []*fhir.Node) {
 	s := referenceText(v)
+	if local, ok := strings.CutPrefix(s, "#"); ok && v.TypeName() == "Reference" {
+		whole := from
+		if o.whole[from] != nil {
+			whole = o.whole[from]
+		}
+		if local == "" {
+			return []*fhir.Node{whole}
+		}
+		if kid := o.within(whole, local); kid != nil {
+			list = append(list, kid)
+		}
+		return list
+	}
 	if n := o.byKey[o.local(s).key()]; n != nil {
 		list = append(list, n)
 	}
@@ -138,6 +206,9 @@ func (o *Oracle) targets(v path.Element) (list []*fhir.Node) {
 // match says whether any value of the resource matches any value asked for; :not turns the answer round, so that it
 // also holds for a resource without values (search.html#token).
 func (o *Oracle) match(m *search.Match, n *fhir.Node) bool {
+	if m.Param.Code == "_id" && o.steps > 0 && o.whole[n] != nil {
+		return m.Modifier == "not" // Choice: an id within another resource is none that a chain can name
+	}
 	one := func(v path.Element, asked search.Value) bool { return o.matchOne(m.Param, m.Modifier, v, asked) }
 	if m.Param.Kind == search.Composite {
 		def := o.registry.SearchParameter(m.Type, m.Param.Code)
@@ -204,11 +275,15 @@ func (o *Oracle) elements(n *fhir.Node, code string) []path.Element {
 	key := valueKey{n, code}
 	list, ok := o.values[key]
 	if !ok {
-		def := o.registry.SearchParameter(n.ResourceType(), code)
-		if def == nil {
-			panic(fmt.Sprintf("oracle: %s has no parameter %s", n.ResourceType(), code))
+		of := n
+		if code == "_lastUpdated" && o.whole[n] != nil { // Choice: what is inside was updated with the whole
+			of = o.whole[n]
 		}
-		list = o.eval(n, def.Expression, path.Root(n, o.registry.Schema()))
+		def := o.registry.SearchParameter(of.ResourceType(), code)
+		if def == nil {
+			panic(fmt.Sprintf("oracle: %s has no parameter %s", of.ResourceType(), code))
+		}
+		list = o.eval(of, def.Expression, path.Root(of, o.registry.Schema()))
 		o.values[key] = list
 	}
 	return list
@@ -223,8 +298,12 @@ func (o *Oracle) eval(n *fhir.Node, expression string, focus path.Element) []pat
 		}
 		o.compiled[expression] = x
 	}
-	root := path.Root(n, o.registry.Schema())
-	list, err := x.Eval(&path.Env{Resource: root, Root: root}, focus)
+	self := path.Root(n, o.registry.Schema())
+	root := self
+	if whole := o.whole[n]; whole != nil {
+		root = path.Root(whole, o.registry.Schema())
+	}
+	list, err := x.Eval(&path.Env{Resource: self, Root: root}, focus)
 	if err != nil {
 		panic(fmt.Sprintf("oracle: %s: %v", expression, err))
 	}
