@@ -22,7 +22,7 @@ const (
 )
 
 // summary answers Patient/$summary: an International Patient Summary, made of what the caller may see at this moment.
-// Nothing is stored. Spec: IPS 1.1, http://hl7.org/fhir/uv/ips/OperationDefinition/summary.
+// Nothing is stored. Spec: IPS 1.1 and 2.0, http://hl7.org/fhir/uv/ips/OperationDefinition/summary.
 //
 // Errors: NotFound, Gone; Invalid; NotSupported for other profiles and for graphs; Forbidden for who may not search.
 func (s *Service) summary(ctx context.Context, c *call) (*Response, error) {
@@ -97,7 +97,7 @@ func (d *summaryDocument) assemble(ctx context.Context) (*fhir.Node, error) {
 	d.highest = fhir.AtLeast("N")
 	id, composition, author := d.options.NewID(), d.options.NewID(), d.options.NewID()
 	now := fhir.FormatInstant(d.now())
-	d.add(d.options.Base+"/"+d.patient, d.subject)
+	d.add(d.url(d.patient), demographics(d.subject))
 	d.entries = append(d.entries, entryWith("urn:uuid:"+author, fhir.Obj(fhir.Str("Device").As("resourceType"), fhir.Str(author).As("id"),
 		fhir.Arr(fhir.Obj(fhir.Str("Kiln").As("name"), fhir.Str("model-name").As("type"))).As("deviceName"))))
 	for _, section := range summarySections() {
@@ -111,7 +111,7 @@ func (d *summaryDocument) assemble(ctx context.Context) (*fhir.Node, error) {
 		narrative(paragraph(labelOfPerson(d.subject), "International Patient Summary of ", ", made on "+now)).As("text"),
 		fhir.Str("final").As("status"),
 		coded(loinc, "60591-5", "Patient summary Document").As("type"),
-		reference(d.patient).As("subject"),
+		reference(d.url(d.patient)).As("subject"),
 		fhir.Str(now).As("date"),
 		fhir.Arr(reference("urn:uuid:"+author)).As("author"),
 		fhir.Str("International Patient Summary").As("title"),
@@ -130,6 +130,26 @@ func (d *summaryDocument) assemble(ctx context.Context) (*fhir.Node, error) {
 		fhir.Str("document").As("type"), fhir.Str(now).As("timestamp"),
 		fhir.Arr(append([]fhir.Node{entryWith("urn:uuid:"+composition, head)}, d.entries...)...).As("entry"))
 	return &bundle, nil
+}
+
+// url is the fullUrl of a stored resource. What the server makes for the document has no URL that a reference could be relative to
+// (FHIR R4 bundle.html#references), so it refers to others by this.
+func (d *summaryDocument) url(name string) string { return d.options.Base + "/" + name }
+
+// demographics is a Patient as IPS wants it: with a name and a birth date, or a word that they are not known.
+func demographics(n *fhir.Node) *fhir.Node {
+	if n.Get("name") != nil && (n.Get("birthDate") != nil || n.Get("_birthDate") != nil) {
+		return n
+	}
+	own := n.Clone()
+	unknown := fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str(fhir.DataAbsentReason).As("url"), fhir.Str("unknown").As("valueCode"))).As("extension"))
+	if own.Get("name") == nil {
+		own.Set("name", fhir.Arr(fhir.Obj(unknown.As("_text"))))
+	}
+	if own.Get("birthDate") == nil && own.Get("_birthDate") == nil {
+		own.Set("_birthDate", unknown)
+	}
+	return &own
 }
 
 func entryWith(fullURL string, n fhir.Node) fhir.Node {
@@ -172,15 +192,15 @@ func (d *summaryDocument) section(ctx context.Context, x summarySection) error {
 	var refs []fhir.Node
 	if len(list) == 0 {
 		id := d.options.NewID()
-		absent := x.absent(id, d.patient)
+		absent := x.absent(id, d.url(d.patient))
 		d.entries = append(d.entries, entryWith("urn:uuid:"+id, absent))
 		refs = append(refs, reference("urn:uuid:"+id))
 		n.Set("text", narrative(paragraph(x.nothing, "", "")))
 	} else {
 		for _, record := range list {
 			name := record.ResourceType() + "/" + record.ID()
-			d.add(d.options.Base+"/"+name, record)
-			refs = append(refs, reference(name))
+			d.add(d.url(name), record)
+			refs = append(refs, reference(d.url(name)))
 		}
 		n.Set("text", narrative(table(list, more)))
 	}
@@ -237,7 +257,7 @@ func (d *summaryDocument) addBeside(ctx context.Context, beside []*storage.Versi
 		if life := d.lives[v.Type]; life != nil && life.State(n) == records.EnteredInError {
 			continue
 		}
-		d.add(d.options.Base+"/"+v.Type+"/"+v.ID, n)
+		d.add(d.url(v.Type+"/"+v.ID), n)
 	}
 	return nil
 }

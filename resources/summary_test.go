@@ -22,13 +22,13 @@ func sectionsOf(bundle *fhir.Node) map[string][]string {
 	for section := range bundle.At("entry", "resource").Get("section").Items() {
 		title := section.GetText("title")
 		for ref := range section.Get("entry").Items() {
-			list[title] = append(list[title], ref.GetText("reference"))
+			list[title] = append(list[title], strings.TrimPrefix(ref.GetText("reference"), testBase+"/"))
 		}
 	}
 	return list
 }
 
-// checkDocument looks for what every summary has to be: a valid document whose references lead to its entries.
+// checkDocument looks for what every summary has to be: a valid document by R4 and by IPS.
 func checkDocument(t *testing.T, bundle *fhir.Node) {
 	t.Helper()
 	r4, err := conformance.R4()
@@ -44,32 +44,87 @@ func checkDocument(t *testing.T, bundle *fhir.Node) {
 			t.Errorf("%v %s", issue.Expression, issue.Text)
 		}
 	}
-	urls := map[string]bool{}
+	checkIPS(t, bundle)
+}
+
+// ipsEntries are the types that the entries of each section may have (Composition-uv-ips of IPS 2.0, which allows more than 1.1).
+var ipsEntries = map[string]string{
+	"11450-4": "Condition DocumentReference", "48765-2": "AllergyIntolerance DocumentReference",
+	"10160-0": "MedicationStatement MedicationRequest MedicationAdministration MedicationDispense DocumentReference",
+	"11369-6": "Immunization DocumentReference", "30954-2": "Observation DiagnosticReport Media DocumentReference", "47519-4": "Procedure DocumentReference",
+	"46264-8": "DeviceUseStatement DocumentReference", "8716-3": "Observation DocumentReference", "29762-2": "Observation DocumentReference",
+	"11348-0": "Condition DocumentReference", "10162-6": "Observation DocumentReference", "47420-5": "Condition ClinicalImpression DocumentReference",
+	"18776-5": "CarePlan DocumentReference", "42348-3": "Consent DocumentReference", "104605-1": "Flag DocumentReference", "81338-6": "DocumentReference",
+}
+
+// checkIPS checks a summary by the rules of the profiles Bundle-uv-ips, Composition-uv-ips and Patient-uv-ips, and that references
+// lead to its entries as FHIR R4 bundle.html#references resolves them. There is no package of IPS to validate against here.
+func checkIPS(t *testing.T, bundle *fhir.Node) {
+	t.Helper()
+	entries := map[string]*fhir.Node{}
+	patients := 0
+	first := true
 	for e := range bundle.Get("entry").Items() {
-		if url := e.GetText("fullUrl"); urls[url] {
-			t.Errorf("%s is there twice", url)
-		} else {
-			urls[url] = true
+		url, n := e.GetText("fullUrl"), e.Get("resource")
+		if entries[url] != nil || url == "" || e.Get("search") != nil || e.Get("request") != nil || e.Get("response") != nil {
+			t.Errorf("the entry %q is there twice, or is not one of a document", url)
 		}
+		entries[url] = n
+		if typ := n.ResourceType(); first != (typ == "Composition") { // bdl-ips-1
+			t.Errorf("the first entry, and no other, is a Composition: %s", typ)
+		} else if typ == "Patient" {
+			patients++
+			name := firstOf(n.Get("name"))
+			if name.Get("family") == nil && name.Get("given") == nil && name.Get("text") == nil && name.Get("_text") == nil { // ips-pat-1
+				t.Errorf("the patient has no name: %s", n.JSON())
+			}
+			if n.Get("birthDate") == nil && n.Get("_birthDate") == nil {
+				t.Error("the patient has no birth date")
+			}
+		}
+		first = false
 	}
-	for title, refs := range sectionsOf(bundle) {
-		for _, ref := range refs {
-			if !urls[ref] && !urls[testBase+"/"+ref] {
-				t.Errorf("%s refers to %s, which is not in the document", title, ref)
+	if patients != 1 || bundle.GetText("type") != "document" || bundle.GetText("timestamp") == "" || bundle.At("identifier").GetText("value") == "" {
+		t.Errorf("%d patients; %s", patients, bundle.GetText("type"))
+	}
+	// What the server makes has a fullUrl that is no RESTful URL, so its references are absolute.
+	for url, n := range entries {
+		if !strings.HasPrefix(url, "urn:uuid:") {
+			continue
+		}
+		if url != "urn:uuid:"+n.ID() {
+			t.Errorf("%s is the id of %s", n.ID(), url)
+		}
+		n.Walk(func(x *fhir.Node) bool {
+			if x.Name == "reference" && x.Kind == fhir.String && entries[x.Text] == nil {
+				t.Errorf("%s in %s leads to no entry", x.Text, n.ResourceType())
+			}
+			return true
+		})
+	}
+	head := bundle.At("entry", "resource")
+	if !head.At("type", "coding", "code").IsString("60591-5") || entries[head.Get("subject").GetText("reference")].ResourceType() != "Patient" || head.GetText("title") == "" || head.GetText("date") == "" {
+		t.Errorf("%s", head.JSON())
+	}
+	found := map[string]bool{}
+	for section := range head.Get("section").Items() {
+		code := firstOf(section.At("code").Get("coding")).GetText("code")
+		types, known := ipsEntries[code]
+		if !known || found[code] || section.GetText("title") == "" || section.At("text", "div") == nil || section.Get("section") != nil {
+			t.Errorf("a section that IPS does not know, or that lacks something: %s", section.JSON())
+		}
+		found[code] = true
+		if section.Get("entry") == nil && section.Get("emptyReason") == nil { // ips-comp-1
+			t.Errorf("the section %s has neither entries nor a reason", code)
+		}
+		for ref := range section.Get("entry").Items() {
+			if typ := entries[ref.GetText("reference")].ResourceType(); !slices.Contains(strings.Fields(types), typ) {
+				t.Errorf("%s in the section %s", typ, code)
 			}
 		}
 	}
 	for _, code := range []string{"11450-4", "48765-2", "10160-0"} {
-		found := false
-		for section := range bundle.At("entry", "resource").Get("section").Items() {
-			if section.At("code", "coding", "code").IsString(code) {
-				found = true
-			}
-			if section.At("text", "div") == nil || section.At("entry") == nil || section.GetText("title") == "" {
-				t.Errorf("a section lacks something: %s", section.JSON())
-			}
-		}
-		if !found {
+		if !found[code] {
 			t.Errorf("there is no section %s", code)
 		}
 	}
