@@ -36,6 +36,9 @@ func (s *Service) findAppointments(ctx context.Context, c *call) (*Response, err
 	if w.patient, err = s.findsFor(ctx, c); err != nil {
 		return nil, err
 	}
+	if w.when, err = readTiming(c); err != nil {
+		return nil, err
+	}
 	if a := c.first("ignore-appointment"); a != nil {
 		w.ignore = s.local(a.value)
 		if v, err := s.store.Read(acting(ctx, auth.Read), "Appointment", keyOf(w.ignore).ID); err != nil {
@@ -57,15 +60,18 @@ func (s *Service) findAppointments(ctx context.Context, c *call) (*Response, err
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"reason", "insurance-reference", "referral-identifier"} {
+		if c.first(name) != nil {
+			issues = append(issues, fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Text: name + " chooses no times"})
+		}
+	}
 	if more {
 		issues = append(issues, fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeTooCostly,
 			Text: fmt.Sprintf("There are more than %d free times; narrow the window to see the later ones", maxOffers)})
 	}
 	total := int64(len(list))
 	answer := &Bundle{Type: "searchset", Total: &total, Issues: issues}
-	if n := c.number("_count", s.limits.MaxPageSize); n < len(list) {
-		list = list[:n]
-	}
+	list, answer.Links = pageOf(c, list, s.limits.MaxPageSize)
 	for _, o := range list {
 		n := s.proposed(o)
 		answer.Entries = append(answer.Entries, Entry{Mode: "match", Version: &storage.Version{Type: "Appointment", ID: n.ID(), Content: n.JSON()}})
@@ -171,6 +177,20 @@ func (s *Service) chooseSchedules(ctx context.Context, tx *storage.Tx, c *call, 
 		if c.first(parameter) != nil {
 			sets = append(sets, names)
 		}
+	}
+	for _, parameter := range []string{"organization", "location-string"} {
+		if c.first(parameter) == nil {
+			continue
+		}
+		var names []string
+		for _, a := range c.all(parameter) {
+			found, err := s.schedulesAt(ctx, tx, parameter, a)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, found...)
+		}
+		sets = append(sets, names)
 	}
 	for parameter, by := range map[string]string{"healthcare-service": "actor", "specialty": "specialty", "visit-type": "service-type"} {
 		var names []string

@@ -29,6 +29,8 @@ type wish struct {
 	// strict applies the rules for patients: notice, horizon, grid.
 	strict bool
 	limit  int
+	// when says when in the week it begins; nil for any time.
+	when *weekly
 }
 
 // offer is a free time.
@@ -117,6 +119,8 @@ func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []
 		span := scheduling.Interval{Start: o.start, End: o.end}
 		switch {
 		case !t.Start.After(now), o.start.Before(w.start), o.end.After(w.end):
+			continue
+		case !w.when.fits(o.start, v.zone):
 			continue
 		case w.strict && (o.start.Sub(now) < v.policy.MinNotice || o.start.Sub(now) > v.policy.MaxHorizon):
 			continue

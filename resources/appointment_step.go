@@ -50,6 +50,9 @@ func (s *Service) meets(ctx context.Context, m *move, c scheduling.Condition) er
 			return no("The time of this appointment has passed", "Appointment.start")
 		}
 	case scheduling.ReasonGiven:
+		if onlyPatient(m.who) && m.from == scheduling.Booked && v.start.After(now) && v.start.Sub(now) < moveNotice {
+			flagLate(m)
+		}
 		return reasonGiven(m)
 	case scheduling.NoticeGiven:
 		if onlyPatient(m.who) && m.was != nil && m.was.Start.Sub(now) < moveNotice {
@@ -144,6 +147,30 @@ func (v *visit) offered() bool {
 		}
 	}
 	return false
+}
+
+// flagSystem is the code system of tags on appointments; lateCancellation is the one of a visit that its patient has cancelled less
+// than a day before.
+const (
+	flagSystem       = fhir.CanonicalBase + "CodeSystem/appointment-flag"
+	lateCancellation = "late-cancellation"
+)
+
+// flagLate marks a late cancellation, which is allowed, and says so.
+func flagLate(m *move) {
+	meta, tags := fhir.Obj(), fhir.Arr()
+	if has := m.after.Get("meta"); has != nil {
+		meta = has.Clone()
+	}
+	if has := meta.Get("tag"); has != nil {
+		tags = has.Clone()
+	}
+	tags.Kids = append(tags.Kids, coding(flagSystem, lateCancellation, ""))
+	meta.Set("tag", tags)
+	m.after.Set("meta", meta)
+	m.changed = true
+	m.issues = append(m.issues, fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Detail: lateCancellation,
+		Text: "The visit was cancelled less than 24 hours before it; that is noted"})
 }
 
 // reasonSystem is the code system of cancelationReason.

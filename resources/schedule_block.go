@@ -19,8 +19,8 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		return nil, err
 	}
 	resolve := c.text("resolve")
-	if resolve != "" && resolve != "refuse" && resolve != "list" {
-		return nil, fhir.NewError(fhir.Invalid, fhir.CodeCodeInvalid, "resolve is refuse or list").At("Parameters")
+	if resolve != "" && resolve != "refuse" && resolve != "list" && resolve != "notify" {
+		return nil, fhir.NewError(fhir.Invalid, fhir.CodeCodeInvalid, "resolve is refuse, list or notify").At("Parameters")
 	}
 	start, ok1 := fhir.ParseDateTime(c.text("start"), time.UTC)
 	end, ok2 := fhir.ParseDateTime(c.text("end"), time.UTC)
@@ -56,7 +56,7 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		if err != nil {
 			return err
 		}
-		if len(affected) > 0 && resolve != "list" {
+		if len(affected) > 0 && resolve != "list" && resolve != "notify" {
 			return fhir.NewError(fhir.Conflict, fhir.CodeConflict,
 				fmt.Sprintf("%d appointments lie in this time; nothing was closed. With resolve=list it is, and they are listed", len(affected))).Coded("slot-taken")
 		}
@@ -75,6 +75,11 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		out := []fhir.Node{named("slot", "valueReference", reference("Slot/"+slot))}
 		for _, b := range affected {
 			out = append(out, named("affected", "valueReference", reference(b.Appointment)))
+			if resolve == "notify" {
+				if err := s.openRebook(tx, b, "Slot/"+slot); err != nil {
+					return err
+				}
+			}
 		}
 		result = parameters(out...)
 		if err := s.settle(ctx, tx); err != nil {
@@ -87,4 +92,26 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 	}
 	auditDone(ctx)
 	return &Response{Resource: result}, nil
+}
+
+// rebookCode is the code of a Task about a visit whose time was closed.
+const rebookCode = "rebook"
+
+// openRebook asks staff to find another time for a visit that lies in time that was closed: the queue of what a block has hit is a
+// search for such Tasks.
+func (s *Service) openRebook(tx *storage.Tx, b *storage.Booking, slot string) error {
+	now := fhir.Str(fhir.FormatInstant(s.now()))
+	n := fhir.Obj(fhir.Str("Task").As("resourceType"), fhir.Str(s.options.NewID()).As("id"), fhir.Str("requested").As("status"), fhir.Str("order").As("intent"),
+		coded(taskSystem, rebookCode, "").As("code"), fhir.Str("The time of this visit was closed: find another one, or cancel it").As("description"),
+		reference(b.Appointment).As("focus"), now.As("authoredOn"), now.As("lastModified"), reference(slot).As("reasonReference"),
+		fhir.Obj(fhir.Obj(fhir.Str(fhir.FormatInstant(b.Start)).As("end")).As("period")).As("restriction"))
+	if b.Patient != "" {
+		n.Set("for", reference(b.Patient))
+	}
+	p, err := s.store.Prepare(&n)
+	if err != nil {
+		return err
+	}
+	tx.Insert(p, storage.MethodCreate)
+	return nil
 }

@@ -31,6 +31,8 @@ func newOutsidePayer(t *testing.T) *outsidePayer {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/fhir+json")
 		switch says := *p.says.Load(); says {
+		case "down":
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case "hang":
 			<-r.Context().Done()
 		case "elsewhere":

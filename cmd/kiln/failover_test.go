@@ -29,6 +29,9 @@ type surgery struct {
 	first  time.Time
 	box    *mailtest.Server
 
+	// wanted is the status of a visit that a client was told it has.
+	wanted string
+
 	mu sync.Mutex
 	// won are the appointments that clients were told they have, by round.
 	won    map[int][]string
@@ -49,7 +52,7 @@ func (c *surgery) smtp() []string {
 }
 
 func newSurgery(t *testing.T) *surgery {
-	return &surgery{box: mailtest.Serve(t, func(s *mailtest.Server) { s.NoTLS = true }), won: map[int][]string{},
+	return &surgery{box: mailtest.Serve(t, func(s *mailtest.Server) { s.NoTLS = true }), won: map[int][]string{}, wanted: "booked",
 		first: time.Now().UTC().Truncate(24 * time.Hour).Add(240 * time.Hour)}
 }
 
@@ -100,7 +103,7 @@ func (c *surgery) want(round, client int) {
 		case a.status < 300:
 			entries, _ := a.body["entry"].([]any)
 			resource, _ := entries[0].(map[string]any)["resource"].(map[string]any)
-			if resource["status"] != "booked" {
+			if resource["status"] != c.wanted {
 				c.faults = append(c.faults, fmt.Sprint(a.body))
 			}
 			c.won[round] = append(c.won[round], fmt.Sprint(resource["id"]))
@@ -269,6 +272,118 @@ func TestFailover_to_a_promoted_standby(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, p.stderr.String())
 	}
 	if code, out, errs := command(t, "verify-schedule", "--database-url="+address); code != 0 {
+		t.Errorf("verify-schedule: %s %s", out, errs)
+	}
+}
+
+// TestFailover_while_payer_and_mail_are_away: the payer answers 503, the mail server drops every connection, and the database ends at
+// once, twice, while visits are asked for. When payer and mail server are back, each visit that was acknowledged is booked and
+// told of once, without anybody's doing.
+func TestFailover_while_payer_and_mail_are_away(t *testing.T) {
+	t.Parallel()
+	const times = 2
+	c, data, payer := newSurgery(t), startedFolder(t), newOutsidePayer(t)
+	down := "down"
+	payer.says.Store(&down)
+	c.box.Down(true)
+	u, err := url.Parse(payer.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := launchServe(t, []string{"--data-dir=" + data, "--payer-hosts=" + u.Host, "--payer-private", "--payer-timeout=2s"},
+		func(cmd *exec.Cmd) { cmd.Env = append(cmd.Environ(), c.smtp()...) })
+	c.opens(t, p.origin)
+	for typ, body := range map[string]string{
+		"Endpoint/e": `{"resourceType":"Endpoint","id":"e","status":"active","connectionType":{"system":"http://terminology.hl7.org/CodeSystem/endpoint-connection-type","code":"hl7-fhir-rest"},
+			"payloadType":[{"text":"any"}],"address":"` + payer.URL + `/fhir"}`,
+		"Organization/payer": `{"resourceType":"Organization","id":"payer","name":"Payer","extension":[{"url":"https://kiln.example/fhir/StructureDefinition/payer-adapter","valueCode":"fhir"}],
+			"endpoint":[{"reference":"Endpoint/e"}]}`,
+	} {
+		if a := send(t.Context(), "PUT", p.origin+"/fhir/"+typ, body); a.status > 201 {
+			t.Fatalf("%+v", a)
+		}
+	}
+	c.wanted = "pending"
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); c.books(ctx) }()
+	acknowledged := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.booked
+	}
+	further := func(n int) {
+		before := acknowledged()
+		eventually(t, "more visits are asked for", func() bool { return acknowledged() >= before+n })
+	}
+	for range times {
+		further(3)
+		if err := syscall.Kill(postmaster(t, data), syscall.SIGQUIT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	further(3)
+	stop()
+	<-done
+	if n := len(c.box.Mails()); n > 0 {
+		t.Errorf("%d mails while the mail server was away", n)
+	}
+	if a := send(t.Context(), "GET", p.origin+"/fhir/Appointment?status=pending&_summary=count", ""); a.body["total"] != float64(acknowledged()) {
+		t.Errorf("%v visits wait, and clients were told of %d", a.body["total"], acknowledged())
+	}
+	back := payerAnswer
+	payer.says.Store(&back)
+	c.box.Down(false)
+	total := func(query string) float64 {
+		n, _ := send(t.Context(), "GET", p.origin+"/fhir/"+query+"&_summary=count", "").body["total"].(float64)
+		return n
+	}
+	visits := 0
+	for range 3 { // the payer is asked again some minutes after it did not answer
+		for range 1200 {
+			if total("Appointment?status=pending") == 0 {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	for round, ids := range c.won {
+		start := c.first.Add(time.Duration(round) * 30 * time.Minute).Format("2006-01-02T15:04:05Z")
+		if n := total("Appointment?date=" + start + "&status=booked"); len(ids) != 1 || n != 1 {
+			t.Errorf("round %d: %d clients were told they have it, and %v visits are booked", round, len(ids), n)
+		}
+		for _, id := range ids {
+			visits++
+			if got := send(t.Context(), "GET", p.origin+"/fhir/Appointment/"+id, ""); got.body["status"] != "booked" {
+				t.Errorf("Appointment/%s was acknowledged and is %v", id, got.body["status"])
+			}
+		}
+	}
+	for _, f := range c.faults[:min(len(c.faults), 5)] {
+		t.Error("a client was told ", f)
+	}
+	if n := total("Appointment?status=booked"); n != float64(visits) || visits == 0 {
+		t.Errorf("%v visits, and clients were told of %d", n, visits)
+	}
+	eventually(t, "each visit is told of", func() bool { return total("Communication?status=completed") >= float64(visits) })
+	mails := map[string]int{}
+	for _, text := range c.box.Mails() {
+		m, err := mail.ReadMessage(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mails[m.Header.Get("Message-ID")]++
+	}
+	for id, n := range mails {
+		if n > 1 {
+			t.Errorf("the message %s was sent %d times", id, n)
+		}
+	}
+	t.Logf("%d visits, %d messages, the payer was asked %d times", visits, len(mails), payer.asked.Load())
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d: %s", code, p.stderr.String())
+	}
+	if code, out, errs := command(t, "verify-schedule", "--data-dir="+data); code != 0 {
 		t.Errorf("verify-schedule: %s %s", out, errs)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -29,6 +30,7 @@ type Server struct {
 	// Answers replaces the answer to a command, by its first word; "hang" answers nothing, "drop" closes.
 	Answers map[string]string
 	NoTLS   bool
+	down    atomic.Bool
 
 	mu    sync.Mutex
 	mails []string
@@ -68,6 +70,9 @@ func Serve(t testing.TB, change func(*Server)) *Server {
 // Port is where it listens, on 127.0.0.1.
 func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 
+// Down makes it drop each new connection, or take mail again.
+func (s *Server) Down(down bool) { s.down.Store(down) }
+
 // Mails are those that it has taken, as they came.
 func (s *Server) Mails() []string {
 	s.mu.Lock()
@@ -83,6 +88,9 @@ func (s *Server) Lines() []string {
 }
 
 func (s *Server) talk(c net.Conn) {
+	if s.down.Load() {
+		return
+	}
 	if s.Implicit {
 		c = tls.Server(c, s.TLS)
 	}
