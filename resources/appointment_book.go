@@ -341,6 +341,7 @@ func (s *Service) reroute(ctx context.Context, c *call, o *order) (*Response, er
 	inner.ID = keyOf(o.stored).ID
 	switch status {
 	case "cancelled":
+		readIHEReason(o.node)
 		if reason := o.node.Get("cancelationReason"); reason != nil {
 			inner.arguments = append(inner.arguments, argument{name: "reason", value: reason, at: "Appointment.cancelationReason"})
 		}

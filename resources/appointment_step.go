@@ -179,6 +179,9 @@ const reasonSystem = "http://terminology.hl7.org/CodeSystem/appointment-cancella
 // reasonGiven makes sure that a cancelled appointment says why: where nobody said, by whose side it was. Patients give
 // patients' reasons.
 func reasonGiven(m *move) error {
+	if readIHEReason(m.after) {
+		m.changed = true
+	}
 	reason := m.after.Get("cancelationReason")
 	if reason == nil {
 		code := "prov"
