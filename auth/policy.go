@@ -116,6 +116,15 @@ func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Cata
 		case role == RolePractitioner && typ == "Practitioner":
 			r.Self = who.FHIRUser
 		}
+		if role == RolePatient {
+			for _, other := range who.Others {
+				record := search.Record{Patient: other.Patient}
+				if strings.HasPrefix(other.Link, "RelatedPerson/") {
+					record.Proxy = other.Link
+				}
+				r.Others = append(r.Others, record)
+			}
+		}
 	}
 	r.Consent = who.User != ""
 	for _, s := range who.Scopes {
@@ -148,7 +157,7 @@ func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Cata
 		switch {
 		case typ == "Practitioner" && id != "":
 			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachShared})
-		case (typ == "Patient" || typ == "RelatedPerson") && r.Record != "":
+		case (typ == "Patient" || typ == "RelatedPerson") && r.HasRecord():
 			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachOwn})
 		}
 	}
@@ -192,7 +201,7 @@ func (s *Scope) rules(types []string, reach search.Reach, catalog search.Catalog
 func Allows(r *search.Restriction, typ string) bool {
 	for _, rule := range r.Rules {
 		if rule.Reach == search.ReachNone || rule.Context && r.Context == "" ||
-			rule.Reach == search.ReachOwn && r.Record == "" || (rule.Reach == search.ReachTreated || rule.Reach == search.ReachSelf) && r.Self == "" {
+			rule.Reach == search.ReachOwn && !r.HasRecord() || (rule.Reach == search.ReachTreated || rule.Reach == search.ReachSelf) && r.Self == "" {
 			continue
 		}
 		if typ == "" || slices.Contains(rule.Types, typ) {

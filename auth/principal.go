@@ -39,6 +39,9 @@ type Principal struct {
 	// Represents is the id of the patient whom FHIRUser, a RelatedPerson, acts for: in the role of a patient, for as long as
 	// the RelatedPerson says so. "" for none.
 	Represents string
+	// Others are the records that the user may open in the role of a patient beside that of FHIRUser, where none was chosen. The
+	// service takes out those that a RelatedPerson no longer opens.
+	Others []Record
 	// Patient and Encounter are the ids of the context that the application was launched in; "" for none.
 	Patient, Encounter string
 	// Scopes are what was granted. A principal without scopes has no rights, whatever the roles are.
@@ -55,6 +58,13 @@ type Principal struct {
 
 	// operator names whoever may do everything; only Operator sets it.
 	operator string
+}
+
+// Record is a record that a user may open in the role of a patient: the own, or that of somebody whom the user acts for.
+type Record struct {
+	// Link is what of the user opens it, such as "Patient/1" or "RelatedPerson/2"; Patient the id of the patient whose it is.
+	Link    string `json:"link"`
+	Patient string `json:"patient"`
 }
 
 // BreakGlass is a clinician's claim that a patient's life or health depends on access that the rules do not give.
@@ -97,8 +107,8 @@ func (p *Principal) Self() (typ, id string) {
 	return typ, id
 }
 
-// Own is the Patient in whose name the principal acts in the role of a patient: itself, or the one whom it represents. "" for
-// none.
+// Own is the Patient in whose name the principal acts in the role of a patient: itself, or the one whom it represents; of
+// several the first. "" for none.
 func (p *Principal) Own() string {
 	typ, id := p.Self()
 	switch {
@@ -108,8 +118,18 @@ func (p *Principal) Own() string {
 		return p.FHIRUser
 	case typ == "RelatedPerson" && p.Represents != "":
 		return "Patient/" + p.Represents
+	case len(p.Others) > 0:
+		return "Patient/" + p.Others[0].Patient
 	}
 	return ""
+}
+
+// ActsFor says whether a reference is to a Patient in whose name the principal may act in the role of a patient.
+func (p *Principal) ActsFor(reference string) bool {
+	if reference == "" || !p.Has(RolePatient) {
+		return false
+	}
+	return reference == p.Own() || slices.ContainsFunc(p.Others, func(r Record) bool { return reference == "Patient/"+r.Patient })
 }
 
 // Caller names who sends the request apart from the rights: the same user with the same client, whatever the token. One
@@ -128,6 +148,9 @@ func (p *Principal) Fingerprint() string {
 	h := sha256.New()
 	for _, text := range []string{p.operator, p.User, p.Client, p.FHIRUser, p.Represents, p.Patient, p.Encounter, p.Purpose} {
 		hashText(h, text)
+	}
+	for _, r := range p.Others {
+		hashText(h, "record "+r.Link+" "+r.Patient)
 	}
 	roles := slices.Clone(p.Roles)
 	slices.Sort(roles)

@@ -2,7 +2,9 @@ package resources
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"kiln/auth"
@@ -57,11 +59,44 @@ func (s *Service) identified(ctx context.Context, p *auth.Principal) (context.Co
 	if p.IsOperator() {
 		return storage.WithAccess(ctx, storage.Everything()), nil
 	}
+	if err := s.stillActing(ctx, p); err != nil {
+		return nil, err
+	}
 	r, err := s.rightsOf(p)
 	if err != nil {
 		return nil, err
 	}
 	return acting(context.WithValue(ctx, rightsKey{}, r), auth.Read), nil
+}
+
+// stillActing takes out of a principal with several records those that a RelatedPerson does not open now: what it sees of a
+// visit of several patients, whose parties it is and what its paging links are for goes by all of them together.
+func (s *Service) stillActing(ctx context.Context, p *auth.Principal) error {
+	if len(p.Others) == 0 {
+		return nil
+	}
+	var related []string
+	for _, link := range append([]auth.Record{{Link: p.FHIRUser}}, p.Others...) {
+		if id, is := strings.CutPrefix(link.Link, "RelatedPerson/"); is {
+			related = append(related, id)
+		}
+	}
+	if related == nil {
+		return nil
+	}
+	patients, err := s.store.Identity().Represented(ctx, related)
+	if err != nil {
+		return err
+	}
+	over := func(link, patient string) bool {
+		id, is := strings.CutPrefix(link, "RelatedPerson/")
+		return is && patients[id] != patient
+	}
+	if over(p.FHIRUser, p.Represents) {
+		p.Represents = ""
+	}
+	p.Others = slices.DeleteFunc(slices.Clone(p.Others), func(r auth.Record) bool { return over(r.Link, r.Patient) })
+	return nil
 }
 
 // acting is a context in which storage shows what an action may be done with.

@@ -105,7 +105,7 @@ func (s *Service) answer(ctx context.Context, c *change) (*answer, error) {
 		}
 		a.said, a.required = append(a.said, p), a.required || p.required
 		if a.who&scheduling.Admin == 0 && p.actor != c.request.Principal.FHIRUser && p.person != c.request.Principal.FHIRUser &&
-			p.actor != c.request.Principal.Own() {
+			!c.request.Principal.ActsFor(p.actor) {
 			return nil, notYourAnswer()
 		}
 	}

@@ -328,7 +328,7 @@ func (s *Service) roleIn(p *auth.Principal, v *visit) (who scheduling.Roles) {
 	}
 	for _, x := range v.participants {
 		switch {
-		case x.actor == p.Own() && x.actor != "":
+		case p.ActsFor(x.actor):
 			who |= scheduling.Patient
 		case p.Has(auth.RolePractitioner) && p.FHIRUser != "" && (x.person == p.FHIRUser || x.actor == p.FHIRUser):
 			who |= scheduling.Practitioner

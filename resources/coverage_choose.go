@@ -13,7 +13,7 @@ import (
 )
 
 // coverages are those that may pay for a visit, the first to be tried first: those that a new booking names, or else all of
-// the patient, by Coverage.order. One that pays itself has to be named.
+// the patient, by Coverage.order: who may read Coverages, of those that a read shows. One that pays itself has to be named.
 func (s *Service) coverages(ctx context.Context, m *move) ([]string, error) {
 	named, err := s.namedCoverages(ctx, m)
 	if err != nil {
@@ -25,6 +25,13 @@ func (s *Service) coverages(ctx context.Context, m *move) ([]string, error) {
 	keys, err := s.match(unattended(ctx), m.tx, "Coverage", "beneficiary="+m.visit.patient, 50)
 	if err != nil || len(keys) == 0 {
 		return named, err
+	}
+	if !m.request.Principal.IsOperator() && permitted(ctx, auth.Read, "Coverage") == nil {
+		seen, err := m.tx.Read(acting(ctx, auth.Read), keys...)
+		if err != nil {
+			return nil, err
+		}
+		keys = slices.DeleteFunc(keys, func(k storage.Key) bool { return seen[k] == nil })
 	}
 	refs := make([]string, len(keys))
 	for i, k := range keys {

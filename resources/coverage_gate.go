@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/resources/coverage"
 	"kiln/resources/scheduling"
@@ -83,8 +84,15 @@ func (s *Service) cover(ctx context.Context, m *move) error {
 	if err != nil || k.asking {
 		return err
 	}
+	another, err := s.ofAnother(ctx, m)
+	if err != nil {
+		return err
+	}
 	if m.covering = k; !m.intent.override {
 		if k.state == coverFailed && mode == scheduling.CoverageStrict {
+			if another {
+				return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "Whether this visit is paid for is still to be settled; the practice does that").Coded(string(coverage.Unverified))
+			}
 			return &fhir.Error{Kind: fhir.BusinessRule, Issues: k.issues(fhir.SeverityError)}
 		}
 		// A visit that is booked already stays so: staff are told instead.
@@ -92,9 +100,31 @@ func (s *Service) cover(ctx context.Context, m *move) error {
 			m.to, m.onlyCoverage = scheduling.Awaiting, true
 		}
 	}
-	m.issues = append(m.issues, k.issues(fhir.SeverityWarning)...)
+	if !another {
+		m.issues = append(m.issues, k.issues(fhir.SeverityWarning)...)
+	}
 	s.linkCoverage(m)
 	return nil
+}
+
+// ofAnother says whether the patient whose insurance pays for a visit is another one than the caller may look at: one of a visit
+// of several is not told about the insurance of the first.
+func (s *Service) ofAnother(ctx context.Context, m *move) (bool, error) {
+	p, patients := &m.request.Principal, 0
+	for _, x := range m.visit.participants {
+		if typeOf(x.actor) == "Patient" {
+			patients++
+		}
+	}
+	if patients < 2 || p.IsOperator() || p.ActsFor(m.visit.patient) || p.Patient != "" && m.visit.patient == "Patient/"+p.Patient {
+		return false, nil
+	}
+	if !s.isPatient(p) && permitted(ctx, auth.Read, "Patient") != nil { // staff who book, and read no Patients
+		return false, nil
+	}
+	seen, err := m.tx.Read(acting(ctx, auth.Read), keyOf(m.visit.patient))
+	v := seen[keyOf(m.visit.patient)]
+	return v == nil || v.Deleted, err
 }
 
 // weigh finds the coverage that pays for a visit, or why none does.

@@ -149,7 +149,7 @@ func (s *Service) authored(ctx context.Context, r *record) error {
 			}
 			others = append(others, name)
 		case "Patient", "RelatedPerson":
-			if r.who&scheduling.Practitioner == 0 && name != r.request.Principal.FHIRUser && name != r.request.Principal.Own() {
+			if r.who&scheduling.Practitioner == 0 && name != r.request.Principal.FHIRUser && !r.request.Principal.ActsFor(name) {
 				others = append(others, name)
 			}
 		}

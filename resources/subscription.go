@@ -256,20 +256,21 @@ func (s *Service) followSubscription(ctx context.Context, c *change) error {
 
 // owner is who asked for a Subscription: enough to find out what they may see today.
 type owner struct {
-	Operator           bool     `json:"operator,omitempty"`
-	Name               string   `json:"name,omitempty"`
-	User               string   `json:"user,omitempty"`
-	Client             string   `json:"client,omitempty"`
-	Roles              []string `json:"roles,omitempty"`
-	FHIRUser           string   `json:"fhirUser,omitempty"`
-	Represents         string   `json:"represents,omitempty"`
+	Operator           bool          `json:"operator,omitempty"`
+	Name               string        `json:"name,omitempty"`
+	User               string        `json:"user,omitempty"`
+	Client             string        `json:"client,omitempty"`
+	Roles              []string      `json:"roles,omitempty"`
+	FHIRUser           string        `json:"fhirUser,omitempty"`
+	Represents         string        `json:"represents,omitempty"`
+	Others             []auth.Record `json:"others,omitempty"`
 	Patient, Encounter string
 	Purpose            string `json:"purpose,omitempty"`
 	Scope              string `json:"scope,omitempty"`
 }
 
 func ownerOf(p *auth.Principal) owner {
-	o := owner{Operator: p.IsOperator(), Name: p.Name, User: p.User, Client: p.Client, FHIRUser: p.FHIRUser, Represents: p.Represents, Patient: p.Patient, Encounter: p.Encounter, Purpose: p.Purpose}
+	o := owner{Operator: p.IsOperator(), Name: p.Name, User: p.User, Client: p.Client, FHIRUser: p.FHIRUser, Represents: p.Represents, Others: p.Others, Patient: p.Patient, Encounter: p.Encounter, Purpose: p.Purpose}
 	for _, r := range p.Roles {
 		o.Roles = append(o.Roles, string(r))
 	}

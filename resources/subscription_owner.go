@@ -25,7 +25,7 @@ func (s *Service) asOwner(ctx context.Context, stored []byte, typ string) (conte
 	if o.Operator {
 		return everything(ctx), nil
 	}
-	p := auth.Principal{User: o.User, Name: o.Name, Client: o.Client, FHIRUser: o.FHIRUser, Represents: o.Represents, Patient: o.Patient, Encounter: o.Encounter, Purpose: o.Purpose}
+	p := auth.Principal{User: o.User, Name: o.Name, Client: o.Client, FHIRUser: o.FHIRUser, Represents: o.Represents, Others: o.Others, Patient: o.Patient, Encounter: o.Encounter, Purpose: o.Purpose}
 	roles := o.Roles
 	if o.User != "" {
 		account, err := s.store.Identity().Account(ctx, o.User)
@@ -45,6 +45,9 @@ func (s *Service) asOwner(ctx context.Context, stored []byte, typ string) (conte
 		p.Roles = append(p.Roles, auth.Role(r))
 	}
 	p.Scopes, _ = auth.ParseScopes(o.Scope)
+	if err := s.stillActing(ctx, &p); err != nil {
+		return nil, err
+	}
 	r, err := s.rightsOf(&p)
 	if err != nil {
 		return nil, errNoRights

@@ -32,8 +32,10 @@ type Access struct {
 	patients []int64
 	self     []int64
 	record   []int64
-	// proxy is the RelatedPerson who asks for the patient of record; 0 for none.
-	proxy int64
+	// inPerson and proxies are what record is made of: what the caller opens as one of the patients, and what a RelatedPerson
+	// opens while it acts for one.
+	inPerson []int64
+	proxies  []proxy
 	// alone says that of a visit with others the caller sees only the own part: see together.go.
 	alone bool
 	// practitioner says that a practitioner asks, and neither the patient nor an administrator.
@@ -49,6 +51,12 @@ type Access struct {
 	inexact bool
 	// all says that the views hide nothing from this caller: a backend system with every right to read.
 	all bool
+}
+
+// proxy is a RelatedPerson and the record that it may open.
+type proxy struct {
+	by     int64
+	record []int64
 }
 
 // grant is one way to what there is of a type.
@@ -92,10 +100,12 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	ix, rules := s.indexer.Load(), s.rules.Load()
 	a := &Access{reach: map[int16][]grant{}}
 	if r.Record != "" {
-		a.record = ix.sameTarget("Patient", r.Record)
+		a.opens(ix, search.Record{Patient: r.Record, Proxy: r.Proxy})
 	}
-	if typ, id, found := strings.Cut(r.Proxy, "/"); found {
-		a.proxy = s.hash.Resource(typ, id)
+	if r.Context == "" {
+		for _, other := range r.Others {
+			a.opens(ix, other)
+		}
 	}
 	a.patients = a.record
 	var context []int64
@@ -151,6 +161,21 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	a.alone = ix.alone(a)
 	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
 	return a, a.settings(ix, r, clearance, consent)
+}
+
+// opens adds a record to those that the caller opens.
+func (a *Access) opens(ix *Indexer, r search.Record) {
+	keys := ix.sameTarget("Patient", r.Patient)
+	if a.record == nil {
+		a.record = keys
+	} else {
+		a.record = unique(slices.Concat(a.record, keys))
+	}
+	if typ, id, found := strings.Cut(r.Proxy, "/"); found {
+		a.proxies = append(a.proxies, proxy{ix.hash.Resource(typ, id), keys})
+	} else {
+		a.inPerson = append(a.inPerson, keys...)
+	}
 }
 
 // settings writes what the views read: see visible.rule in migrations/0005_access.sql.
@@ -263,20 +288,29 @@ func (a *Access) declare(batch *pgx.Batch, whole bool) {
 // since rows to go through would cost as much again.
 func (a *Access) declaration(args []any, whole bool) (string, []any) {
 	var b strings.Builder
-	acts := ""
-	if a.proxy != 0 { // who has a record to see only while the RelatedPerson acts for the patient
-		args = append(args, a.proxy, a.record)
-		acts = fmt.Sprintf("visible.represents($%d, $%d)", len(args)-1, len(args))
+	opened := "" // the records that are open now: a RelatedPerson's only while it acts for the patient
+	if len(a.proxies) > 0 {
+		args = append(args, a.inPerson)
+		opened = fmt.Sprintf("coalesce($%d::bigint[], '{}')", len(args))
+		for _, p := range a.proxies {
+			args = append(args, p.by, p.record)
+			opened += fmt.Sprintf(" || CASE WHEN visible.represents($%d, $%d::bigint[]) THEN $%[2]d::bigint[] ELSE '{}' END", len(args)-1, len(args))
+		}
+		opened = "nullif((" + opened + ")::text, '{}')"
 	}
 	set := func(name, value string) {
 		if b.Len() > 0 {
 			b.WriteString(", ")
 		}
 		args = append(args, name, value)
-		if n := len(args); acts != "" && (name == "kiln.patients" || name == "kiln.record") {
-			fmt.Fprintf(&b, "set_config($%d, CASE WHEN %s THEN $%d ELSE '' END, true)", n-1, acts, n)
-		} else {
+		switch n := len(args); {
+		case opened == "" || name != "kiln.patients" && name != "kiln.record":
 			fmt.Fprintf(&b, "set_config($%d, $%d, true)", n-1, n)
+		case name == "kiln.patients" && !slices.Equal(a.patients, a.record): // another one's, in context
+			fmt.Fprintf(&b, "set_config($%d, CASE WHEN %s IS NOT NULL THEN $%d ELSE '' END, true)", n-1, opened, n)
+		default:
+			args = args[:n-1]
+			fmt.Fprintf(&b, "set_config($%d, coalesce(%s, ''), true)", n-1, opened)
 		}
 	}
 	for i, name := range a.names {

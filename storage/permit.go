@@ -31,8 +31,8 @@ func (tx *Tx) Permits(ctx context.Context, p *Prepared, old *Version) (bool, err
 	if err != nil || a.everything {
 		return err == nil, err
 	}
-	if a.proxy != 0 {
-		if acts, err := tx.ask(ctx, sqlRepresents, a.proxy, a.record); err != nil || !acts {
+	for _, p := range a.proxies {
+		if acts, err := tx.ask(ctx, sqlRepresents, p.by, p.record); err != nil || !acts {
 			return false, err
 		}
 	}

@@ -83,12 +83,39 @@ func (s *Store) Alone(ctx context.Context, v *Version) (*Version, error) {
 			p.Set("actor", fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str(fhir.DataAbsentReason).As("url"), fhir.Str("masked").As("valueCode"))).As("extension")))
 		}
 	}
+	if err := s.dropHidden(ctx, n); err != nil {
+		return nil, err
+	}
 	n.Remove("text") // a narrative may name them, and so may what is contained
 	n.Remove("contained")
 	fhir.Subsetted(n)
 	alone := *v
 	alone.Content = n.JSON()
 	return &alone, nil
+}
+
+// dropHidden takes out of a visit what it says that it goes by and the caller cannot read: by whose insurance another pays.
+func (s *Store) dropHidden(ctx context.Context, n *fhir.Node) error {
+	list := n.Get("supportingInformation")
+	if list == nil {
+		return nil
+	}
+	ix := s.indexer.Load()
+	var kept []fhir.Node
+	for i := range list.Items() {
+		if ref, ok := ix.parseReference(i.GetText("reference")); ok && ref.Base == "" && ref.Fragment == "" && ref.ID != "" {
+			if v, err := s.Read(ctx, ref.Type, ref.ID); err != nil {
+				return err
+			} else if v == nil {
+				continue
+			}
+		}
+		kept = append(kept, *i)
+	}
+	if n.Remove("supportingInformation"); len(kept) > 0 {
+		n.Set("supportingInformation", fhir.Arr(kept...))
+	}
+	return nil
 }
 
 // aboutOthers says whether a parameter of visits looks at who takes part.

@@ -137,6 +137,42 @@ func TestCharges(t *testing.T) {
 			t.Errorf("who acts for nobody any more: %v", q)
 		}
 	})
+	t.Run("by_user_scopes_alone_all_of_them", func(t *testing.T) {
+		m := w.tokens("mother", "", "openid fhirUser user/Patient.rs user/Condition.rs user/Observation.crus user/RelatedPerson.rs")
+		if m["patient"] != nil || w.verify(m["id_token"].(string))["fhirUser"] != w.origin+"/fhir/Patient/p1" {
+			t.Errorf("%v", m)
+		}
+		all := func(kim int, when string) {
+			t.Helper()
+			for path, want := range map[string]int{"/Patient/p1": 200, "/Condition/c1": 200, "/Patient/lee": 200, "/Condition/c-lee": 200, "/RelatedPerson/of-lee": 200,
+				"/Patient/kim": kim, "/Condition/c-kim": kim, "/RelatedPerson/of-kim": kim, "/Patient/max": 404, "/Condition/c-max": 404, "/Patient/p2": 404} {
+				if got := sees(m, path); got != want {
+					t.Errorf("%s: %s: %d, want %d", when, path, got, want)
+				}
+			}
+			for id, want := range map[string]bool{"c1": true, "c-lee": true, "c-kim": kim == 200, "c-max": false} {
+				if got := finds(m, "/Condition", "Condition/"+id); got != want {
+					t.Errorf("%s: a search finds %s: %t", when, id, got)
+				}
+			}
+			for id, want := range map[string]int{"lee": 201, "kim": map[int]int{200: 201, 404: 403}[kim], "max": 403, "p2": 403} {
+				if r := w.fhir(http.MethodPost, "/Observation", m["access_token"].(string), `{"resourceType":"Observation","status":"preliminary","code":{"text":"x"},"subject":{"reference":"Patient/`+id+`"}}`); r.StatusCode != want {
+					t.Errorf("%s: a record of %s: %d %s", when, id, r.StatusCode, r.body)
+				}
+			}
+		}
+		all(200, "all three")
+		const related = `{"resourceType":"RelatedPerson","id":"of-kim","patient":{"reference":"Patient/kim"},"relationship":[{"text":"mother"}]`
+		w.put(related + `,"period":{"end":"2020-01-01"}}`)
+		all(404, "one is over")
+		w.put(related + `}`)
+		all(200, "and again")
+		// Who chose a patient reaches that one, by user scopes too.
+		chosen := w.as("mother", "RelatedPerson/of-lee", "launch/patient patient/Patient.rs user/Condition.rs")
+		if sees(chosen, "/Condition/c-lee") != 200 || sees(chosen, "/Condition/c-kim") != 404 || sees(chosen, "/Condition/c1") != 404 {
+			t.Error("who chose one reaches another")
+		}
+	})
 	t.Run("staff_choose_what_they_are", func(t *testing.T) {
 		mother := w.as("doctor mother", "RelatedPerson/of-kim", scope)
 		if sees(mother, "/Condition/c-kim") != 200 || sees(mother, "/Condition/c1") != 404 {

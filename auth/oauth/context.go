@@ -9,6 +9,7 @@ import (
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/token/jwt"
 
+	"kiln/auth"
 	"kiln/storage/identity"
 )
 
@@ -26,10 +27,12 @@ type Context struct {
 	// FHIRUser is the resource that the account stands for, such as Practitioner/7, Linked all of them.
 	FHIRUser string `json:"fhirUser,omitempty"`
 	// Represents is the id of the patient whom FHIRUser, a RelatedPerson, acts for; "" for none.
-	Represents string   `json:"represents,omitempty"`
-	Linked     []string `json:"linked,omitempty"`
-	Username   string   `json:"username,omitempty"`
-	Roles      []string `json:"roles,omitempty"`
+	Represents string `json:"represents,omitempty"`
+	// Others are the further records that the user may open, where no patient was asked for.
+	Others   []auth.Record `json:"others,omitempty"`
+	Linked   []string      `json:"linked,omitempty"`
+	Username string        `json:"username,omitempty"`
+	Roles    []string      `json:"roles,omitempty"`
 	// AuthTime and Methods say when and how the person signed in.
 	AuthTime time.Time `json:"authTime,omitzero"`
 	Methods  []string  `json:"methods,omitempty"`

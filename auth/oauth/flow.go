@@ -78,6 +78,9 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 		}
 		f.take(charges[0])
 		f.context.Patient = ""
+		for _, c := range charges[1:] {
+			f.context.Others = append(f.context.Others, auth.Record{Link: c.Link, Patient: c.Patient})
+		}
 	}
 	if value := f.form.Get("launch"); value != "" {
 		launch, err := s.store.Launch(ctx, identity.Hash(value))
@@ -129,7 +132,7 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 
 // take makes a charge what the request is about: its patient, and the resource that the user acts through.
 func (f *flow) take(c charge) {
-	f.context.FHIRUser, f.context.Patient, f.context.Represents = c.Link, c.Patient, ""
+	f.context.FHIRUser, f.context.Patient, f.context.Represents, f.context.Others = c.Link, c.Patient, "", nil
 	if !c.Own() {
 		f.context.Represents = c.Patient
 	}

@@ -240,7 +240,7 @@ func principal(t *identity.Token, g *identity.Grant) (auth.Principal, error) {
 		return auth.Principal{}, err
 	}
 	p := auth.Principal{
-		User: g.Account, Name: c.Username, Client: g.Client, FHIRUser: c.FHIRUser, Represents: c.Represents, Patient: c.Patient, Encounter: c.Encounter,
+		User: g.Account, Name: c.Username, Client: g.Client, FHIRUser: c.FHIRUser, Represents: c.Represents, Others: c.Others, Patient: c.Patient, Encounter: c.Encounter,
 		Roles: roles(c.Roles), Token: g.ID, Expires: t.Expires,
 	}
 	if g.Client == "" {

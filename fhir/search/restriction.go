@@ -35,6 +35,8 @@ type Restriction struct {
 	// Proxy is the RelatedPerson, such as "RelatedPerson/1", through whom that patient asks: it counts only while that one acts
 	// for the patient. "" where the patient asks in person.
 	Proxy string
+	// Others are further records of the same caller, where there is no Context.
+	Others []Record
 	// Context is the id of the patient that the application was launched for.
 	Context string
 	// Self is the reference of the practitioner who asks, such as "Practitioner/1".
@@ -45,3 +47,9 @@ type Restriction struct {
 	Consent bool
 	Purpose string
 }
+
+// Record is a patient (id) who asks, through the RelatedPerson Proxy or, where that is "", in person.
+type Record struct{ Patient, Proxy string }
+
+// HasRecord says whether the caller asks as a patient at all.
+func (r *Restriction) HasRecord() bool { return r.Record != "" || len(r.Others) > 0 }

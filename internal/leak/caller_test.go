@@ -34,6 +34,10 @@ func callers() []named {
 	proxy.Represents = "p1"
 	ended := user("proxy of the past", "patient/*.cruds", "RelatedPerson/once-of-p2", "p2", patient)
 	ended.Represents = "p2"
+	several := user("patient and proxy", "user/*.cruds", "Patient/p0", "", patient)
+	several.Others = []auth.Record{{Link: "RelatedPerson/of-p1", Patient: "p1"}, {Link: "RelatedPerson/once-of-p2", Patient: "p2"}}
+	over := user("proxy of one still", "user/*.cruds", "RelatedPerson/once-of-p2", "", patient)
+	over.Represents, over.Others = "p2", []auth.Record{{Link: "RelatedPerson/of-p1", Patient: "p1"}}
 	purpose := user("doctor for research", "user/*.rs", "Practitioner/d1", "", practitioner)
 	purpose.Purpose = "HRESCH"
 	return []named{
@@ -56,6 +60,8 @@ func callers() []named {
 		{"backend granular", auth.Principal{Client: "backend", Scopes: scopes("system/Observation.rs?status=final system/*.r")}},
 		proxy,
 		ended,
+		several,
+		over,
 		user("wrong context", "patient/*.rs", "Patient/p0", "p1", patient),
 		expired,
 	}
