@@ -183,9 +183,13 @@ func (s *Service) perform(ctx context.Context, who *Request) (*Response, error) 
 	if err := s.breakGlass(ctx, &r); err != nil {
 		return nil, err
 	}
+	ctx, withheld, err := s.suppressible(ctx, &r)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := s.interact(ctx, r)
 	if err == nil {
-		err = s.suppressed(ctx, &r, resp)
+		err = s.suppressed(ctx, withheld, resp)
 	}
 	return s.alone(ctx, resp, err)
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 // Access is what one caller may see of the database. The zero value is nothing. It travels in the context of a request,
 // so that no read can be written that does not have it: without one, every read fails.
 //
-// What it lets through is decided in the database, by the views of migrations/0005_access.sql: reads for a caller run
+// What it lets through is decided in the database, by the rule in migrations/0081_rule_once.sql: reads for a caller run
 // in a role that may read those views and nothing else, after settings have said who asks. The query builder does
 // three things more: it helps the planner to the rows that can count, it applies granular scopes exactly, and it knows
 // which types there is anything of.
@@ -26,6 +27,8 @@ type Access struct {
 	everything bool
 	names      []string // of settings, and their values
 	values     []string
+	// asks are what sets them: without a proof of the token, and with one; and the same where a request is about some patients.
+	asks [4]declaration
 	// reach is what there is of each type.
 	reach map[int16][]grant
 	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.
@@ -160,8 +163,24 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	a.withheld = rules.withholds &^ clearance
 	a.alone = ix.alone(a)
 	a.practitioner = a.self != nil && a.record == nil && !slices.Contains(r.Roles, "admin")
-	return a, a.settings(ix, r, clearance, consent)
+	if err := a.settings(ix, r, clearance, consent); err != nil {
+		return nil, err
+	}
+	for i := range a.asks {
+		a.asks[i] = a.declaration(i&withProof != 0, i&aboutPatients != 0, false)
+	}
+	return a, nil
 }
+
+// What there is of a type in one kind of compartment, and the places of the kinds in the byte of the type: see visible.rule
+// in migrations/0081_rule_once.sql.
+const (
+	reachTreated = 1
+	reachAll     = 2
+
+	inNone, inPatients, inOthers = 0, 2, 4 // bits
+	treatedFlag                  = 1 << 6
+)
 
 // opens adds a record to those that the caller opens.
 func (a *Access) opens(ix *Indexer, r search.Record) {
@@ -178,13 +197,13 @@ func (a *Access) opens(ix *Indexer, r search.Record) {
 	}
 }
 
-// settings writes what the views read: see visible.rule in migrations/0005_access.sql.
+// settings writes what the views read: see visible.rule in migrations/0081_rule_once.sql.
 func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, consent string) error {
 	size := 0
 	for n := range a.reach {
 		size = max(size, int(n))
 	}
-	plain, care, narrow := letters(size), letters(size), letters(size)
+	ways, narrow := make([]byte, 256), bytes.Repeat([]byte{'-'}, size)
 	var terms []int64
 	for n, list := range a.reach {
 		way := map[search.Reach]bool{}
@@ -206,23 +225,24 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 				terms = append(terms, found...)
 			}
 		}
-		shared, own := way[search.ReachShared] || way[search.ReachSelf], way[search.ReachOwn]
-		switch {
-		case way[search.ReachAny]:
-			plain[n-1] = 'a'
-		case shared && own:
-			plain[n-1] = 'p'
-		case shared: // what of it is the caller's own, Tx.Permits knows
-			plain[n-1] = 's'
-		case own:
-			plain[n-1] = 'o'
+		none, patients, others := 0, 0, 0
+		if way[search.ReachTreated] {
+			patients = reachTreated
+			ways[n] |= treatedFlag
 		}
-		switch {
-		case wide:
-			care[n-1] = 't'
-		case way[search.ReachTreated]:
-			care[n-1] = 'c'
+		if wide {
+			others = reachTreated
 		}
+		if way[search.ReachShared] || way[search.ReachSelf] { // what of it is the caller's own, Tx.Permits knows
+			none = reachAll
+		}
+		if way[search.ReachOwn] {
+			patients = reachAll
+		}
+		if way[search.ReachAny] {
+			none, patients, others = reachAll, reachAll, reachAll
+		}
+		ways[n] |= byte(none<<inNone | patients<<inPatients | others<<inOthers)
 		if granular > 0 && granular == len(list) {
 			narrow[n-1] = 'n'
 		}
@@ -232,16 +252,12 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 			a.names, a.values = append(a.names, "kiln."+name), append(a.values, value)
 		}
 	}
-	set("plain", string(plain))
-	if strings.Trim(string(care), "-") != "" {
-		set("care", string(care))
-	}
+	set("ways", `\x`+hex.EncodeToString(ways))
 	if strings.Trim(string(narrow), "-") != "" {
 		set("narrow", string(narrow))
 	}
 	set("patients", arrayText(a.patients))
 	set("record", arrayText(a.record))
-	set("self", arrayText(a.self))
 	set("actors", arrayText(a.self))
 	set("clearance", strconv.Itoa(int(clearance)))
 	set("withheld", strconv.Itoa(int(a.withheld)))
@@ -258,9 +274,6 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	return nil
 }
 
-// letters is a setting with a letter for each type.
-func letters(n int) []byte { return bytes.Repeat([]byte{'-'}, n) }
-
 // arrayText is an array as PostgreSQL reads it.
 func arrayText[T int16 | int64](list []T) string {
 	b := []byte{'{'}
@@ -275,56 +288,81 @@ func arrayText[T int16 | int64](list []T) string {
 
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
-var allSettings = []string{"kiln.plain", "kiln.care", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.self", "kiln.actors",
+var allSettings = []string{"kiln.ways", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.actors", "kiln.clear",
 	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log", "kiln.policy"}
+
+// Ways to say who asks: bits of the places in Access.asks.
+const (
+	withProof = 1 << iota
+	aboutPatients
+)
 
 // declare queues the settings. whole clears those of an earlier access.
 func (a *Access) declare(batch *pgx.Batch, whole bool) {
-	sql, args := a.declaration(nil, whole)
-	batch.Queue("SELECT "+sql, args...)
+	d := a.asks[0]
+	if whole {
+		d = a.declaration(false, false, true)
+	}
+	batch.Queue(d.sql, d.args...)
 }
 
-// declaration is what sets the settings, as columns, with its arguments behind those that are there: a call for each,
-// since rows to go through would cost as much again.
-func (a *Access) declaration(args []any, whole bool) (string, []any) {
-	var b strings.Builder
+// declaration is a statement that sets the settings, all in one column, with its arguments. Those of a proof come before them,
+// and the column that tells whether it holds; the patients that the request is about come behind them.
+type declaration struct {
+	sql  string
+	args []any
+}
+
+// declaration makes one with a call for each setting, since rows to go through would cost as much again.
+func (a *Access) declaration(proof, about, whole bool) declaration {
+	d := declaration{sql: "SELECT "}
+	if proof {
+		d.sql += sqlProof + ", "
+		d.args = make([]any, proofArguments)
+	}
+	arg := func(v any) string {
+		d.args = append(d.args, v)
+		return fmt.Sprintf("$%d", len(d.args))
+	}
+	var calls []string
+	set := func(name, value string) { calls = append(calls, "set_config('"+name+"', "+value+", true)") }
 	opened := "" // the records that are open now: a RelatedPerson's only while it acts for the patient
 	if len(a.proxies) > 0 {
-		args = append(args, a.inPerson)
-		opened = fmt.Sprintf("coalesce($%d::bigint[], '{}')", len(args))
+		opened = "coalesce(" + arg(a.inPerson) + "::bigint[], '{}')"
 		for _, p := range a.proxies {
-			args = append(args, p.by, p.record)
-			opened += fmt.Sprintf(" || CASE WHEN visible.represents($%d, $%d::bigint[]) THEN $%[2]d::bigint[] ELSE '{}' END", len(args)-1, len(args))
+			by, record := arg(p.by), arg(p.record)
+			opened += " || CASE WHEN visible.represents(" + by + ", " + record + "::bigint[]) THEN " + record + "::bigint[] ELSE '{}' END"
 		}
 		opened = "nullif((" + opened + ")::text, '{}')"
 	}
-	set := func(name, value string) {
-		if b.Len() > 0 {
-			b.WriteString(", ")
-		}
-		args = append(args, name, value)
-		switch n := len(args); {
-		case opened == "" || name != "kiln.patients" && name != "kiln.record":
-			fmt.Fprintf(&b, "set_config($%d, $%d, true)", n-1, n)
-		case name == "kiln.patients" && !slices.Equal(a.patients, a.record): // another one's, in context
-			fmt.Fprintf(&b, "set_config($%d, CASE WHEN %s IS NOT NULL THEN $%d ELSE '' END, true)", n-1, opened, n)
-		default:
-			args = args[:n-1]
-			fmt.Fprintf(&b, "set_config($%d, coalesce(%s, ''), true)", n-1, opened)
-		}
-	}
 	for i, name := range a.names {
-		set(name, a.values[i])
+		var value string
+		switch {
+		case opened == "" || name != "kiln.patients" && name != "kiln.record":
+			value = arg(a.values[i])
+		case name == "kiln.patients" && !slices.Equal(a.patients, a.record): // another one's, in context
+			value = "CASE WHEN " + opened + " IS NOT NULL THEN " + arg(a.values[i]) + " ELSE '' END"
+		default:
+			value = "coalesce(" + opened + ", '')"
+		}
+		set(name, value)
 	}
 	if whole {
 		for _, name := range allSettings {
 			if !slices.Contains(a.names, name) {
-				set(name, "")
+				set(name, "''")
 			}
 		}
 	}
-	return b.String(), args
+	if about {
+		set("kiln.clear", "visible.clear("+arg(a.self)+", "+arg(nil)+")")
+	}
+	d.sql += "num_nonnulls(" + strings.Join(calls, ", ") + ")"
+	return d
 }
+
+// asksAbout says whether the rule asks more of a patient than who it is: whether the caller treats it, and its Consents.
+func (a *Access) asksAbout() bool { return a.consent == "permit" && a.record == nil }
 
 // bounded says whether only some compartments count of a type, so that reading a whole index would find little.
 func (a *Access) bounded(n int16) bool {

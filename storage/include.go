@@ -56,6 +56,7 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 			if round > 0 && !in.Iterate {
 				continue
 			}
+			run.about = compartmentsOf(sources)
 			// Some of what is found may be on the page already; it must not push out what is not.
 			found, err := s.includeVisible(ctx, run, sources, in, limit+1+len(seen))
 			if err != nil {
@@ -74,6 +75,21 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 		sources = fresh
 	}
 	return added, false, nil
+}
+
+// compartmentsOf are the compartments that versions lie in, none where they are many.
+func compartmentsOf(list []*Version) (rks []int64) {
+	for _, v := range list {
+		for _, rk := range v.Compartments {
+			if !slices.Contains(rks, rk) {
+				rks = append(rks, rk)
+			}
+		}
+		if len(rks) > maxAbout {
+			return nil
+		}
+	}
+	return rks
 }
 
 // includeVisible is include without what only the exact form of granular scopes leaves out: that must neither count nor

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +33,11 @@ func WithProof(ctx context.Context, p *Proof) context.Context {
 	return context.WithValue(ctx, proofKey{}, p)
 }
 
-const sqlProof = `EXISTS (SELECT FROM visible.access_token WHERE hash = $1 AND expires > $2)`
+// sqlProof has proofArguments.
+const (
+	sqlProof       = `EXISTS (SELECT FROM visible.access_token WHERE hash = $1 AND expires > $2)`
+	proofArguments = 2
+)
 
 // proven says whether no proof is to be given any more.
 func proven(ctx context.Context) bool {
@@ -41,27 +46,40 @@ func proven(ctx context.Context) bool {
 }
 
 // introduce begins the batch of a read with who asks: the settings of a, nil for none, and the question whether the token
-// still holds, where that is to be proven, in one statement. It returns what tells the answer once the batch was read.
+// still holds, where that is to be proven, in one statement. about are patients that the read is about, as far as it is known.
+// It returns what tells the answer once the batch was read.
 // Errors of that: Unauthenticated.
-func introduce(ctx context.Context, batch *pgx.Batch, a *Access) func() error {
+func introduce(ctx context.Context, batch *pgx.Batch, a *Access, about []int64) func() error {
 	p, ok := ctx.Value(proofKey{}).(*Proof)
-	switch {
-	case (!ok || p.Settled()) && a == nil:
-		return func() error { return nil }
-	case !ok || p.Settled():
-		a.declare(batch, false)
+	proves := ok && !p.Settled()
+	if !proves && a == nil {
 		return func() error { return nil }
 	}
-	sql, args := "SELECT "+sqlProof, []any{p.hash, p.now}
+	d := declaration{sql: "SELECT " + sqlProof, args: make([]any, proofArguments)}
+	if a != nil {
+		way := 0
+		if proves {
+			way |= withProof
+		}
+		if len(about) > 0 && a.asksAbout() {
+			way |= aboutPatients
+		}
+		d = a.asks[way]
+		if d.args = slices.Clone(d.args); way&aboutPatients != 0 {
+			d.args[len(d.args)-1] = about
+		}
+	}
+	if !proves {
+		batch.Queue(d.sql, d.args...)
+		return func() error { return nil }
+	}
+	d.args[0], d.args[1] = p.hash, p.now
 	var holds bool
 	columns := []any{&holds}
 	if a != nil {
-		var settings string
-		settings, args = a.declaration(args, false)
-		sql += ", " + settings
-		columns = append(columns, make([]any, len(a.names))...)
+		columns = append(columns, nil)
 	}
-	batch.Queue(sql, args...).QueryRow(func(row pgx.Row) error { return row.Scan(columns...) })
+	batch.Queue(d.sql, d.args...).QueryRow(func(row pgx.Row) error { return row.Scan(columns...) })
 	return func() error {
 		if !holds {
 			return fhir.NewError(fhir.Unauthenticated, fhir.CodeLogin, "The access token has expired or was revoked").Coded("invalid-token")

@@ -15,6 +15,9 @@ type runner struct {
 	access *Access
 	// caller says that somebody asks who may see everything, and not the server itself.
 	caller bool
+	// about are the patients whose records are read, as far as they are known beforehand: what the rule asks of them is asked
+	// once, and not for each row.
+	about []int64
 }
 
 func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {
@@ -44,11 +47,13 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 	if !r.access.everything {
 		pool, whose = r.store.guarded, r.access
 	}
-	holds := introduce(ctx, batch, whose)
+	holds := introduce(ctx, batch, whose, r.about)
 	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
+	asked := asideOf(ctx, batch, r.access)
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return err
 	}
+	asked()
 	return holds()
 }
 

@@ -71,6 +71,15 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	if how == walk && !plan.walkable(mark) {
 		how = set
 	}
+	if how == probe && plan.bounded { // a look at so many rows that the caller sees may go through all that others have
+		few, err := run.treatsFew(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if few {
+			how = set
+		}
+	}
 	switch how {
 	case direct:
 		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, 0), limit+1)
@@ -146,7 +155,7 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
 	var n int64
-	err = query(ctx, run, dependsOnValues(plan.where), sql, c.args, func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, plan.anew(), sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 		return err
 	}, nil)
@@ -167,7 +176,7 @@ func (s *Store) Keys(ctx context.Context, tx *Tx, q *search.Query, limit int) ([
 	sql := fmt.Sprintf(`WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)
 SELECT r.type, r.id FROM m JOIN resource r USING (rk) LIMIT %d`, where, limit)
 	var keys []Key
-	err = query(ctx, run, dependsOnValues(plan.where), sql, c.args, func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, plan.anew(), sql, c.args, func(rows pgx.Rows) (err error) {
 		keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Key])
 		return err
 	}, nil)
@@ -210,8 +219,8 @@ func (r *runner) explain(ctx context.Context, one statement) (lines []string, er
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if !r.access.everything {
-			settings, args := r.access.declaration(nil, false)
-			if _, err := tx.Exec(ctx, "SELECT "+settings, args...); err != nil {
+			asks := r.access.asks[0]
+			if _, err := tx.Exec(ctx, asks.sql, asks.args...); err != nil {
 				return err
 			}
 		}

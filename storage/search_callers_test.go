@@ -17,6 +17,10 @@ func TestSearch_of_callers(t *testing.T) {
 	s := openFilled(t, 6000)
 	code := "http://loinc.org|8302-2"
 	put(t, s, `{"resourceType":"Practitioner","id":"d1"}`)
+	put(t, s, `{"resourceType":"PractitionerRole","id":"r2","practitioner":{"reference":"Practitioner/d2"}}`)
+	for _, id := range []string{"p10", "p20", "p30"} { // another one does, in a role
+		put(t, s, fmt.Sprintf(`{"resourceType":"CareTeam","id":"t%s","status":"active","subject":{"reference":"Patient/%s"},"participant":[{"member":{"reference":"PractitionerRole/r2"}}]}`, id, id))
+	}
 	for i, id := range []string{"p10", "p20", "p30", "p110", "p500"} { // the practitioner treats them
 		put(t, s, fmt.Sprintf(`{"resourceType":"Encounter","id":"e%d","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/%s"},`+
 			`"participant":[{"individual":{"reference":"Practitioner/d1"}}]}`, i, id))
@@ -41,6 +45,8 @@ func TestSearch_of_callers(t *testing.T) {
 		"patient":            {Caller: "p", Record: "p110", Rules: []search.Rule{{Types: types, Reach: search.ReachOwn}}},
 		"patient_and_shared": {Caller: "p", Record: "p110", Rules: []search.Rule{{Types: types, Reach: search.ReachOwn}, {Types: types, Reach: search.ReachShared}}},
 		"practitioner": {Caller: "d", Self: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true,
+			Rules: []search.Rule{{Types: types, Reach: search.ReachTreated}}},
+		"practitioner_in_a_role": {Caller: "r", Self: "Practitioner/d2", Roles: []string{"practitioner"}, Consent: true,
 			Rules: []search.Rule{{Types: types, Reach: search.ReachTreated}}},
 		"practitioner_in_context": {Caller: "d", Self: "Practitioner/d1", Context: "p20", Roles: []string{"practitioner"}, Consent: true,
 			Rules: []search.Rule{{Types: types, Reach: search.ReachTreated, Context: true}}},

@@ -185,3 +185,45 @@ func (p *searchPlan) listed(mark *SearchMark, limit int) statement {
 	found.once = true
 	return found
 }
+
+// maxAbout is how many patients a read may be about: more would cost more to ask beforehand than row by row.
+const maxAbout = 10
+
+// about are the patients whose records the search is of.
+func (p *searchPlan) about(q *search.Query) []int64 {
+	for _, e := range q.Where {
+		var rks []int64
+		switch e := e.(type) {
+		case *search.Member:
+			if e.Compartment == "Patient" {
+				rks = p.c.ix.sameTarget(e.Compartment, e.ID)
+			}
+		case *search.Match:
+			if plan, err := p.c.param(e.Type, e.Param.Code); err != nil || e.Param.Kind != search.Reference || e.Modifier != "" || !p.c.impliesPatient(e.Type, plan) {
+				continue
+			}
+			for _, v := range e.Values {
+				if ref := v.Reference; ref.ID != "" && (ref.Type == "" || ref.Type == "Patient") {
+					rks = append(rks, p.c.ix.sameTarget("Patient", ref.ID)...)
+				}
+			}
+		}
+		if len(rks) > 0 && len(rks) <= maxAbout {
+			return rks
+		}
+	}
+	return nil
+}
+
+// fewTreated is how many patients a practitioner may treat so that searches of all of them collect what they have.
+const fewTreated = 200
+
+// treatsFew says whether the caller treats few patients.
+func (r *runner) treatsFew(ctx context.Context) (few bool, err error) {
+	err = r.rows(ctx, func(rows pgx.Rows) error {
+		n, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+		few = n <= fewTreated
+		return err
+	}, fmt.Sprintf("SELECT count(*) FROM (SELECT FROM visible.treated LIMIT %d) t", fewTreated+1))
+	return few, err
+}

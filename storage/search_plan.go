@@ -79,6 +79,16 @@ func (p *searchPlan) closer(known string) string {
 	return strings.NewReplacer(p.c.closer...).Replace(holds(p.where, known))
 }
 
+// anew says whether a statement of the search is to be planned with its values: see dependsOnValues. What is asked of each patient
+// looked at, leaves nothing to choose.
+func (p *searchPlan) anew() bool {
+	where := p.where
+	for i := 0; p.bounded && i < len(p.c.closer); i += 2 {
+		where = strings.ReplaceAll(where, p.c.closer[i], "")
+	}
+	return dependsOnValues(where)
+}
+
 // collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
 func (p *searchPlan) collected(n int) (where string, c *compiler) {
 	c = p.compiler(n)
@@ -146,6 +156,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		p.bounded, p.own = true, !run.access.treats(numbers[0])
 		p.nearby, p.number = !p.rare(q), numbers[0]
 	}
+	run.about = p.about(q)
 	p.conditions = len(p.c.args)
 	p.alone = len(conditions) == 1 && visible == ""
 	p.throughPatients(conditions)
@@ -384,7 +395,7 @@ type found struct {
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
 	list := make([]found, 0, min(limit, 64))
-	anew := (dependsOnValues(p.where) || p.parts) && !s.once
+	anew := (p.anew() || p.parts) && !s.once
 	var after func(*pgx.Batch)
 	if p.past != nil {
 		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check
