@@ -107,6 +107,9 @@ func (n *Node) Set(name string, v Node) {
 		*m = v
 		return
 	}
+	if len(n.Kids) == cap(n.Kids) { // append would double them, for one member that a resource gets
+		n.Kids = append(make([]Node, 0, len(n.Kids)+4+len(n.Kids)/8), n.Kids...)
+	}
 	n.Kids = append(n.Kids, v)
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"time"
 
@@ -72,7 +73,8 @@ type Limits struct {
 	// sent and, when it is compressed, for what it unpacks to.
 	MaxBodyBytes, MaxBundleBytes int64
 	// BundlesAtOnce is how many batches and transactions are worked on at a time. Others wait with their bodies read:
-	// what takes memory is the work, and a few at a time are done as soon as many at once.
+	// what takes memory is the work, and a few at a time are done as soon as many at once. Its default is two for each
+	// processor, eight at most.
 	BundlesAtOnce int
 	// RequestsPerMinute is how many requests one caller may send, on average; zero for no bound.
 	RequestsPerMinute int
@@ -90,7 +92,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.MaxBodyBytes, 16<<20)
 	setDefault(&l.MaxBundleBytes, 100<<20)
 	setDefault(&l.RequestTimeout, 30*time.Second)
-	setDefault(&l.BundlesAtOnce, 8)
+	setDefault(&l.BundlesAtOnce, min(2*runtime.GOMAXPROCS(0), 8))
 	setDefault(&l.BundleTimeout, 5*time.Minute)
 	setDefault(&l.BodyGrace, 20*time.Second)
 	setDefault(&l.MinRate, 16<<10)

@@ -92,7 +92,7 @@ type Limits struct {
 	MaxResourceBytes  Bytes         `name:"max-resource-bytes" env:"KILN_MAX_RESOURCE_BYTES" default:"16MiB" placeholder:"SIZE" help:"Largest single resource or patch, compressed or not."`
 	MaxBodyBytes      Bytes         `name:"max-body-bytes" env:"KILN_MAX_BODY_BYTES" default:"64MiB" placeholder:"SIZE" help:"Largest request body, a batch or transaction, compressed or not."`
 	MaxBundleEntries  int           `name:"max-bundle-entries" env:"KILN_MAX_BUNDLE_ENTRIES" default:"30000" placeholder:"N" help:"Most entries of a batch or transaction."`
-	BundlesAtOnce     int           `name:"bundles-at-once" env:"KILN_BUNDLES_AT_ONCE" default:"8" placeholder:"N" help:"Most batches and transactions worked on at a time; others wait for their turn."`
+	BundlesAtOnce     int           `name:"bundles-at-once" env:"KILN_BUNDLES_AT_ONCE" default:"0" placeholder:"N" help:"Most batches and transactions worked on at a time; others wait for their turn. 0: two for each processor, eight at most."`
 	RequestsPerMinute int           `name:"requests-per-minute" env:"KILN_REQUESTS_PER_MINUTE" default:"0" placeholder:"N" help:"Most requests a minute of one caller (app and user of the token, else address) to this process, a quarter of them at once; what is beyond is answered 429. 0: no bound."`
 	DefaultPageSize   int           `name:"default-page-size" env:"KILN_DEFAULT_PAGE_SIZE" default:"20" placeholder:"N" help:"Entries of a page when a search or history does not say _count."`
 	MaxPageSize       int           `name:"max-page-size" env:"KILN_MAX_PAGE_SIZE" default:"1000" placeholder:"N" help:"Most entries of a page; a larger _count is taken as this."`
@@ -189,9 +189,12 @@ func (l *Limits) Validate() error {
 	if l.RequestsPerMinute < 0 {
 		return errors.New("KILN_REQUESTS_PER_MINUTE must not be below zero")
 	}
+	if l.BundlesAtOnce < 0 {
+		return errors.New("KILN_BUNDLES_AT_ONCE must not be below zero")
+	}
 	return errors.Join(
 		positive("KILN_MAX_RESOURCE_BYTES", l.MaxResourceBytes), positive("KILN_MAX_BODY_BYTES", l.MaxBodyBytes),
-		positive("KILN_MAX_BUNDLE_ENTRIES", l.MaxBundleEntries), positive("KILN_BUNDLES_AT_ONCE", l.BundlesAtOnce), positive("KILN_DEFAULT_PAGE_SIZE", l.DefaultPageSize),
+		positive("KILN_MAX_BUNDLE_ENTRIES", l.MaxBundleEntries), positive("KILN_DEFAULT_PAGE_SIZE", l.DefaultPageSize),
 		positive("KILN_MAX_CONDITIONAL_MATCHES", l.MaxMatches),
 		positive("KILN_REQUEST_TIMEOUT", l.RequestTimeout), positive("KILN_BUNDLE_TIMEOUT", l.BundleTimeout),
 		positive("KILN_READ_HEADER_TIMEOUT", l.ReadHeaderTimeout), positive("KILN_BODY_GRACE", l.BodyGrace),
