@@ -48,7 +48,7 @@ func TestSearch_that_takes_too_long(t *testing.T) {
 		t.Errorf("the slow search: %d %v %v", a.status, a.err, a.body)
 	}
 	var running int
-	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%search_string%' AND pid <> pg_backend_pid()`).Scan(&running); err != nil || running != 0 {
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND state = 'active' AND query LIKE '%search_string%' AND pid <> pg_backend_pid()`).Scan(&running); err != nil || running != 0 {
 		t.Errorf("%d statements still run, %v", running, err)
 	}
 	together(8, func(int) {
