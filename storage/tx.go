@@ -71,8 +71,9 @@ const (
 // after several tries is fhir.Transient.
 func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 	var err error
+	late := false // this server's clock is behind what another one's history has shown
 	for attempt := range maxAttempts {
-		if attempt > 0 {
+		if attempt > 0 && !late { // while it waits, more would be shown
 			wait := time.Duration(rand.Int64N(int64(retryBase << attempt)))
 			select {
 			case <-ctx.Done():
@@ -88,7 +89,7 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 				return refresh
 			}
 		}
-		if shown(err) {
+		if late = shown(err); late {
 			if err := s.refreshShown(ctx); err != nil {
 				return translate(err)
 			}
