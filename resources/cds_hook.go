@@ -2,7 +2,6 @@ package resources
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -128,7 +127,7 @@ func (s *Service) readHook(ctx context.Context, n *fhir.Node) (*hookContext, err
 	if hook := text(n, "", "hook"); hook != "" && hook != HookBook {
 		wrong(fhir.CodeValue, "hook", "This service is for the hook %s", HookBook)
 	}
-	if id := text(n, "", "hookInstance"); id != "" && !isUUID(id) {
+	if id := text(n, "", "hookInstance"); id != "" && (len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil) { // Validate takes other forms too
 		wrong(fhir.CodeValue, "hookInstance", "hookInstance is a UUID")
 	}
 	for _, name := range []string{"prefetch", "fhirAuthorization", "extension"} {
@@ -222,15 +221,6 @@ func (s *Service) readProposed(ctx context.Context, bundle *fhir.Node, h *hookCo
 	if i == 0 {
 		wrong(fhir.CodeRequired, at+".entry", "Nothing is proposed")
 	}
-}
-
-// isUUID says whether a text has the form of a UUID.
-func isUUID(text string) bool {
-	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
-		return false
-	}
-	_, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
-	return err == nil && strings.Count(text, "-") == 4
 }
 
 // errRehearsed ends a transaction that must leave nothing behind.
