@@ -196,8 +196,8 @@ func (s *Service) readProposed(ctx context.Context, bundle *fhir.Node, h *hookCo
 			continue
 		case n.GetText("status") != "proposed":
 			wrong(fhir.CodeValue, place+".status", "Appointments are asked about as proposed")
-		case !s.names(n, h.patient):
-			wrong(fhir.CodeValue, place+".participant", "The patient of the context takes part in the visit")
+		case s.firstPatient(n) != h.patient: // whose coverage it is that is told
+			wrong(fhir.CodeValue, place+".participant", "The patient of the context takes part in the visit, before all other patients")
 		case instant(n.Get("start")).IsZero():
 			wrong(fhir.CodeRequired, place+".start", "A visit has a start, to find out what is covered then")
 		}
@@ -221,6 +221,16 @@ func (s *Service) readProposed(ctx context.Context, bundle *fhir.Node, h *hookCo
 	if i == 0 {
 		wrong(fhir.CodeRequired, at+".entry", "Nothing is proposed")
 	}
+}
+
+// firstPatient is the patient whose coverage counts for a visit; "" for none.
+func (s *Service) firstPatient(n *fhir.Node) string {
+	for p := range n.Get("participant").Items() {
+		if actor := s.local(p.Get("actor")); typeOf(actor) == "Patient" {
+			return actor
+		}
+	}
+	return ""
 }
 
 // errRehearsed ends a transaction that must leave nothing behind.

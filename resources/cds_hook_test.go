@@ -131,6 +131,7 @@ func TestCDSHooks_refuse_what_is_not_a_call(t *testing.T) {
 		"no_patient":        {change(`"patientId":"ada",`, ""), "context.patientId context.appointments.entry[0].resource.participant"},
 		"patient_a_path":    {change(`"patientId":"ada"`, `"patientId":"Patient/ada"`), "context.patientId context.appointments.entry[0].resource.participant"},
 		"another_patient":   {change(`"patientId":"ada"`, `"patientId":"ben"`), "context.appointments.entry[0].resource.participant"},
+		"another_first":     {change(`"participant":[`, `"participant":[{"actor":{"reference":"Patient/ben"},"status":"needs-action"},`), "context.appointments.entry[0].resource.participant"},
 		"encounter_empty":   {change(`"patientId"`, `"encounterId":"","patientId"`), "context.encounterId"},
 		"prefetch_a_list":   {change(`"context"`, `"prefetch":[],"context"`), "prefetch"},
 		"token_no_server":   {change(`"context"`, `"fhirAuthorization":{},"context"`), "fhirServer"},
