@@ -21,7 +21,6 @@ type Context struct {
 	Encounter string `json:"encounter,omitempty"`
 	// Appointment is the id of the appointment that an app was launched from; the app is told of it in fhirContext.
 	Appointment string `json:"appointment,omitempty"`
-	Intent      string `json:"intent,omitempty"`
 	// EHR says that Kiln launched the app, which is then told about banner and style.
 	EHR bool `json:"ehr,omitempty"`
 	// FHIRUser is the resource that the account stands for, such as Practitioner/7, Linked all of them.
@@ -36,6 +35,26 @@ type Context struct {
 	// AuthTime and Methods say when and how the person signed in.
 	AuthTime time.Time `json:"authTime,omitzero"`
 	Methods  []string  `json:"methods,omitempty"`
+}
+
+// launch is what an app is told of its launch, in token responses and by introspection alike. style is where the style is.
+// Spec: SMART App Launch 2.2, scopes-and-launch-context.html#launch-context-arrives-with-your-access_token and
+// token-introspection.html#conditional-fields-in-the-introspection-response.
+func (c *Context) launch(style string) map[string]any {
+	told := map[string]any{}
+	for name, value := range map[string]string{"patient": c.Patient, "encounter": c.Encounter} {
+		if value != "" {
+			told[name] = value
+		}
+	}
+	if c.Appointment != "" {
+		told["fhirContext"] = []map[string]string{{"reference": "Appointment/" + c.Appointment}}
+	}
+	if c.EHR {
+		told["need_patient_banner"] = true
+		told["smart_style_url"] = style
+	}
+	return told
 }
 
 // session is what fosite carries from one step to the next. It is filled from the Grant and writes itself back there.
@@ -83,12 +102,12 @@ func (s *session) fill(g *identity.Grant, base string) error {
 	if err := json.Unmarshal(g.Context, &s.context); err != nil {
 		return fmt.Errorf("oauth: read grant: %w", err)
 	}
-	s.claim(base)
+	s.claim(base, s.scope)
 	return nil
 }
 
-// claim sets what the id_token will say.
-func (s *session) claim(base string) {
+// claim sets what the id_token will say to an app that has a scope.
+func (s *session) claim(base string, scope fosite.Arguments) {
 	s.claims.Subject = s.account
 	s.claims.AuthTime = s.context.AuthTime.Truncate(time.Second)
 	if now := time.Now(); s.claims.AuthTime.After(now) { // by another node's clock, and fosite would call it a fault
@@ -96,10 +115,10 @@ func (s *session) claim(base string) {
 	}
 	s.claims.AuthenticationMethodsReferences = s.context.Methods
 	s.claims.Extra = map[string]any{}
-	if s.scope.Has("fhirUser") && s.context.FHIRUser != "" {
+	if scope.Has(scopeFHIRUser) && s.context.FHIRUser != "" {
 		s.claims.Extra["fhirUser"] = base + "/" + s.context.FHIRUser
 	}
-	if s.scope.Has("profile") {
+	if scope.Has(scopeProfile) {
 		s.claims.Extra["preferred_username"] = s.context.Username
 	}
 }

@@ -98,8 +98,7 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 		}
 		f.launch = launch
 		if f.asked.Has(scopeLaunch) || wantsPatient(f.asked) {
-			f.context.Patient, f.context.Encounter, f.context.Intent = from.Patient, from.Encounter, from.Intent
-			f.context.Appointment = from.Appointment
+			f.context.Patient, f.context.Encounter, f.context.Appointment = from.Patient, from.Encounter, from.Appointment
 			f.context.EHR = true
 			if mine, is := charged(charges, "", from.Patient); is && onlyPatient(account) {
 				f.take(mine)
@@ -353,7 +352,7 @@ func (s *Server) issueCode(ctx context.Context, r *http.Request, f *flow, grante
 		carry.context.Patient, carry.context.Encounter, carry.context.Appointment = "", "", ""
 	}
 	// The id_token's checks of prompt and max_age look at these; loginNeeded has enforced them.
-	carry.claim(s.urls.fhir)
+	carry.claim(s.urls.fhir, carry.scope)
 	request.Form.Del("prompt")
 	request.Form.Del("max_age")
 	response, err := s.provider.NewAuthorizeResponse(ctx, request, carry)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -80,16 +81,10 @@ func (s *Server) describeToken(ctx context.Context, token string) (map[string]an
 		}
 		add("sub", g.Account)
 		add("username", c.Username)
-		add("patient", c.Patient)
-		add("encounter", c.Encounter)
-		add("intent", c.Intent)
 		if c.FHIRUser != "" && splitScopes(t.Scope).Has(scopeFHIRUser) {
 			answer["fhirUser"] = s.urls.fhir + "/" + c.FHIRUser
 		}
-		if c.EHR {
-			answer["need_patient_banner"] = true
-			answer["smart_style_url"] = s.urls.style
-		}
+		maps.Copy(answer, c.launch(s.urls.style))
 		return answer, nil
 	}
 	return inactive, nil

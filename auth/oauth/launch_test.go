@@ -1,8 +1,10 @@
 package oauth_test
 
 import (
+	"math"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -449,6 +451,58 @@ func TestIntrospection_89_90_91_92_93(t *testing.T) {
 	}
 	if r := w.send(nil, http.MethodPost, "/auth/introspect", url.Values{"token": {m["access_token"].(string)}, "client_id": {"public"}}); r.StatusCode != 401 {
 		t.Errorf("a public client: %d", r.StatusCode)
+	}
+}
+
+// TestIntrospection_93_repeats_the_token_response: whatever an app was told with its token, introspection of that token says
+// in the same words, of a refreshed one and of one with fewer scopes too.
+func TestIntrospection_93_repeats_the_token_response(t *testing.T) {
+	w := newWorld(t)
+	greta, err := w.identity.AccountNamed(t.Context(), "greta")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := oauth.AddLaunch(t.Context(), w.identity, oauth.Launch{Client: "secret", Account: greta.ID, Patient: "p1", Encounter: "e1", Appointment: "visit-7"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const asked, fewer = "launch openid fhirUser offline_access user/Patient.cruds patient/Condition.rs?category=" + category + "problem-list-item", "openid user/Patient.cruds"
+	code := w.code("greta", "", w.request("secret", asked, "launch", value), without("", "5"))
+	first := w.token(exchange(code), basicSecret).json(t)
+	refresh := func(more ...string) map[string]any {
+		f := refreshing(first["refresh_token"], more...)
+		f.Del("client_id")
+		m := w.token(f, basicSecret).json(t)
+		first["refresh_token"] = m["refresh_token"]
+		return m
+	}
+	for name, m := range map[string]map[string]any{"first": first, "refreshed": refresh(), "with_fewer_scopes": refresh("scope", fewer)} {
+		said := w.send(nil, http.MethodPost, "/auth/introspect", url.Values{"token": {m["access_token"].(string)}}, basicSecret).json(t)
+		for member, want := range m {
+			switch member {
+			case "access_token", "refresh_token":
+				continue
+			case "expires_in":
+				if math.Abs(said["exp"].(float64)-want.(float64)-float64(w.clock.now().Unix())) > 60 {
+					t.Errorf("%s: exp is %v", name, said["exp"])
+				}
+				continue
+			case "id_token":
+				claims := w.verify(want.(string))
+				if said["iss"] != claims["iss"] || said["sub"] != claims["sub"] || said["fhirUser"] != claims["fhirUser"] {
+					t.Errorf("%s: introspection says %v, the id_token %v", name, said, claims)
+				}
+				continue
+			}
+			if !reflect.DeepEqual(said[member], want) {
+				t.Errorf("%s: %s is %v, the token response said %v", name, member, said[member], want)
+			}
+		}
+		for _, member := range []string{"patient", "encounter", "fhirContext", "need_patient_banner", "smart_style_url"} {
+			if m[member] == nil {
+				t.Errorf("%s: the token response lacks %s", name, member)
+			}
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	case grantClient:
 		err = s.grantBackend(c, request)
 	case grantRefresh:
-		err = narrowRefresh(form, request)
+		err = s.narrowRefresh(form, request)
 	}
 	if err != nil {
 		return err
@@ -108,7 +108,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	s.tellContext(response, granted)
+	for name, value := range granted.context.launch(s.urls.style) {
+		response.SetExtra(name, value)
+	}
 	response.SetTokenType("Bearer")
 	response.SetExpiresIn(granted.GetExpiresAt(fosite.AccessToken).Sub(s.now()).Round(time.Second))
 	return writeJSON(w, http.StatusOK, noStore, response.ToMap())
@@ -133,7 +135,7 @@ func (s *Server) grantBackend(c *client, request fosite.AccessRequester) error {
 }
 
 // narrowRefresh lets a refresh ask for less than was granted (RFC 6749 section 6), for the new access token alone.
-func narrowRefresh(form url.Values, request fosite.AccessRequester) error {
+func (s *Server) narrowRefresh(form url.Values, request fosite.AccessRequester) error {
 	if !form.Has("scope") {
 		return nil
 	}
@@ -155,25 +157,8 @@ func narrowRefresh(form url.Values, request fosite.AccessRequester) error {
 	for _, scope := range asked {
 		access.GrantScope(scope)
 	}
+	access.GetSession().(*session).claim(s.urls.fhir, asked)
 	return nil
-}
-
-// tellContext adds the launch context to a token response.
-// Spec: SMART App Launch 2.2, scopes-and-launch-context.html#launch-context-arrives-with-your-access_token.
-func (s *Server) tellContext(response fosite.AccessResponder, of *session) {
-	c := &of.context
-	for name, value := range map[string]string{"patient": c.Patient, "encounter": c.Encounter, "intent": c.Intent} {
-		if value != "" {
-			response.SetExtra(name, value)
-		}
-	}
-	if c.Appointment != "" {
-		response.SetExtra("fhirContext", []map[string]string{{"reference": "Appointment/" + c.Appointment}})
-	}
-	if c.EHR {
-		response.SetExtra("need_patient_banner", true)
-		response.SetExtra("smart_style_url", s.urls.style)
-	}
 }
 
 // revokeRaced revokes a code that its client showed in vain. Where two exchanges ran at the same time one of them was not
