@@ -84,7 +84,7 @@ func TestSearchParametersOfOneType(t *testing.T) {
 	for _, p := range registry(t).SearchParameters("Slot") {
 		codes = append(codes, p.Code)
 	}
-	want := "_content _id _lastUpdated _profile _security _source _tag _text appointment-type identifier schedule " +
+	want := "_content _id _lastUpdated _profile _security _source _tag _text appointment-type identifier overbooked schedule " +
 		"service-category service-type specialty start status"
 	if got := strings.Join(codes, " "); got != want {
 		t.Errorf("Slot has %s\nwant %s", got, want)

@@ -59,6 +59,8 @@ type move struct {
 	check        *storage.CoverageCheck
 	covering     *covering
 	onlyCoverage bool
+	// overbooked says that it takes time beyond the capacity of one of its actors.
+	overbooked bool
 	// told are answers of payers that are stored nowhere: those of a visit that is only asked about.
 	told told
 }
@@ -99,6 +101,16 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 	if s.isRecord(m) {
 		return s.record(ctx, m)
 	}
+	m.overbooked = m.was != nil && m.was.Overbooked
+	if err := s.decide(ctx, m); err != nil {
+		return err
+	}
+	m.flag(overbooked, m.overbooked)
+	return nil
+}
+
+// decide finds out which step a write of an appointment is, and takes it where the table has it and its conditions hold.
+func (s *Service) decide(ctx context.Context, m *move) (err error) {
 	if m.intent.answer {
 		m.to = m.from
 		return nil
@@ -165,6 +177,7 @@ func (s *Service) record(ctx context.Context, m *move) error {
 	if err := s.takeTime(ctx, m, storage.AllocationBusy, time.Time{}, true); err != nil {
 		return err
 	}
+	m.overbooked = false // nobody has to know any more
 	m.save(m.visit.actors, time.Time{})
 	return nil
 }
@@ -332,7 +345,7 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 	switch {
 	case !m.to.TakesTime():
 		m.tx.Release(m.reference)
-		actors = nil
+		actors, m.overbooked = nil, false
 	case slices.Contains(m.row.Conditions, scheduling.TimeFree):
 		kind := storage.AllocationBusy
 		if m.to == scheduling.Hold {
@@ -366,10 +379,19 @@ func (s *Service) takeTime(ctx context.Context, m *move, kind storage.Allocation
 	}
 	m.tx.Release(m.reference)
 	lost, _, err := m.tx.Take(ctx, m.reference, due, m.visit.claims(kind, over)...)
-	if err != nil || len(lost) == 0 {
+	if err != nil {
 		return err
 	}
-	return taken(m, lost)
+	if len(lost) > 0 {
+		return taken(m, lost)
+	}
+	if m.overbooked = false; !over {
+		return nil
+	}
+	mine, err := m.tx.Taken(ctx, m.reference)
+	// That a patient is in two places at once is no matter of capacity.
+	m.overbooked = slices.ContainsFunc(mine, func(a storage.Allocation) bool { return a.Beyond() && typeOf(a.Actor) != "Patient" })
+	return err
 }
 
 // timeTaken is why an appointment could not have its time; the caller is offered others.

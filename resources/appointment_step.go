@@ -149,26 +149,43 @@ func (v *visit) offered() bool {
 	return false
 }
 
-// flagSystem is the code system of tags on appointments; lateCancellation is the one of a visit that its patient has cancelled less
-// than a day before.
+// flagSystem is the code system of tags on appointments: one that its patient has cancelled less than a day before is a late
+// cancellation, one beyond the capacity of its actors is overbooked.
 const (
 	flagSystem       = fhir.CanonicalBase + "CodeSystem/appointment-flag"
 	lateCancellation = "late-cancellation"
+	overbooked       = "overbooked"
 )
+
+// flag sets or removes a tag of the appointment.
+func (m *move) flag(code string, on bool) {
+	is := func(tag fhir.Node) bool { return tag.GetText("system") == flagSystem && tag.GetText("code") == code }
+	has := m.after.At("meta", "tag")
+	if has == nil && !on || has != nil && slices.ContainsFunc(has.Kids, is) == on {
+		return
+	}
+	meta, tags := fhir.Obj(), fhir.Arr()
+	if old := m.after.Get("meta"); old != nil {
+		meta = old.Clone()
+	}
+	if has != nil {
+		tags = has.Clone()
+	}
+	if tags.Kids = slices.DeleteFunc(tags.Kids, is); on {
+		tags.Kids = append(tags.Kids, coding(flagSystem, code, ""))
+	}
+	if meta.Set("tag", tags); len(tags.Kids) == 0 {
+		meta.Remove("tag")
+	}
+	if m.after.Set("meta", meta); len(meta.Kids) == 0 {
+		m.after.Remove("meta")
+	}
+	m.changed = true
+}
 
 // flagLate marks a late cancellation, which is allowed, and says so.
 func flagLate(m *move) {
-	meta, tags := fhir.Obj(), fhir.Arr()
-	if has := m.after.Get("meta"); has != nil {
-		meta = has.Clone()
-	}
-	if has := meta.Get("tag"); has != nil {
-		tags = has.Clone()
-	}
-	tags.Kids = append(tags.Kids, coding(flagSystem, lateCancellation, ""))
-	meta.Set("tag", tags)
-	m.after.Set("meta", meta)
-	m.changed = true
+	m.flag(lateCancellation, true)
 	m.issues = append(m.issues, fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Detail: lateCancellation,
 		Text: "The visit was cancelled less than 24 hours before it; that is noted"})
 }

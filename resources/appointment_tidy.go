@@ -49,11 +49,29 @@ func (s *Service) Tidy(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.settleOld(ctx); err != nil {
+		return err
+	}
 	waiting, err := s.store.Waiting(ctx, maxWaiting)
 	if err != nil {
 		return err
 	}
 	return s.offerWaiting(ctx, waiting)
+}
+
+// settleOld brings Slots in step that an older server has left.
+func (s *Service) settleOld(ctx context.Context) error {
+	slots, err := s.store.UnsettledSlots(ctx, tidyAtOnce)
+	if err != nil || len(slots) == 0 {
+		return err
+	}
+	return s.store.Write(ctx, func(tx *storage.Tx) error {
+		tx.TouchSlots(slots...)
+		if err := s.settle(ctx, tx); err != nil {
+			return err
+		}
+		return s.bearWitness(tx, itself())
+	})
 }
 
 // step is one step of a stored appointment that the server takes by itself. prepare says ok where it still is to be taken.

@@ -213,7 +213,7 @@ func setInstantExtension(n *fhir.Node, url string, at time.Time) bool {
 // save queues where the appointment stands now.
 func (m *move) save(actors []string, due time.Time) {
 	v := m.visit
-	b := &storage.Booking{Appointment: m.reference, State: string(m.to), Due: due, Patient: v.patient, Actors: actors}
+	b := &storage.Booking{Appointment: m.reference, State: string(m.to), Due: due, Patient: v.patient, Actors: actors, Overbooked: m.overbooked}
 	if !v.start.IsZero() && v.start.Before(v.end) {
 		b.Start, b.End = v.start, v.end
 		if v.zone != nil {

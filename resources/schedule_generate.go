@@ -267,9 +267,9 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 	if err != nil {
 		return 0, err
 	}
-	due := map[string]string{}
+	due := map[string]storage.SlotTime{}
 	for _, t := range states {
-		due[t.Slot] = t.Due
+		due[t.Slot] = t
 	}
 	serviceType := g.node.Get("serviceType")
 	prepared := make([]*storage.Prepared, 0, len(list))
@@ -280,12 +280,18 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 			n.Set("serviceType", serviceType.Clone())
 		}
 		n.Set("schedule", reference(g.schedule))
-		n.Set("status", fhir.Str(due[names[i]]))
+		is := due[names[i]]
+		n.Set("status", fhir.Str(is.Due))
 		n.Set("start", fhir.Str(fhir.FormatInstant(p.start)))
 		n.Set("end", fhir.Str(fhir.FormatInstant(p.end)))
-		if status := due[names[i]]; status != "free" {
+		if is.DueOverbooked {
+			n.Set("overbooked", fhir.Boolean(true))
+		}
+		if is.Due != "free" {
 			taken++
-			g.tx.SaveSlot(storage.SlotTime{Slot: names[i], Schedule: g.schedule, Start: p.start, End: p.end, Status: status})
+		}
+		if is.Due != "free" || is.DueOverbooked {
+			g.tx.SaveSlot(storage.SlotTime{Slot: names[i], Schedule: g.schedule, Start: p.start, End: p.end, Status: is.Due, Overbooked: is.DueOverbooked})
 		}
 		ready, err := g.store.Prepare(&n)
 		if err != nil {

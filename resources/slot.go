@@ -8,7 +8,7 @@ import (
 	"kiln/storage"
 )
 
-// allowSlot is the rule of Slots: the status follows from what is taken. Who writes busy, busy-tentative or
+// allowSlot is the rule of Slots: the status, and whether it is overbooked, follow from what is taken. Who writes busy, busy-tentative or
 // busy-unavailable over free time closes it for everybody; who writes free opens it again; anything that disagrees with
 // the visits there are is refused.
 func (s *Service) allowSlot(ctx context.Context, c *change) error {
@@ -48,6 +48,7 @@ func (s *Service) allowSlot(ctx context.Context, c *change) error {
 		if t.Status != "free" {
 			t.Kept = t.Status
 		}
+		t.Overbooked = literal(c.after.Get("overbooked")) == "true"
 		c.tx.SaveSlot(t)
 		return nil
 	}
@@ -62,6 +63,12 @@ func (s *Service) stateSlot(ctx context.Context, c *change, t, old storage.SlotT
 	c.tx.SaveSlot(t)
 	now, err := c.tx.Slots(ctx, t.Slot)
 	if err != nil || len(now) == 0 {
+		return err
+	}
+	if t.Overbooked = now[0].DueOverbooked; t.Overbooked {
+		c.tx.SaveSlot(t)
+	}
+	if err := sayOverbooked(c, t.Overbooked); err != nil {
 		return err
 	}
 	due := now[0].Due
@@ -89,6 +96,20 @@ func (s *Service) stateSlot(ctx context.Context, c *change, t, old storage.SlotT
 		c.tx.Close(t.Slot, storage.Span{Actor: a.Actor, Start: t.Start, End: t.End}, a.Capacity)
 	}
 	return nil
+}
+
+// sayOverbooked makes a Slot say that it is overbooked, where it is; a client cannot say otherwise.
+func sayOverbooked(c *change, is bool) error {
+	said := c.after.Get("overbooked")
+	switch {
+	case said == nil && !is, said != nil && (said.Text == "true") == is:
+		return nil
+	case said == nil, c.request.Principal.IsOperator():
+		c.after.Set("overbooked", fhir.Boolean(is))
+		c.changed = true
+		return nil
+	}
+	return fhir.NewError(fhir.Conflict, fhir.CodeConflict, "Whether a Slot is overbooked follows from what is booked").Coded("slot-taken").At("Slot.overbooked")
 }
 
 func slotInUse() error {

@@ -32,7 +32,7 @@ func (s *Service) settle(ctx context.Context, tx *storage.Tx) error {
 	}
 	for _, t := range slots {
 		old := locked[keyOf(t.Slot)]
-		if t.Status == t.Due || old == nil || old.Deleted {
+		if t.Status == t.Due && t.Overbooked == t.DueOverbooked || old == nil || old.Deleted {
 			continue
 		}
 		if err := s.restate(tx, t, old); err != nil {
@@ -42,19 +42,22 @@ func (s *Service) settle(ctx context.Context, tx *storage.Tx) error {
 	return nil
 }
 
-// restate writes the status that follows from what is taken into a Slot.
+// restate writes into a Slot what follows from what is taken: its status, and whether it is overbooked.
 func (s *Service) restate(tx *storage.Tx, t storage.SlotTime, old *storage.Version) error {
 	n, err := fhir.ParseJSON(old.Content)
 	if err != nil {
 		return fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 	}
 	n.Set("status", fhir.Str(t.Due))
+	if t.Overbooked != t.DueOverbooked {
+		n.Set("overbooked", fhir.Boolean(t.DueOverbooked))
+	}
 	p, err := s.store.Prepare(n)
 	if err != nil {
 		return err
 	}
 	tx.Derived(tx.Replace(p, old, storage.MethodUpdate))
-	t.Status = t.Due
+	t.Status, t.Overbooked = t.Due, t.DueOverbooked
 	tx.SaveSlot(t)
 	return nil
 }

@@ -45,7 +45,13 @@ type Allocation struct {
 	Owner string
 	// Expires is when a hold ends; zero for never.
 	Expires time.Time
+	// Capacity is how many the actor serves at a time, as it was when this was taken; zero for closed time. A Lane from it
+	// on is beyond.
+	Capacity int
 }
+
+// Beyond says whether an actor serves more than it usually does because of this: an override took it.
+func (a Allocation) Beyond() bool { return a.Capacity > 0 && a.Lane >= a.Capacity }
 
 // maxLane bounds how far an override may go beyond the capacity.
 const maxLane = 1000
@@ -64,17 +70,17 @@ DELETE FROM allocation WHERE id IN (SELECT id FROM locked) RETURNING owner`
 // keep transactions that want the same time from waiting for each other in a ring: bare inserts deadlock.
 const sqlTake = `
 WITH pick AS MATERIALIZED (
-  SELECT c.n, c.actor, c.low, c.high, c.kind, l.lane
-  FROM unnest($3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::smallint[], $8::boolean[])
-    WITH ORDINALITY AS c(actor, low, high, kind, lanes, whole, n)
+  SELECT c.n, c.actor, c.low, c.high, c.kind, c.capacity, l.lane
+  FROM unnest($3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::smallint[], $8::boolean[], $9::smallint[])
+    WITH ORDINALITY AS c(actor, low, high, kind, lanes, whole, capacity, n)
   CROSS JOIN LATERAL (
     SELECT g::smallint AS lane FROM generate_series(0, c.lanes - 1) AS g
     WHERE c.whole OR NOT EXISTS (
       SELECT FROM allocation a WHERE a.actor = c.actor AND a.lane = g AND a.during && tstzrange(c.low, c.high))
     ORDER BY g LIMIT CASE WHEN c.whole THEN 32767 ELSE 1 END) AS l),
 taken AS (
-  INSERT INTO allocation (actor, lane, during, kind, owner, expires)
-  SELECT actor, lane, tstzrange(low, high), kind, $1, CASE WHEN kind IN ('hold', 'buffer') THEN $2::timestamptz END
+  INSERT INTO allocation (actor, lane, during, kind, owner, capacity, expires)
+  SELECT actor, lane, tstzrange(low, high), kind, $1, capacity, CASE WHEN kind IN ('hold', 'buffer') THEN $2::timestamptz END
   FROM pick ORDER BY actor, lane, low
   ON CONFLICT DO NOTHING
   RETURNING actor, lane, lower(during) AS low)
@@ -113,10 +119,15 @@ func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims 
 func (tx *Tx) take(ctx context.Context, owner string, expires time.Time, claims []Claim) (raced []Claim, lost []string, err error) {
 	n := len(claims)
 	actors, kinds, wholes := make([]string, n), make([]string, n), make([]bool, n)
-	lows, highs, lanes := make([]time.Time, n), make([]time.Time, n), make([]int16, n)
+	lows, highs, lanes, capacities := make([]time.Time, n), make([]time.Time, n), make([]int16, n), make([]*int16, n)
 	for i, c := range claims {
 		actors[i], lows[i], highs[i], kinds[i], wholes[i] = c.Actor, c.Start, c.End, string(c.Kind), c.Whole
-		if lanes[i] = int16(min(max(c.Capacity, 1), maxLane)); c.Over {
+		lanes[i] = int16(min(max(c.Capacity, 1), maxLane))
+		if c.Kind != AllocationBlock {
+			capacity := lanes[i]
+			capacities[i] = &capacity
+		}
+		if c.Over {
 			lanes[i] = maxLane
 		}
 	}
@@ -134,7 +145,7 @@ func (tx *Tx) take(ctx context.Context, owner string, expires time.Time, claims 
 			return nil
 		})
 		return err
-	}, sqlTake, owner, until, actors, lows, highs, kinds, lanes, wholes)
+	}, sqlTake, owner, until, actors, lows, highs, kinds, lanes, wholes, capacities)
 	for i, c := range claims {
 		switch {
 		case picked[i] && !failed[i]:
@@ -183,7 +194,7 @@ func (tx *Tx) owners(ctx context.Context, sql string, args ...any) ([]string, er
 
 // sqlBusy leaves out holds that have ended: they are free, whether or not somebody has tidied up.
 const sqlBusy = `
-SELECT actor, lane, lower(during), upper(during), kind, owner, expires FROM allocation
+SELECT actor, lane, lower(during), upper(during), kind, owner, expires, coalesce(capacity, 0) FROM allocation
 WHERE actor = ANY($1) AND during && tstzrange($2, $3) AND (expires IS NULL OR expires > $4)
 ORDER BY actor, lower(during), lane`
 
@@ -203,7 +214,7 @@ func (tx *Tx) Busy(ctx context.Context, actors []string, start, end time.Time) (
 }
 
 const sqlTaken = `
-SELECT actor, lane, lower(during), upper(during), kind, owner, expires FROM allocation WHERE owner = $1 ORDER BY actor, lower(during), lane`
+SELECT actor, lane, lower(during), upper(during), kind, owner, expires, coalesce(capacity, 0) FROM allocation WHERE owner = $1 ORDER BY actor, lower(during), lane`
 
 // Taken lists what an owner has taken, ended holds included.
 func (tx *Tx) Taken(ctx context.Context, owner string) ([]Allocation, error) {
@@ -223,7 +234,7 @@ func scanAllocation(row pgx.CollectableRow) (Allocation, error) {
 	var a Allocation
 	var kind string
 	var expires *time.Time
-	if err := row.Scan(&a.Actor, &a.Lane, &a.Start, &a.End, &kind, &a.Owner, &expires); err != nil {
+	if err := row.Scan(&a.Actor, &a.Lane, &a.Start, &a.End, &kind, &a.Owner, &expires, &a.Capacity); err != nil {
 		return a, err
 	}
 	a.Kind = AllocationKind(kind)

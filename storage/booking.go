@@ -22,14 +22,16 @@ type Booking struct {
 	Slots, Actors []string
 	// Zone and LocalStart are the wall time of the visit.
 	Zone, LocalStart string
+	// Overbooked says that it takes time of an actor beside as many others as that actor usually serves.
+	Overbooked bool
 }
 
-const bookingColumns = `appointment, state, lower(during), upper(during), due, moves, coalesce(patient, ''), slots, actors, coalesce(zone, ''), coalesce(local_start, '')`
+const bookingColumns = `appointment, state, lower(during), upper(during), due, moves, coalesce(patient, ''), slots, actors, coalesce(zone, ''), coalesce(local_start, ''), overbooked`
 
 func scanBooking(row pgx.CollectableRow) (*Booking, error) {
 	b := &Booking{}
 	var start, end, due *time.Time
-	if err := row.Scan(&b.Appointment, &b.State, &start, &end, &due, &b.Moves, &b.Patient, &b.Slots, &b.Actors, &b.Zone, &b.LocalStart); err != nil {
+	if err := row.Scan(&b.Appointment, &b.State, &start, &end, &due, &b.Moves, &b.Patient, &b.Slots, &b.Actors, &b.Zone, &b.LocalStart, &b.Overbooked); err != nil {
 		return nil, err
 	}
 	for to, from := range map[*time.Time]*time.Time{&b.Start: start, &b.End: end, &b.Due: due} {
@@ -56,10 +58,11 @@ func (tx *Tx) Booking(ctx context.Context, appointment string) (*Booking, error)
 }
 
 const sqlSaveBooking = `
-INSERT INTO booking (appointment, state, during, due, moves, patient, slots, actors, zone, local_start)
-VALUES ($1, $2, CASE WHEN $3::timestamptz IS NOT NULL THEN tstzrange($3, $4) END, $5, $6, nullif($7, ''), $8, $9, nullif($10, ''), nullif($11, ''))
+INSERT INTO booking (appointment, state, during, due, moves, patient, slots, actors, zone, local_start, overbooked)
+VALUES ($1, $2, CASE WHEN $3::timestamptz IS NOT NULL THEN tstzrange($3, $4) END, $5, $6, nullif($7, ''), $8, $9, nullif($10, ''), nullif($11, ''), $12)
 ON CONFLICT (appointment) DO UPDATE SET state = EXCLUDED.state, during = EXCLUDED.during, due = EXCLUDED.due, moves = EXCLUDED.moves,
-  patient = EXCLUDED.patient, slots = EXCLUDED.slots, actors = EXCLUDED.actors, zone = EXCLUDED.zone, local_start = EXCLUDED.local_start`
+  patient = EXCLUDED.patient, slots = EXCLUDED.slots, actors = EXCLUDED.actors, zone = EXCLUDED.zone, local_start = EXCLUDED.local_start,
+  overbooked = EXCLUDED.overbooked`
 
 // SaveBooking queues where an appointment stands from now on.
 func (tx *Tx) SaveBooking(b *Booking) {
@@ -76,7 +79,7 @@ func (tx *Tx) SaveBooking(b *Booking) {
 		return l
 	}
 	tx.exec(sqlSaveBooking, b.Appointment, b.State, optional(b.Start), optional(b.End), optional(b.Due), b.Moves, b.Patient,
-		list(b.Slots), list(b.Actors), b.Zone, b.LocalStart)
+		list(b.Slots), list(b.Actors), b.Zone, b.LocalStart, b.Overbooked)
 }
 
 const sqlDropBooking = `DELETE FROM booking WHERE appointment = $1`

@@ -22,6 +22,8 @@ type SlotTime struct {
 	Status, Kept string
 	// Due is the status that follows from what is taken now.
 	Due string
+	// Overbooked is what is written in it, DueOverbooked what follows: more visits than usual at some moment of it.
+	Overbooked, DueOverbooked bool
 }
 
 const sqlRelease = `DELETE FROM allocation WHERE owner = $1 RETURNING actor, lower(during), upper(during)`
@@ -164,14 +166,15 @@ func (tx *Tx) SchedulesOf(ctx context.Context, actors ...string) ([]string, erro
 
 const (
 	sqlSaveSlot = `
-INSERT INTO slot_time (slot, schedule, during, status, kept) VALUES ($1, $2, tstzrange($3, $4), $5, nullif($6, ''))
-ON CONFLICT (slot) DO UPDATE SET schedule = EXCLUDED.schedule, during = EXCLUDED.during, status = EXCLUDED.status, kept = EXCLUDED.kept`
+INSERT INTO slot_time (slot, schedule, during, status, kept, overbooked) VALUES ($1, $2, tstzrange($3, $4), $5, nullif($6, ''), $7)
+ON CONFLICT (slot) DO UPDATE SET schedule = EXCLUDED.schedule, during = EXCLUDED.during, status = EXCLUDED.status, kept = EXCLUDED.kept,
+  overbooked = EXCLUDED.overbooked`
 	sqlDropSlot = `DELETE FROM slot_time WHERE slot = $1`
 )
 
 // SaveSlot queues what is known of a Slot.
 func (tx *Tx) SaveSlot(t SlotTime) {
-	tx.exec(sqlSaveSlot, t.Slot, t.Schedule, t.Start, t.End, t.Status, t.Kept)
+	tx.exec(sqlSaveSlot, t.Slot, t.Schedule, t.Start, t.End, t.Status, t.Kept, t.Overbooked)
 }
 
 // DropSlot queues that a Slot counts no more.
@@ -179,8 +182,10 @@ func (tx *Tx) DropSlot(slot string) { tx.exec(sqlDropSlot, slot) }
 
 // sqlDerive says what the status of Slots follows to. A Slot is taken where an actor of its Schedule is closed, or serves
 // as many as it can at some moment of it. It is busy, or busy-tentative, where that is by a visit booked by the Slot
-// itself, and busy-unavailable where by another.
-const sqlDerive = sqlDeriveSlot + `$2` + sqlDeriveTaken + `$2` + sqlDeriveOwn
+// itself, and busy-unavailable where by another. It is overbooked while, at some moment of it, an actor serves more than its
+// Schedule and the policy of a visit there allow; a visit was put there by an override. Of the starts that lie in both, one
+// is such a moment.
+const sqlDerive = sqlDeriveSlot + `$2` + sqlDeriveTaken
 
 const (
 	sqlDeriveSlot = `
@@ -189,19 +194,28 @@ SELECT t.slot, t.schedule, lower(t.during), upper(t.during), t.status, coalesce(
     WHEN own.state IN ('hold', 'awaiting') AND full_.is THEN 'busy-tentative'
     WHEN own.state IS NOT NULL AND full_.is THEN 'busy'
     WHEN full_.is THEN 'busy-unavailable'
-    ELSE 'free' END)
+    ELSE 'free' END),
+  coalesce(t.overbooked, NOT over_.is), over_.is
 FROM slot_time t
+CROSS JOIN (SELECT `
+	sqlDeriveTaken = `::timestamptz AS now) AS n
 CROSS JOIN LATERAL (SELECT EXISTS (
   SELECT FROM schedule_actor s
   WHERE s.schedule = t.schedule AND (
     SELECT count(DISTINCT a.lane) >= s.capacity OR coalesce(bool_or(a.kind = 'block'), false)
-    FROM allocation a WHERE a.actor = s.actor AND a.during && t.during AND (a.expires IS NULL OR a.expires > `
-	sqlDeriveTaken = `)) IS TRUE) AS is) AS full_
+    FROM allocation a WHERE a.actor = s.actor AND a.during && t.during AND (a.expires IS NULL OR a.expires > n.now)) IS TRUE) AS is) AS full_
+CROSS JOIN LATERAL (SELECT EXISTS (
+  SELECT FROM schedule_actor s
+  JOIN allocation x ON x.actor = s.actor AND x.during && t.during AND x.lane >= x.capacity AND (x.expires IS NULL OR x.expires > n.now)
+  JOIN allocation b ON b.actor = s.actor AND b.during && t.during AND b.during && x.during AND (b.expires IS NULL OR b.expires > n.now)
+  WHERE s.schedule = t.schedule AND (
+    SELECT count(*) FROM allocation c
+    WHERE c.actor = s.actor AND c.during @> greatest(lower(x.during), lower(b.during), lower(t.during))
+      AND (c.expires IS NULL OR c.expires > n.now)) > greatest(x.capacity, s.capacity)) AS is) AS over_
 LEFT JOIN LATERAL (
   SELECT min(b.state) AS state FROM booking b
   WHERE b.slots @> ARRAY[t.slot] AND b.during && t.during
-    AND (b.state IN ('awaiting', 'booked', 'arrived', 'checked-in', 'fulfilled', 'noshow') OR b.state = 'hold' AND b.due > `
-	sqlDeriveOwn = `)) AS own ON true
+    AND (b.state IN ('awaiting', 'booked', 'arrived', 'checked-in', 'fulfilled', 'noshow') OR b.state = 'hold' AND b.due > n.now)) AS own ON true
 WHERE `
 )
 
@@ -223,13 +237,25 @@ func (tx *Tx) slotTimes(ctx context.Context, sql string, names []string, more ..
 	args := append([]any{names, tx.store.options.Now().UTC()}, more...)
 	err = tx.system(ctx, func(rows pgx.Rows) (err error) {
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t SlotTime, err error) {
-			err = row.Scan(&t.Slot, &t.Schedule, &t.Start, &t.End, &t.Status, &t.Kept, &t.Due)
+			err = row.Scan(&t.Slot, &t.Schedule, &t.Start, &t.End, &t.Status, &t.Kept, &t.Due, &t.Overbooked, &t.DueOverbooked)
 			t.Start, t.End = t.Start.UTC(), t.End.UTC()
 			return t, err
 		})
 		return err
 	}, sql, args...)
 	return list, err
+}
+
+const sqlUnsettled = `SELECT slot FROM slot_time WHERE overbooked IS NULL ORDER BY slot LIMIT $1`
+
+// UnsettledSlots lists Slots, up to a limit, of which nobody knows yet whether they are overbooked: a migration left them so.
+func (s *Store) UnsettledSlots(ctx context.Context, limit int) ([]string, error) {
+	rows, err := s.pool.Query(ctx, sqlUnsettled, limit)
+	if err != nil {
+		return nil, translate(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, translate(err)
 }
 
 const sqlSlotsTouched = `

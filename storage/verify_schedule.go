@@ -52,6 +52,13 @@ UNION ALL
 SELECT 'the status of a Slot is not the one that is known of it', t.slot
 FROM slot_time t LEFT JOIN slots s ON s.name = t.slot WHERE s.content ->> 'status' IS DISTINCT FROM t.status
 UNION ALL
+SELECT 'whether a Slot is overbooked is not what is known of it', t.slot
+FROM slot_time t LEFT JOIN slots s ON s.name = t.slot WHERE coalesce((s.content ->> 'overbooked')::boolean, false) <> coalesce(t.overbooked, false)
+UNION ALL
+SELECT 'an appointment is booked beyond the capacity of one of its actors, or is not, and that is written otherwise', b.appointment
+FROM live b WHERE upper(b.during) > $1 AND NOT (b.state = 'hold' AND b.due <= $1) AND b.overbooked <> EXISTS (
+  SELECT FROM allocation a WHERE a.owner = b.appointment AND a.lane >= a.capacity AND a.actor NOT LIKE 'Patient/%')
+UNION ALL
 SELECT 'a Slot is not known to the schedule', s.name
 FROM slots s WHERE s.content ->> 'status' <> 'entered-in-error' AND NOT EXISTS (SELECT FROM slot_time t WHERE t.slot = s.name)
 UNION ALL
@@ -61,14 +68,19 @@ WHERE upper(c.during) > $1 AND NOT isempty(c.during) AND tstzmultirange(c.during
   (SELECT range_agg(a.during) FROM allocation a WHERE a.actor = c.actor AND a.lane = l.lane AND a.during && c.during), '{}') <> '{}'
 UNION ALL
 SELECT 'the status of a Slot is ' || t.status || ' and should be ' || t.due, t.slot
-FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due)
-JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due) USING (slot)
-WHERE t.status NOT IN (t.due, h.due) AND t.low > $1`
+FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked)
+JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked) USING (slot)
+WHERE t.status NOT IN (t.due, h.due) AND t.low > $1
+UNION ALL
+SELECT CASE WHEN t.overbooked THEN 'a Slot is said to be overbooked and is not' ELSE 'a Slot is overbooked and does not say so' END, t.slot
+FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked)
+JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked) USING (slot)
+WHERE t.overbooked NOT IN (t.due_overbooked, h.due_overbooked) AND t.low > $1`
 
 // A hold that has ended keeps its Slot busy until the next tidying, which follows within seconds.
 const (
-	sqlDeriveNow  = sqlDeriveSlot + `$1` + sqlDeriveTaken + `$1` + sqlDeriveOwn
-	sqlDeriveHeld = sqlDeriveSlot + `'-infinity'` + sqlDeriveTaken + `'-infinity'` + sqlDeriveOwn
+	sqlDeriveNow  = sqlDeriveSlot + `$1` + sqlDeriveTaken
+	sqlDeriveHeld = sqlDeriveSlot + `'-infinity'` + sqlDeriveTaken
 )
 
 // VerifySchedule compares everything that is written about bookings with everything else, and lists what disagrees, up
