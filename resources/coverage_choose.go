@@ -19,7 +19,7 @@ func (s *Service) coverages(ctx context.Context, m *move) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if fresh := m.from == scheduling.None || m.from == scheduling.Hold || m.from == scheduling.Proposed; fresh && len(named) > 0 {
+	if m.fresh() && len(named) > 0 {
 		return named[:min(len(named), maxCoverages)], nil
 	}
 	keys, err := s.match(unattended(ctx), m.tx, "Coverage", "beneficiary="+m.visit.patient, 50)
@@ -83,11 +83,41 @@ func (s *Service) namedCoverages(ctx context.Context, m *move) (named []string, 
 	}
 	for _, k := range brought {
 		if v := seen[k]; v == nil || v.Deleted {
-			return nil, fhir.NewError(fhir.BusinessRule, fhir.CodeNotFound, k.Type+"/"+k.ID+" is not known here").
-				Coded("unknown-coverage").At("Appointment.supportingInformation")
+			return nil, unknownCoverage(k.Type + "/" + k.ID)
 		}
 	}
 	return named, nil
+}
+
+// fresh says whether a visit is only now going to be booked.
+func (m *move) fresh() bool {
+	return m.from == scheduling.None || m.from == scheduling.Hold || m.from == scheduling.Proposed
+}
+
+func unknownCoverage(name string) error {
+	return fhir.NewError(fhir.BusinessRule, fhir.CodeNotFound, name+" is not known here").Coded("unknown-coverage").At("Appointment.supportingInformation")
+}
+
+// unseenCoverage is a coverage that a visit has, and keeps, and that the caller is not shown, who may read Coverages: one by a
+// Consent or a label, say. What it pays must not be told, nor that it is there any more. "" for none.
+func (s *Service) unseenCoverage(ctx context.Context, m *move) (string, error) {
+	had := s.supports(m.before, "Coverage")
+	var kept []storage.Key
+	for _, name := range s.supports(m.after, "Coverage") {
+		if slices.Contains(had, name) {
+			kept = append(kept, keyOf(name))
+		}
+	}
+	if len(kept) == 0 || m.request.Principal.IsOperator() || permitted(ctx, auth.Read, "Coverage") != nil {
+		return "", nil
+	}
+	seen, err := m.tx.Read(acting(ctx, auth.Read), kept...)
+	for _, k := range kept {
+		if err == nil && seen[k] == nil {
+			return k.Type + "/" + k.ID, nil
+		}
+	}
+	return "", err
 }
 
 // supports are the resources of a type that an appointment names in supportingInformation.

@@ -80,6 +80,22 @@ func (s *Service) cover(ctx context.Context, m *move) error {
 	if importing, _ := ctx.Value(importingKey{}).(bool); importing || m.visit.patient == "" || mode == scheduling.CoverageOff {
 		return nil
 	}
+	unseen, err := s.unseenCoverage(ctx, m)
+	if err != nil {
+		return err
+	}
+	if unseen != "" {
+		if m.fresh() {
+			return unknownCoverage(unseen)
+		}
+		// The visit keeps what it has, and the server looks at it for the practice.
+		m.tx.Recheck(m.reference, s.now())
+		held, err := s.holdsBack(ctx, m.tx, m.reference, m.visit)
+		if held && m.to == scheduling.Booked && m.from != scheduling.Booked && !m.intent.override {
+			m.to, m.onlyCoverage = scheduling.Awaiting, true
+		}
+		return err
+	}
 	k, err := s.weigh(ctx, m)
 	if err != nil || k.asking {
 		return err

@@ -417,6 +417,44 @@ func TestGate_sees_what_the_caller_does_not(t *testing.T) {
 	}
 }
 
+// A visit keeps a coverage that whoever moves it is not shown, and nothing tells whether that pays, or is there at all; the
+// server looks afterwards. Who would book with one that they are not shown is told that there is none.
+func TestLeak_coverage_of_a_visit_that_the_caller_is_not_shown(t *testing.T) {
+	t.Parallel()
+	for _, gone := range []bool{false, true} {
+		t.Run(fmt.Sprint("gone_", gone), func(t *testing.T) {
+			s, _ := insured(t, scheduling.CoverageStrict, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+			const secret = `,"meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"V"}]}`
+			cover(t, s, "hidden", "ada", "sandbox", "OK-1", secret+`,"period":{"end":"2026-01-16"}`)
+			id := mustCreate(t, s, insuredVisit("ada", "s9", "hidden")).ID
+			offered := mustCreate(t, s, strings.Replace(insuredVisit("ada", "s10", "hidden"), `"booked"`, `"proposed"`, 1)).ID
+			cover(t, s, "shown", "ada", "sandbox", "OK-2", "")
+			if gone {
+				if _, err := s.Do(t.Context(), Request{Principal: auth.Operator("test"), Interaction: Delete, Type: "Coverage", ID: "hidden"}); err != nil {
+					t.Fatal(describe(err))
+				}
+			}
+			root := admin("user/*.cruds")
+			body := parse(t, `{"resourceType":"Parameters","parameter":[`+arg("start", "valueDateTime", `"2026-01-17T09:00:00Z"`)+`]}`)
+			resp, err := s.Do(t.Context(), Request{Principal: root, Interaction: Operate, Type: "Appointment", ID: id, Operation: "reschedule", Body: body})
+			if err != nil || len(resp.Issues) > 0 {
+				t.Fatalf("%s %v", describe(err), resp)
+			}
+			if got := s.supports(read(t, s, "Appointment", id), "Coverage"); !slices.Equal(got, []string{"Coverage/hidden"}) {
+				t.Errorf("it is paid by %q", got)
+			}
+			if _, err := s.Do(t.Context(), Request{Principal: root, Interaction: Patch, Type: "Appointment", ID: offered,
+				JSONPatch: []byte(`[{"op":"replace","path":"/status","value":"booked"}]`)}); codeOf(err) != "unknown-coverage" {
+				t.Errorf("what was offered: %s", describe(err))
+			}
+			recheckAll(t, s)
+			if got := s.supports(read(t, s, "Appointment", id), "Coverage"); !slices.Equal(got, []string{"Coverage/shown"}) {
+				t.Errorf("in the end it is paid by %q", got)
+			}
+		})
+	}
+}
+
 // Each visit of a series is looked at, and takes from the benefit what the one before has left.
 func TestSeries_takes_from_one_benefit(t *testing.T) {
 	t.Parallel()
