@@ -21,7 +21,7 @@ import (
 // is about to book, as cards. It books nothing and stores nothing. Spec: CDS Hooks 2.0; hook appointment-book 1.0; Da Vinci CRD.
 
 // HookBook is the hook that the service is for, and the id of the service.
-const HookBook = "appointment-book"
+const HookBook = coverage.HookBook
 
 // maxProposed is how many visits one call can ask about; docs/limits.md publishes it.
 const maxProposed = maxAsked

@@ -282,7 +282,7 @@ func (s *Service) weighAnswer(ctx context.Context, m *move, k *covering, n *fhir
 
 // draft is what a payer is asked about a visit.
 func (s *Service) draft(m *move, k *covering, n *fhir.Node) *coverage.Draft {
-	d := &coverage.Draft{Patient: m.visit.patient, Coverage: k.coverage, Date: k.visit}
+	d := &coverage.Draft{Patient: m.visit.patient, Coverage: k.coverage, Date: k.visit, Start: m.visit.start, End: m.visit.end}
 	for p := range n.Get("payor").Items() {
 		if d.Insurer == nil || typeOf(s.local(p)) == "Organization" {
 			d.Insurer = new(p.Clone())

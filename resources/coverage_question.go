@@ -40,7 +40,7 @@ func (s *Service) readQuestion(ctx context.Context, request string) (q *coverage
 
 // readParties reads the people, coverages and the payor of a question.
 func (s *Service) readParties(ctx context.Context, tx *storage.Tx, q *coverage.Question) error {
-	patient, insurer := s.local(q.Request.Get("patient")), s.local(q.Request.Get("insurer"))
+	patient, insurer, provider := s.local(q.Request.Get("patient")), s.local(q.Request.Get("insurer")), s.local(q.Request.Get("provider"))
 	var names []string
 	for i := range q.Request.Get("insurance").Items() {
 		if name := s.local(i.Get("coverage")); typeOf(name) == "Coverage" {
@@ -56,11 +56,14 @@ func (s *Service) readParties(ctx context.Context, tx *storage.Tx, q *coverage.Q
 			names = append(names, k.Type+"/"+k.ID)
 		}
 	}
-	found, err := s.readAll(ctx, tx, append(names, patient, insurer)...)
+	found, err := s.readAll(ctx, tx, append(names, patient, insurer, provider)...)
 	if err != nil {
 		return err
 	}
 	q.Patient, q.Payor = found[patient], found[insurer]
+	if typeOf(provider) == "Practitioner" {
+		q.Provider = found[provider]
+	}
 	for _, name := range names {
 		n := found[name]
 		if n == nil || coverage.IsSelfPay(n) || len(q.Coverages) >= maxCoverages || insurer != "" && s.payorOf(n) != "" && s.payorOf(n) != insurer {
@@ -74,8 +77,15 @@ func (s *Service) readParties(ctx context.Context, tx *storage.Tx, q *coverage.Q
 	}
 	more, err := s.readAll(ctx, tx, endpoints...)
 	for _, name := range endpoints {
-		if n := more[name]; n != nil && q.Endpoint == "" && n.GetText("status") == "active" && n.Get("connectionType").GetText("code") == "hl7-fhir-rest" {
+		n := more[name]
+		if n == nil || n.GetText("status") != "active" {
+			continue
+		}
+		switch code := n.Get("connectionType").GetText("code"); {
+		case code == "hl7-fhir-rest" && q.Endpoint == "":
 			q.Endpoint = n.GetText("address")
+		case code == "cds-hooks-service" && q.Hooks == "":
+			q.Hooks = n.GetText("address")
 		}
 	}
 	return err

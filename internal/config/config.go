@@ -68,7 +68,7 @@ type Content struct {
 
 // Payers says which payers are asked over the network, and how.
 type Payers struct {
-	PayerHosts   []string      `name:"payer-hosts" env:"KILN_PAYER_HOSTS" placeholder:"HOST[:PORT]" help:"Hosts of the FHIR servers that payers may be asked at (payer-adapter fhir), with a comma in between. Empty: none."`
+	PayerHosts   []string      `name:"payer-hosts" env:"KILN_PAYER_HOSTS" placeholder:"HOST[:PORT]" help:"Hosts of the FHIR servers and CDS services that payers may be asked at (payer-adapter fhir), with a comma in between. Empty: none."`
 	PayerPrivate bool          `name:"payer-private" env:"KILN_PAYER_PRIVATE" help:"Let those be in the own network, and be asked without TLS."`
 	PayerTurns   int           `name:"payer-turns" env:"KILN_PAYER_TURNS" default:"4" placeholder:"N" help:"Most questions that one payer is asked at a time; two of them about one patient. A payer that leaves four in a row unanswered is asked once in 30 s until it answers."`
 	PayerTimeout time.Duration `name:"payer-timeout" env:"KILN_PAYER_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a payer has to answer before the visit waits for it."`

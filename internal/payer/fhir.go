@@ -33,10 +33,12 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// FHIR asks payers through CoverageEligibilityRequest/$submit of their own FHIR servers.
+// FHIR asks payers through CoverageEligibilityRequest/$submit of their own FHIR servers, and through the hook appointment-book
+// of their CDS services: those that have both through both.
 type FHIR struct {
-	options Options
-	client  *http.Client
+	options  Options
+	client   *http.Client
+	services *services
 }
 
 // New makes the adapter.
@@ -50,7 +52,7 @@ func New(o Options) *FHIR {
 			return nil
 		}
 	}
-	return &FHIR{options: o, client: &http.Client{
+	return &FHIR{options: o, services: newServices(), client: &http.Client{
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSHandshakeTimeout: o.Timeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
 			MaxResponseHeaderBytes: 32 << 10, // and no proxy from the environment, which would make the checks void
@@ -66,14 +68,56 @@ func (e *forbiddenAddress) Error() string { return e.cause.Error() }
 
 // Errors that stay: asking again would not help.
 var (
-	errNoEndpoint = errors.New("payer: the payor has no active Endpoint of the type hl7-fhir-rest")
+	errNoEndpoint = errors.New("payer: the payor has no active Endpoint of the type hl7-fhir-rest or cds-hooks-service that can be asked")
 	errNotAllowed = errors.New("payer: the setting payer-hosts does not list the host of the Endpoint")
 	errRefused    = errors.New("payer: the payer refuses the question")
 )
 
-// Ask sends the question with what it refers to, and reads the answer.
+// Ask asks all Endpoints that the payer has, at the same time; the CDS service only about visits. An answer is one of all of
+// them: where one hangs, there is none yet. A payer that has a FHIR server counts as answering, with a condition, where its CDS
+// service cannot be asked at all.
 func (p *FHIR) Ask(ctx context.Context, q *coverage.Question) (*coverage.Answer, error) {
-	target, err := p.target(q.Endpoint)
+	if start, _ := q.Visit(); start == "" || q.Hooks == "" || q.Patient == nil || len(q.Coverages) == 0 {
+		return p.submit(ctx, q)
+	}
+	if q.Endpoint == "" {
+		heard, err := p.hear(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		a := &coverage.Answer{Outcome: coverage.Complete}
+		a.Hear(q, heard)
+		return a, nil
+	}
+	type outcome struct {
+		heard *coverage.HookAnswer
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hook := make(chan outcome, 1)
+	go func() {
+		heard, err := p.hear(ctx, q)
+		hook <- outcome{heard, err}
+	}()
+	a, err := p.submit(ctx, q)
+	if err != nil || a.Outcome == coverage.Failed {
+		return a, err
+	}
+	o := <-hook
+	switch {
+	case errors.Is(o.err, coverage.ErrNoAnswer):
+		return nil, o.err
+	case o.err != nil:
+		o.heard = coverage.Unheard(q)
+	}
+	a.Hear(q, o.heard)
+	return a, nil
+}
+
+// submit sends the question with what it refers to, and reads the answer.
+func (p *FHIR) submit(ctx context.Context, q *coverage.Question) (*coverage.Answer, error) {
+	target, err := p.target(q.Endpoint, "CoverageEligibilityRequest", "$submit")
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +129,18 @@ func (p *FHIR) Ask(ctx context.Context, q *coverage.Question) (*coverage.Answer,
 	r.Header.Set("Content-Type", "application/fhir+json")
 	r.Header.Set("Accept", "application/fhir+json")
 	r.Header.Set("Idempotency-Key", q.Request.ID()) // the same question, however often it is sent
+	n, err := p.send(r)
+	if err != nil {
+		return nil, err
+	}
+	return readAnswer(n, q)
+}
+
+// send sends a request and reads the JSON that comes back. What is no answer now may be one later: a page that tells of
+// maintenance, say.
+//
+// Errors: coverage.ErrNoAnswer, wrapped; others where it will not be another time.
+func (p *FHIR) send(r *http.Request) (*fhir.Node, error) {
 	response, err := p.client.Do(r)
 	if err != nil {
 		var forbidden *forbiddenAddress
@@ -102,11 +158,28 @@ func (p *FHIR) Ask(ctx context.Context, q *coverage.Question) (*coverage.Answer,
 	case code >= 400:
 		return nil, fmt.Errorf("%w: status %d", errRefused, code)
 	}
-	return readAnswer(response, q)
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err != nil || kind != "application/fhir+json" && kind != "application/json" {
+		return nil, unclear("it is no JSON")
+	}
+	content, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
+	if err != nil {
+		return nil, unclear("it breaks off")
+	}
+	if len(content) > MaxAnswer {
+		return nil, unclear("it is too long")
+	}
+	n, err := fhir.ParseJSON(content)
+	if err != nil {
+		return nil, unclear("it cannot be read")
+	}
+	return n, nil
 }
 
-// target is the address of $submit, if it may be asked.
-func (p *FHIR) target(endpoint string) (string, error) {
+func unclear(what string) error { return fmt.Errorf("%w: %s", coverage.ErrNoAnswer, what) }
+
+// target is an address below an Endpoint, if it may be asked.
+func (p *FHIR) target(endpoint string, segments ...string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || endpoint == "" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", errNoEndpoint
@@ -120,30 +193,13 @@ func (p *FHIR) target(endpoint string) (string, error) {
 	if !listed {
 		return "", errNotAllowed
 	}
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/CoverageEligibilityRequest/$submit"
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/" + strings.Join(segments, "/")
 	u.RawPath = ""
 	return u.String(), nil
 }
 
-// readAnswer reads what a payer sent: a response, alone, in a Bundle or in Parameters. What is no answer now may be one
-// later: a page that tells of maintenance, say.
-func readAnswer(response *http.Response, q *coverage.Question) (*coverage.Answer, error) {
-	unclear := func(what string) error { return fmt.Errorf("%w: %s", coverage.ErrNoAnswer, what) }
-	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	if err != nil || kind != "application/fhir+json" && kind != "application/json" {
-		return nil, unclear("it is no FHIR JSON")
-	}
-	content, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
-	if err != nil {
-		return nil, unclear("it breaks off")
-	}
-	if len(content) > MaxAnswer {
-		return nil, unclear("it is too long")
-	}
-	n, err := fhir.ParseJSON(content)
-	if err != nil {
-		return nil, unclear("it cannot be read")
-	}
+// readAnswer reads what a FHIR server sent: a response, alone, in a Bundle or in Parameters.
+func readAnswer(n *fhir.Node, q *coverage.Question) (*coverage.Answer, error) {
 	switch n.ResourceType() {
 	case "Bundle":
 		for e := range n.Get("entry").Items() {
@@ -178,30 +234,13 @@ func readAnswer(response *http.Response, q *coverage.Question) (*coverage.Answer
 	return a, nil
 }
 
-// bundle is a question with what a payer has to know of those whom it is about, and nothing else of them.
+// bundle is a question with those whom it is about.
 func bundle(q *coverage.Question) fhir.Node {
 	entries := []fhir.Node{entry(*q.Request)}
-	if q.Patient != nil {
-		entries = append(entries, entry(part(q.Patient, "name", "gender", "birthDate")))
-	}
-	for _, c := range q.Coverages {
-		entries = append(entries, entry(part(c, "identifier", "status", "type", "subscriberId", "beneficiary", "dependent", "relationship", "period", "payor", "class", "network")))
-	}
-	if q.Payor != nil {
-		entries = append(entries, entry(part(q.Payor, "identifier", "name")))
+	for _, n := range q.Parties() {
+		entries = append(entries, entry(n))
 	}
 	return fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str("collection").As("type"), fhir.Arr(entries...).As("entry"))
 }
 
 func entry(resource fhir.Node) fhir.Node { return fhir.Obj(resource.As("resource")) }
-
-// part is a resource with some of its elements.
-func part(n *fhir.Node, elements ...string) fhir.Node {
-	out := fhir.Obj()
-	for _, name := range append([]string{"resourceType", "id"}, elements...) {
-		if v := n.Get(name); v != nil {
-			out.Set(name, v.Clone())
-		}
-	}
-	return out
-}

@@ -51,6 +51,8 @@ type ItemAnswer struct {
 	Network       string
 	Authorization bool
 	Benefits      []Benefit
+	// Assertions are what the CDS service of the payer said of it.
+	Assertions []Assertion
 }
 
 // Benefit is how much is allowed and used.
@@ -140,6 +142,13 @@ func (i *Insurance) node(q *Question) fhir.Node {
 
 func (x *ItemAnswer) node(q *Question) fhir.Node {
 	n := fhir.Obj()
+	if len(x.Assertions) > 0 {
+		list := fhir.Arr()
+		for _, a := range x.Assertions {
+			list.Kids = append(list.Kids, a.node())
+		}
+		n.Set("extension", list)
+	}
 	if x.Category { // exactly one of the two: ces-1
 		n.Set("category", x.Code.Clone())
 	} else {

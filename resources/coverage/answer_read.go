@@ -67,6 +67,7 @@ func readItem(n *fhir.Node) (x ItemAnswer, ok bool) {
 	}
 	is := func(name string) bool { v := n.Get(name); return v != nil && v.Text == "true" }
 	x.Excluded, x.Authorization = is("excluded"), is("authorizationRequired")
+	x.Assertions = readAssertions(n)
 	x.Name, x.Description = short(n.GetText("name")), short(n.GetText("description"))
 	switch code := n.At("network", "coding", "code"); {
 	case code != nil && (code.Text == "in" || code.Text == "out"):
@@ -129,8 +130,14 @@ func textOf(n *fhir.Node) string {
 	return n.Text
 }
 
-// short is a text from outside, cut to what is kept of one.
+// short is a text from outside, cut to what is kept of one, without the characters that FHIR refuses.
 func short(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == '\uFFFE' || c == '\uFFFF' {
+			return -1
+		}
+		return c
+	}, s)
 	if r := []rune(s); len(r) > maxText {
 		s = string(r[:maxText])
 	}

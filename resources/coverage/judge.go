@@ -129,6 +129,9 @@ func (x *ItemAnswer) judge(v Visit, preAuthRef string) (found []Finding) {
 	if x.Network == "out" {
 		found = append(found, Finding{OutOfNetwork, "The practitioner is not in the network of this insurance; a part of the costs may be the patient's" + because(x.Description)})
 	}
+	if text := x.conditions(); text != "" {
+		found = append(found, Finding{Conditional, "The insurance pays for " + name + " on conditions: " + text})
+	}
 	for _, b := range x.Benefits {
 		if b.Allowed.Value == nil || b.Used.Value == nil || b.Allowed.Currency != b.Used.Currency {
 			continue

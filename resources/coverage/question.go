@@ -24,8 +24,10 @@ type Question struct {
 	Coverages []*fhir.Node
 	Payor     *fhir.Node
 	Patient   *fhir.Node
-	// Endpoint is the address of the payor's FHIR server, or "".
-	Endpoint string
+	// Provider is the Practitioner of the visit; nil for none.
+	Provider *fhir.Node
+	// Endpoint is the address of the payor's FHIR server, Hooks that of its CDS services, each or "".
+	Endpoint, Hooks string
 	// From and To are the first and last date that it asks about, as YYYY-MM-DD.
 	From, To string
 	Items    []Item
@@ -59,9 +61,11 @@ type Draft struct {
 	// Insurer is the Coverage's payor, a Reference.
 	Insurer *fhir.Node
 	// Date is that of the visit, as YYYY-MM-DD.
-	Date     string
-	Provider string
-	Facility string
+	Date string
+	// Start and End are those of the visit.
+	Start, End time.Time
+	Provider   string
+	Facility   string
 	// Service is a CodeableConcept without codings where nothing is known of it.
 	Service fhir.Node
 	Created time.Time
@@ -93,6 +97,10 @@ func (d *Draft) Node() fhir.Node {
 	n := fhir.Obj(fhir.Str("CoverageEligibilityRequest").As("resourceType"), fhir.Str(d.ID).As("id"), fhir.Str("active").As("status"),
 		fhir.Arr(fhir.Str(Validation), fhir.Str(Benefits), fhir.Str(AuthRequired)).As("purpose"), ref(d.Patient).As("patient"),
 		fhir.Str(d.Date).As("servicedDate"), fhir.Str(fhir.FormatInstant(d.Created)).As("created"))
+	if !d.Start.IsZero() && d.End.After(d.Start) {
+		period := fhir.Obj(fhir.Str(fhir.FormatInstant(d.Start)).As("start"), fhir.Str(fhir.FormatInstant(d.End)).As("end"))
+		n.Set("extension", fhir.Arr(fhir.Obj(fhir.Str(ExtensionVisitPeriod).As("url"), period.As("valuePeriod"))))
+	}
 	if d.Provider != "" {
 		n.Set("provider", ref(d.Provider))
 	}

@@ -19,7 +19,18 @@ const (
 	SandboxExhausted = "EXHAUSTED-"
 	SandboxAuth      = "AUTH-"
 	SandboxSlow      = "SLOW-"
+	SandboxHook      = "CRD-"
 )
+
+// sandboxAssertions is what a CDS service would say, by what follows CRD- in a member id: coverage-information of Da Vinci CRD.
+var sandboxAssertions = map[string]Assertion{
+	SandboxOK:       {Covered: assertCovered, Authorization: "no-auth"},
+	SandboxExcluded: {Covered: assertNotCovered, Note: "not a benefit of this plan"},
+	"CONDITIONAL-":  {Covered: assertConditional, Authorization: assertConditional, Note: "it depends on the diagnosis"},
+	SandboxAuth:     {Covered: assertCovered, Authorization: authNeeded},
+	"SATISFIED-":    {Covered: assertCovered, Authorization: authSatisfied, PreAuthRef: "sandbox-authorization"},
+	"NETWORK-":      {Covered: assertCovered, Authorization: "no-auth", Reasons: []string{reasonOutOfNetwork}},
+}
 
 // Ask answers as the member ids say. SLOW- never answers.
 func (Sandbox) Ask(ctx context.Context, q *Question) (*Answer, error) {
@@ -45,9 +56,17 @@ func (Sandbox) Ask(ctx context.Context, q *Question) (*Answer, error) {
 			item.Benefits[0].Used = item.Benefits[0].Allowed
 		case strings.HasPrefix(id, SandboxAuth):
 			item.Authorization = true
+		case sandboxAssertion(id) != nil: // as a payer that has nothing but a CDS service
+			x := *sandboxAssertion(id)
+			x.Coverage, x.ID = i.Coverage, "sandbox-"+q.Request.ID()
+			i.InForce = nil
+			i.hear(q, []Assertion{x})
+			a.PreAuthRef = satisfied([]Assertion{x})
+			a.Insurance = append(a.Insurance, i)
+			continue
 		default:
 			a.Outcome = Failed
-			a.Errors = append(a.Errors, fhir.Obj(fhir.Str("The sandbox knows no such member: its ids begin with OK-, INACTIVE-, EXCLUDED-, EXHAUSTED-, AUTH- or SLOW-").As("text")))
+			a.Errors = append(a.Errors, fhir.Obj(fhir.Str("The sandbox knows no such member: its ids begin with OK-, INACTIVE-, EXCLUDED-, EXHAUSTED-, AUTH-, SLOW- or CRD-").As("text")))
 			continue
 		}
 		if *i.InForce {
@@ -60,4 +79,16 @@ func (Sandbox) Ask(ctx context.Context, q *Question) (*Answer, error) {
 		a.Insurance = append(a.Insurance, i)
 	}
 	return a, nil
+}
+
+// sandboxAssertion is what the sandbox asserts of a member, or nil.
+func sandboxAssertion(id string) *Assertion {
+	if kind, ok := strings.CutPrefix(id, SandboxHook); ok {
+		for prefix, x := range sandboxAssertions {
+			if strings.HasPrefix(kind, prefix) {
+				return &x
+			}
+		}
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ const (
 	Unverified    Code = "coverage-unverified"
 	Excluded      Code = "service-excluded"
 	OutOfNetwork  Code = "out-of-network"
+	Conditional   Code = "coverage-conditional"
 	Exhausted     Code = "benefit-exhausted"
 	Authorization Code = "authorization-required"
 	Pending       Code = "coverage-pending"
@@ -57,6 +58,7 @@ func Steps() []Step {
 		{4, Unverified, "the payer has said whether it is in force; one without a plan here cannot", "Coverage", waits},
 		{5, Excluded, "the service is not excluded", "Coverage", refuses},
 		{5, OutOfNetwork, "the practitioner is in the network of the plan", "Coverage.network", warns},
+		{5, Conditional, "the payer's CDS service names no condition, and wants no documents", "Coverage", warns},
 		{6, Exhausted, "less is used than allowed, in visits and in money; visits that are booked count", "Coverage", refuses},
 		{7, Authorization, "no authorization is needed, or there is one", "Coverage", waits},
 		{8, Pending, "the answer is 3 days old at most, and about this coverage, service, practitioner and date; else the payer is asked, for 5 seconds", "Coverage", waits},
