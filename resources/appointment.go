@@ -61,6 +61,8 @@ type move struct {
 	onlyCoverage bool
 	// overbooked says that it takes time beyond the capacity of one of its actors.
 	overbooked bool
+	// replaces is the appointment that is cancelled when this one, of the waitlist, is booked.
+	replaces string
 	// told are answers of payers that are stored nowhere: those of a visit that is only asked about.
 	told told
 }
@@ -101,7 +103,14 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 	if s.isRecord(m) {
 		return s.record(ctx, m)
 	}
-	m.overbooked = m.was != nil && m.was.Overbooked
+	if m.was != nil {
+		m.overbooked = m.was.Overbooked
+		for _, r := range replacing(m.after) {
+			if s.local(r) == m.was.Replaces {
+				m.replaces = m.was.Replaces
+			}
+		}
+	}
 	if err := s.decide(ctx, m); err != nil {
 		return err
 	}
@@ -118,7 +127,7 @@ func (s *Service) decide(ctx context.Context, m *move) (err error) {
 	if m.intent.recheck {
 		return s.recheck(ctx, m)
 	}
-	if done, err := s.aim(m); done || err != nil {
+	if done, err := s.aim(ctx, m); done || err != nil {
 		return err
 	}
 	var allowed []scheduling.State
@@ -137,6 +146,11 @@ func (s *Service) decide(ctx context.Context, m *move) (err error) {
 	}
 	for _, condition := range m.row.Conditions {
 		if err := s.meets(ctx, m, condition); err != nil {
+			return err
+		}
+	}
+	if m.to == scheduling.Waitlist {
+		if err := s.readReplaced(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -183,7 +197,7 @@ func (s *Service) record(ctx context.Context, m *move) error {
 }
 
 // aim finds out where a write leads. done says that the state stays and nothing is left to do.
-func (s *Service) aim(m *move) (done bool, err error) {
+func (s *Service) aim(ctx context.Context, m *move) (done bool, err error) {
 	status := m.after.GetText("status")
 	if m.intent.trigger != "" {
 		if m.trigger, m.to = m.intent.trigger, m.intent.to; m.to == scheduling.None {
@@ -211,12 +225,12 @@ func (s *Service) aim(m *move) (done bool, err error) {
 	if len(moved) > 0 {
 		if !m.request.Principal.IsOperator() {
 			if m.from == scheduling.Proposed || m.from == scheduling.Waitlist {
-				return s.keep(m)
+				return s.keep(ctx, m)
 			}
 			return false, useOperation(moved)
 		}
 		if !m.from.TakesTime() {
-			return s.keep(m)
+			return s.keep(ctx, m)
 		}
 		// An import that comes again moves what it brought.
 		m.trigger, m.to = scheduling.ByReschedule, m.from
@@ -228,15 +242,20 @@ func (s *Service) aim(m *move) (done bool, err error) {
 	if err := needsMatch(m); err != nil {
 		return false, err
 	}
-	return s.keep(m)
+	return s.keep(ctx, m)
 }
 
 // keep leaves the state as it is.
-func (s *Service) keep(m *move) (bool, error) {
+func (s *Service) keep(ctx context.Context, m *move) (bool, error) {
 	if !slices.Equal(s.supports(m.before, "Coverage"), s.supports(m.after, "Coverage")) {
 		m.tx.Recheck(m.reference, s.now())
 	}
-	if m.was == nil {
+	if m.from == scheduling.Waitlist {
+		if err := s.readReplaced(ctx, m); err != nil {
+			return false, err
+		}
+	}
+	if m.was == nil || m.from == scheduling.Waitlist {
 		m.to = m.from
 		m.save(nil, time.Time{})
 	}
@@ -340,6 +359,9 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 	if !asked.IsZero() { // whatever happens now, the question is over
 		askTo(m.after, time.Time{}, time.Time{})
 		m.changed = true
+	}
+	if err := s.replace(ctx, m); err != nil {
+		return err
 	}
 	actors := m.visit.actors
 	switch {

@@ -20,6 +20,8 @@ type wish struct {
 	start, end time.Time
 	// patient, if any, must be free too; ignore is an appointment whose own time counts as free.
 	patient, ignore string
+	// replaces is an appointment of the patient who may have another beside it, which takes its place.
+	replaces string
 	// actors must be free too, whether or not a Schedule offers their time.
 	actors []string
 	// service is a HealthcareService, or "".
@@ -94,7 +96,9 @@ func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []
 	if err != nil {
 		return nil, err
 	}
-	busy = slices.DeleteFunc(busy, func(a storage.Allocation) bool { return a.Owner == w.ignore })
+	busy = slices.DeleteFunc(busy, func(a storage.Allocation) bool {
+		return a.Owner == w.ignore || a.Owner == w.replaces && a.Actor == w.patient
+	})
 	free := map[string][]scheduling.Interval{}
 	for _, t := range slots {
 		if t.Due == "free" || t.Kept == "" && w.ignore != "" {

@@ -45,7 +45,7 @@ func TestRandom_work_agrees(t *testing.T) {
 			for i := range 160 {
 				var resp *Response
 				var err error
-				switch what := r.IntN(15); what {
+				switch what := r.IntN(16); what {
 				case 0, 1, 2:
 					resp, err = create(s, t, fmt.Sprintf(`{"resourceType":"Appointment","status":%q,%s,"participant":[{"actor":{"reference":%q},"status":"accepted"},{"actor":{"reference":%q},"status":"accepted"}]}`,
 						pick("booked", "pending", "proposed", "arrived"), period(), pick("Patient/ada", "Patient/ben"), pick("Practitioner/doc", "Device/hall", "Location/room")))
@@ -79,6 +79,8 @@ func TestRandom_work_agrees(t *testing.T) {
 						some(), pick("Practitioner/doc", "Patient/ada", "Patient/ben", "Device/hall"), pick("accepted", "declined", "tentative"), period()))
 				case 14:
 					resp, err = calls(t, s, "Appointment", "", "book", `{"name":"appointment-resource","resource":`+booking(pick("ada", "ben"), pick(append(slots, "s9", "s10", "s11")...))+`}`, arg("override-reason", "valueString", `"x"`))
+				case 15:
+					resp, err = create(s, t, waitFor(pick("ada", "ben"), `{"start":"2026-01-16T08:00:00Z","end":"2026-01-16T12:00:00Z"}`, "Appointment/"+some()))
 				case 13:
 					clock.Advance(time.Duration(r.IntN(7)) * time.Minute)
 					err = s.Tidy(t.Context())

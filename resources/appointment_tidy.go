@@ -142,7 +142,7 @@ func (s *Service) offerWaiting(ctx context.Context, waiting []*storage.Booking) 
 		if err != nil {
 			return fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 		}
-		w, err := s.waits(ctx, b.Appointment, n)
+		w, err := s.waits(ctx, b, n)
 		if err != nil {
 			return err
 		}
@@ -172,8 +172,8 @@ func (s *Service) giveUp(ctx context.Context, appointment string) error {
 }
 
 // waits reads what somebody waits for: whose time, and when.
-func (s *Service) waits(ctx context.Context, appointment string, n *fhir.Node) (w waiter, err error) {
-	w = waiter{appointment: appointment, priority: 10}
+func (s *Service) waits(ctx context.Context, b *storage.Booking, n *fhir.Node) (w waiter, err error) {
+	w = waiter{appointment: b.Appointment, priority: 10}
 	if p, err := strconv.Atoi(cmp.Or(literal(n.Get("priority")), "0")); err == nil && p > 0 {
 		w.priority = p // 1 is the most urgent, as in iCalendar; 0 is not said
 	}
@@ -182,7 +182,7 @@ func (s *Service) waits(ctx context.Context, appointment string, n *fhir.Node) (
 		if err != nil {
 			return err
 		}
-		w.wish = wish{patient: v.patient, actors: v.actors, limit: 1, strict: true}
+		w.wish = wish{patient: v.patient, actors: v.actors, replaces: b.Replaces, limit: 1, strict: true}
 		for _, a := range v.actors {
 			found, err := tx.SchedulesOf(ctx, a)
 			switch {

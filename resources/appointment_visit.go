@@ -31,6 +31,8 @@ type visit struct {
 	// length is how long the service takes; zero where nothing says so.
 	length time.Duration
 	zone   *time.Location
+	// beside is time of another visit of the patient, which this one is going to replace; zero for none.
+	beside scheduling.Interval
 	// services are CodeableConcepts of what is done, as its HealthcareServices say.
 	services []fhir.Node
 }
@@ -313,7 +315,20 @@ func (v *visit) claims(kind storage.AllocationKind, over bool) []storage.Claim {
 		if typeOf(a) != "Patient" {
 			c.Start, c.End = c.Start.Add(-v.policy.BufferBefore), c.End.Add(v.policy.BufferAfter)
 		}
-		list = append(list, c)
+		if a != v.patient {
+			list = append(list, c)
+			continue
+		}
+		// Beside what it replaces the patient's time is taken in another lane, and there alone.
+		span, shared := scheduling.Interval{Start: c.Start, End: c.End}, []scheduling.Interval{v.beside}
+		for _, i := range scheduling.Subtract([]scheduling.Interval{span}, shared) {
+			c.Start, c.End = i.Start, i.End
+			list = append(list, c)
+		}
+		for _, i := range scheduling.Intersect([]scheduling.Interval{span}, shared) {
+			c.Start, c.End, c.Beside = i.Start, i.End, 1
+			list = append(list, c)
+		}
 	}
 	return list
 }

@@ -225,6 +225,10 @@ func (m *move) save(actors []string, due time.Time) {
 			b.Slots = append(b.Slots, t.Slot)
 		}
 	}
+	switch m.to {
+	case scheduling.Waitlist, scheduling.Hold, scheduling.Awaiting:
+		b.Replaces = m.replaces
+	}
 	if m.was != nil {
 		b.Moves = m.was.Moves
 		if m.trigger == scheduling.ByReschedule && onlyPatient(m.who) {

@@ -29,6 +29,8 @@ type Claim struct {
 	Kind       AllocationKind
 	// Capacity is how many claims the actor can serve at a time; zero counts as one.
 	Capacity int
+	// Beside is how many lanes beyond the capacity it may take too: others keep those below, and give them back later.
+	Beside int
 	// Whole takes every lane: nobody else is served beside it.
 	Whole bool
 	// Over may go beyond the capacity: an override, for which the caller answers.
@@ -127,7 +129,7 @@ func (tx *Tx) take(ctx context.Context, owner string, expires time.Time, claims 
 			capacity := lanes[i]
 			capacities[i] = &capacity
 		}
-		if c.Over {
+		if lanes[i] = min(lanes[i]+int16(c.Beside), maxLane); c.Over {
 			lanes[i] = maxLane
 		}
 	}

@@ -24,14 +24,16 @@ type Booking struct {
 	Zone, LocalStart string
 	// Overbooked says that it takes time of an actor beside as many others as that actor usually serves.
 	Overbooked bool
+	// Replaces is the appointment that is cancelled when this one, which comes from the waitlist, is booked; or "".
+	Replaces string
 }
 
-const bookingColumns = `appointment, state, lower(during), upper(during), due, moves, coalesce(patient, ''), slots, actors, coalesce(zone, ''), coalesce(local_start, ''), overbooked`
+const bookingColumns = `appointment, state, lower(during), upper(during), due, moves, coalesce(patient, ''), slots, actors, coalesce(zone, ''), coalesce(local_start, ''), overbooked, coalesce(replaces, '')`
 
 func scanBooking(row pgx.CollectableRow) (*Booking, error) {
 	b := &Booking{}
 	var start, end, due *time.Time
-	if err := row.Scan(&b.Appointment, &b.State, &start, &end, &due, &b.Moves, &b.Patient, &b.Slots, &b.Actors, &b.Zone, &b.LocalStart, &b.Overbooked); err != nil {
+	if err := row.Scan(&b.Appointment, &b.State, &start, &end, &due, &b.Moves, &b.Patient, &b.Slots, &b.Actors, &b.Zone, &b.LocalStart, &b.Overbooked, &b.Replaces); err != nil {
 		return nil, err
 	}
 	for to, from := range map[*time.Time]*time.Time{&b.Start: start, &b.End: end, &b.Due: due} {
@@ -58,11 +60,11 @@ func (tx *Tx) Booking(ctx context.Context, appointment string) (*Booking, error)
 }
 
 const sqlSaveBooking = `
-INSERT INTO booking (appointment, state, during, due, moves, patient, slots, actors, zone, local_start, overbooked)
-VALUES ($1, $2, CASE WHEN $3::timestamptz IS NOT NULL THEN tstzrange($3, $4) END, $5, $6, nullif($7, ''), $8, $9, nullif($10, ''), nullif($11, ''), $12)
+INSERT INTO booking (appointment, state, during, due, moves, patient, slots, actors, zone, local_start, overbooked, replaces)
+VALUES ($1, $2, CASE WHEN $3::timestamptz IS NOT NULL THEN tstzrange($3, $4) END, $5, $6, nullif($7, ''), $8, $9, nullif($10, ''), nullif($11, ''), $12, nullif($13, ''))
 ON CONFLICT (appointment) DO UPDATE SET state = EXCLUDED.state, during = EXCLUDED.during, due = EXCLUDED.due, moves = EXCLUDED.moves,
   patient = EXCLUDED.patient, slots = EXCLUDED.slots, actors = EXCLUDED.actors, zone = EXCLUDED.zone, local_start = EXCLUDED.local_start,
-  overbooked = EXCLUDED.overbooked`
+  overbooked = EXCLUDED.overbooked, replaces = EXCLUDED.replaces`
 
 // SaveBooking queues where an appointment stands from now on.
 func (tx *Tx) SaveBooking(b *Booking) {
@@ -79,7 +81,7 @@ func (tx *Tx) SaveBooking(b *Booking) {
 		return l
 	}
 	tx.exec(sqlSaveBooking, b.Appointment, b.State, optional(b.Start), optional(b.End), optional(b.Due), b.Moves, b.Patient,
-		list(b.Slots), list(b.Actors), b.Zone, b.LocalStart, b.Overbooked)
+		list(b.Slots), list(b.Actors), b.Zone, b.LocalStart, b.Overbooked, b.Replaces)
 }
 
 const sqlDropBooking = `DELETE FROM booking WHERE appointment = $1`

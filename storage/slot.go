@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,7 +35,7 @@ const sqlClosings = `
 SELECT owner, lower(during * tstzrange($2, $3)), upper(during * tstzrange($2, $3)), lanes
 FROM closing WHERE actor = $1 AND during && tstzrange($2, $3) ORDER BY owner`
 
-// Release gives back the time that owner has taken; what lies in closed time stays closed.
+// Release gives back the time that owner has taken; what lies in closed time stays closed, and visits beyond the capacity move up.
 func (tx *Tx) Release(owner string) {
 	tx.elevate()
 	tx.releasing = true
@@ -47,13 +49,33 @@ func (tx *Tx) Release(owner string) {
 	})
 }
 
-// Heal closes again what Release has given back within closed time.
+// sqlBeyond are visits beyond the capacity of an actor over some time. Those that others are changing are left to them.
+const sqlBeyond = `
+SELECT id::text FROM allocation WHERE actor = $1 AND during && tstzrange($2, $3) AND lane >= capacity
+ORDER BY lane, id FOR UPDATE SKIP LOCKED`
+
+// sqlMoveUp gives a visit a lane within the capacity, if one is free for all of its time.
+const sqlMoveUp = `
+WITH moved AS (
+  INSERT INTO allocation (actor, lane, during, kind, owner, expires, capacity)
+  SELECT x.actor, l.lane, x.during, x.kind, x.owner, x.expires, x.capacity FROM allocation x
+  CROSS JOIN LATERAL (
+    SELECT g::smallint AS lane FROM generate_series(0, x.capacity - 1) AS g
+    WHERE NOT EXISTS (SELECT FROM allocation a WHERE a.actor = x.actor AND a.lane = g AND a.during && x.during)
+    ORDER BY g LIMIT 1) AS l
+  WHERE x.id = $1::bigint
+  ON CONFLICT DO NOTHING RETURNING lane)
+DELETE FROM allocation WHERE id = $1::bigint AND EXISTS (SELECT FROM moved)`
+
+// Heal closes again what Release has given back within closed time; what is left goes to visits beyond the capacity: nobody
+// shall be booked beside those only because they were there second.
 func (tx *Tx) Heal(ctx context.Context) error {
 	if err := tx.Flush(ctx); err != nil {
 		return err
 	}
 	list := tx.released
 	tx.released = nil
+	slices.SortFunc(list, func(a, b Span) int { return cmp.Or(cmp.Compare(a.Actor, b.Actor), a.Start.Compare(b.Start)) })
 	for _, s := range list {
 		// One closing after the other: where two overlap, the second takes what the first has left.
 		err := tx.system(ctx, func(rows pgx.Rows) error {
@@ -68,6 +90,13 @@ func (tx *Tx) Heal(ctx context.Context) error {
 		}, sqlClosings, s.Actor, s.Start, s.End)
 		if err != nil {
 			return err
+		}
+		beyond, err := tx.owners(ctx, sqlBeyond, s.Actor, s.Start, s.End)
+		if err != nil {
+			return err
+		}
+		for _, id := range beyond {
+			tx.exec(sqlMoveUp, id)
 		}
 	}
 	return nil

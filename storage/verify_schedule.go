@@ -23,7 +23,7 @@ slots AS (
 SELECT 'the time of one of its actors is not taken' AS problem, b.appointment AS resource
 FROM live b CROSS JOIN LATERAL unnest(b.actors) AS u(actor)
 WHERE NOT (b.state = 'hold' AND b.due <= $1)
-  AND NOT EXISTS (SELECT FROM allocation a WHERE a.owner = b.appointment AND a.actor = u.actor AND a.during @> b.during)
+  AND NOT EXISTS (SELECT FROM allocation a WHERE a.owner = b.appointment AND a.actor = u.actor HAVING range_agg(a.during) @> b.during)
 UNION ALL
 SELECT 'time is taken for an appointment that takes none', a.owner
 FROM allocation a WHERE a.owner LIKE 'Appointment/%' AND NOT EXISTS (SELECT FROM live b WHERE b.appointment = a.owner AND a.actor = ANY(b.actors))
@@ -55,8 +55,8 @@ UNION ALL
 SELECT 'whether a Slot is overbooked is not what is known of it', t.slot
 FROM slot_time t LEFT JOIN slots s ON s.name = t.slot WHERE coalesce((s.content ->> 'overbooked')::boolean, false) <> coalesce(t.overbooked, false)
 UNION ALL
-SELECT 'an appointment is booked beyond the capacity of one of its actors, or is not, and that is written otherwise', b.appointment
-FROM live b WHERE upper(b.during) > $1 AND NOT (b.state = 'hold' AND b.due <= $1) AND b.overbooked <> EXISTS (
+SELECT 'an appointment is booked beyond the capacity of one of its actors and does not say so', b.appointment
+FROM live b WHERE upper(b.during) > $1 AND NOT b.overbooked AND EXISTS (
   SELECT FROM allocation a WHERE a.owner = b.appointment AND a.lane >= a.capacity AND a.actor NOT LIKE 'Patient/%')
 UNION ALL
 SELECT 'a Slot is not known to the schedule', s.name
