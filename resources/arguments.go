@@ -160,7 +160,7 @@ func (p *argumentReader) isResource(name string) bool {
 	return t != nil && t.Kind == fhir.Resource
 }
 
-// query reads the arguments of a URL: primitive values, and references by their text.
+// query reads the arguments of a URL: primitive values, and references and Codings as a search writes them.
 func (p *argumentReader) query(query string, lenient bool) arguments {
 	var args arguments
 	for pair := range strings.SplitSeq(query, "&") {
@@ -181,6 +181,21 @@ func (p *argumentReader) query(query string, lenient bool) arguments {
 			p.unknown(name, p.operation.In, "http."+name)
 		case declared.Type == "Reference" && len(declared.Parts) == 0: // as in a search
 			v := reference(value).As("valueReference")
+			args = append(args, argument{name: name, value: &v, at: "http." + name})
+		case declared.Type == "Coding" && len(declared.Parts) == 0:
+			system, code, with := strings.Cut(value, "|")
+			if !with {
+				system, code = "", value
+			}
+			if code == "" {
+				p.fault(fhir.CodeValue, "http."+name, "The argument "+name+" is a code, or system|code")
+				continue
+			}
+			v := fhir.Obj().As("valueCoding")
+			if system != "" {
+				v.Set("system", fhir.Str(system))
+			}
+			v.Set("code", fhir.Str(code))
 			args = append(args, argument{name: name, value: &v, at: "http." + name})
 		case len(declared.Parts) > 0 || declared.Type == "" || !p.isPrimitive(declared.Type):
 			p.fault(fhir.CodeInvalid, "http."+name, "The argument "+name+" cannot stand in the URL; send it in the body, in a Parameters resource")

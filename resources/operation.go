@@ -53,6 +53,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Patient-merge":        s.mergePatients,
 		"Encounter-everything": s.everything,
 		"summary":              s.summary,
+		"docref":               s.docref,
 
 		"Appointment-find":       s.findAppointments,
 		"Appointment-hold":       s.holdAppointment,

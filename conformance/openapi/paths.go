@@ -105,7 +105,7 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 	for _, p := range o.In {
 		t := d.registry.Schema().Type(p.Type)
 		simple := t != nil && t.Kind == fhir.Primitive
-		if simple || p.Type == "Reference" {
+		if simple || p.Type == "Reference" || p.Type == "Coding" {
 			q := query(p.Name, p.Documentation)
 			if p.Min > 0 {
 				q.Set("required", fhir.Boolean(true))
