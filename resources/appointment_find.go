@@ -30,13 +30,17 @@ func (s *Service) findAppointments(ctx context.Context, c *call) (*Response, err
 	}
 	w := wish{limit: maxOffers, strict: s.isPatient(&c.Principal)}
 	var err error
-	if w.start, w.end, err = window(c.arguments); err != nil {
+	zone, err := s.findZone(c)
+	if err != nil {
+		return nil, err
+	}
+	if w.start, w.end, err = window(c.arguments, zone); err != nil {
 		return nil, err
 	}
 	if w.patient, err = s.findsFor(ctx, c); err != nil {
 		return nil, err
 	}
-	if w.when, err = readTiming(c); err != nil {
+	if w.when, err = readTiming(c, zone); err != nil {
 		return nil, err
 	}
 	if a := c.first("ignore-appointment"); a != nil {
@@ -74,6 +78,11 @@ func (s *Service) findAppointments(ctx context.Context, c *call) (*Response, err
 	list, answer.Links = pageOf(c, list, s.limits.MaxPageSize)
 	for _, o := range list {
 		n := s.proposed(o)
+		if c.first("time-zone") != nil {
+			for _, name := range []string{"start", "end"} {
+				n.Set(name, fhir.Str(instant(n.Get(name)).In(zone).Format("2006-01-02T15:04:05.000Z07:00")))
+			}
+		}
 		answer.Entries = append(answer.Entries, Entry{Mode: "match", Version: &storage.Version{Type: "Appointment", ID: n.ID(), Content: n.JSON()}})
 	}
 	return &Response{Bundle: answer}, nil
@@ -98,10 +107,29 @@ func (a arguments) number(name string, most int) int {
 	return n
 }
 
-// window reads start and end.
-func window(a arguments) (start, end time.Time, err error) {
-	low, ok1 := fhir.ParseDateTime(a.text("start"), time.UTC)
-	high, ok2 := fhir.ParseDateTime(a.text("end"), time.UTC)
+// findZone is where the days of the window begin and end: as time-zone says, or Prefer, or the server's setting.
+//
+// Errors: Invalid for a name that is no zone of the IANA data base.
+func (s *Service) findZone(c *call) (*time.Location, error) {
+	name, at := c.text("time-zone"), "http.time-zone"
+	if a := c.first("time-zone"); a != nil {
+		at = a.at
+	} else if name = c.TimeZone; name == "" {
+		return s.store.Zone(), nil
+	} else { // so that the links say which
+		c.arguments = append(c.arguments, argument{name: "time-zone", value: new(fhir.Str(name)), at: at})
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" || name == "Local" {
+		return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue, quote(name)+" is no time zone: it takes a name such as Europe/Oslo").At(at)
+	}
+	return zone, nil
+}
+
+// window reads start and end; what has no zone is by the clocks of one.
+func window(a arguments, zone *time.Location) (start, end time.Time, err error) {
+	low, ok1 := fhir.ParseDateTime(a.text("start"), zone)
+	high, ok2 := fhir.ParseDateTime(a.text("end"), zone)
 	switch {
 	case !ok1 || !ok2:
 		return start, end, fhir.NewError(fhir.Invalid, fhir.CodeValue, "start and end are dates and times such as 2026-11-30T09:00:00Z").At("Parameters")
@@ -192,12 +220,22 @@ func (s *Service) chooseSchedules(ctx context.Context, tx *storage.Tx, c *call, 
 		}
 		sets = append(sets, names)
 	}
+	if c.first("modality") != nil {
+		names, err := s.schedulesOfMode(ctx, tx, c, w)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, names)
+	}
 	for parameter, by := range map[string]string{"healthcare-service": "actor", "specialty": "specialty", "visit-type": "service-type"} {
 		var names []string
 		for _, a := range c.all(parameter) {
 			value := a.value.Text
 			if parameter == "healthcare-service" {
 				value = s.local(a.value)
+				if c.first("modality") != nil && !slices.Contains(w.ofMode, value) {
+					continue
+				}
 				w.service = value
 			}
 			found, err := s.schedulesBy(ctx, tx, by, value)

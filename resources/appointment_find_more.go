@@ -23,7 +23,7 @@ type weekly struct {
 // readTiming reads the argument timing; nil for none.
 //
 // Errors: Invalid for a Timing that says anything else: it would be promised and not kept.
-func readTiming(c *call) (*weekly, error) {
+func readTiming(c *call, zone *time.Location) (*weekly, error) {
 	a := c.first("timing")
 	if a == nil {
 		return nil, nil
@@ -49,10 +49,10 @@ func readTiming(c *call) (*weekly, error) {
 				w.times = append(w.times, t.Text)
 			}
 		case "boundsPeriod":
-			if d, ok := fhir.ParseDateTime(k.GetText("start"), time.UTC); ok {
+			if d, ok := fhir.ParseDateTime(k.GetText("start"), zone); ok {
 				w.from = d.Time
 			}
-			if d, ok := fhir.ParseDateTime(k.GetText("end"), time.UTC); ok {
+			if d, ok := fhir.ParseDateTime(k.GetText("end"), zone); ok {
 				w.until = d.End()
 			}
 		default:
@@ -106,6 +106,27 @@ func (s *Service) schedulesAt(ctx context.Context, tx *storage.Tx, parameter str
 		}
 		for _, k := range keys {
 			found, err := s.schedulesBy(ctx, tx, "actor", k.Type+"/"+k.ID)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, found...)
+		}
+	}
+	return names, nil
+}
+
+// schedulesOfMode are the Schedules of services that are provided in a mode, such as in person or by video; it notes which those
+// services are. R4 has no element for it: HealthcareService.characteristic, with the codes of R5's service-mode, is where R5 has it.
+func (s *Service) schedulesOfMode(ctx context.Context, tx *storage.Tx, c *call, w *wish) (names []string, err error) {
+	for _, a := range c.all("modality") {
+		keys, err := s.match(unattended(ctx), tx, "HealthcareService", "characteristic="+escape(a.value.Text), maxFindSchedules)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			service := k.Type + "/" + k.ID
+			w.ofMode = append(w.ofMode, service)
+			found, err := s.schedulesBy(ctx, tx, "actor", service)
 			if err != nil {
 				return nil, err
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 // TestFind_takes_what_IHE_lets_clients_ask: each parameter of ITI-115 chooses, or says that it does not.
@@ -119,5 +120,123 @@ func TestCancel_of_a_patient_on_the_last_day_is_flagged(t *testing.T) {
 	id := mustCreate(t, s, booking("ada", "s10")).ID
 	if v := mustCall(t, s, "Appointment", id, "cancel", arg("reason", "valueCodeableConcept", `{"text":"x"}`)).Version; strings.Contains(string(v.Content), lateCancellation) {
 		t.Error("a cancellation by the practice is flagged")
+	}
+}
+
+// TestFind_by_modality: only services of the mode offer, and the visit says which service it is for.
+func TestFind_by_modality(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t)
+	const mode = "http://hl7.org/fhir/service-mode"
+	for id, code := range map[string]string{"video": "videoconference", "visit": "in-person"} {
+		put(t, s, `{"resourceType":"HealthcareService","id":"`+id+`","characteristic":[{"coding":[{"system":"`+mode+`","code":"`+code+`"}]}]}`)
+	}
+	put(t, s, `{"resourceType":"Practitioner","id":"remote"}`)
+	put(t, s, `{"resourceType":"Schedule","id":"v","actor":[{"reference":"Practitioner/remote"},{"reference":"HealthcareService/video"}]}`)
+	put(t, s, `{"resourceType":"Schedule","id":"both","actor":[{"reference":"Practitioner/doc"},{"reference":"HealthcareService/visit"},{"reference":"HealthcareService/video"}]}`)
+	put(t, s, slotOf("v14", "v", "14:00", "14:30", "free"))
+	put(t, s, slotOf("b15", "both", "15:00", "15:30", "free"))
+	by := func(values ...string) (parts []string) {
+		for _, v := range values {
+			parts = append(parts, arg("modality", "valueString", `"`+v+`"`))
+		}
+		return parts
+	}
+	for name, c := range map[string]struct {
+		parts   []string
+		starts  string
+		service string
+	}{
+		"video":                    {by(mode + "|videoconference"), "14:00 15:00", "HealthcareService/video"},
+		"in_person":                {by(mode + "|in-person"), "15:00", "HealthcareService/visit"},
+		"without_system":           {by("videoconference"), "14:00 15:00", "HealthcareService/video"},
+		"either":                   {by(mode+"|in-person", mode+"|videoconference"), "14:00 15:00", ""},
+		"nobody":                   {by(mode + "|chat"), "", ""},
+		"with_a_practitioner":      {append(by(mode+"|videoconference"), argRef("practitioner", "Practitioner/doc")), "15:00", "HealthcareService/video"},
+		"of_a_service":             {append(by(mode+"|in-person"), argRef("healthcare-service", "HealthcareService/visit")), "15:00", "HealthcareService/visit"},
+		"of_a_service_of_another":  {append(by(mode+"|in-person"), argRef("healthcare-service", "HealthcareService/video")), "", ""},
+		"without_it_all_are_there": {nil, "09:00 10:00 11:00 14:00 15:00", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var starts []string
+			for _, e := range find(t, s, c.parts...) {
+				n := parse(t, string(e.Version.Content))
+				starts = append(starts, n.GetText("start")[11:16])
+				if c.service != "" && !s.names(n, c.service) {
+					t.Errorf("it is not for %s: %s", c.service, n.JSON())
+				}
+			}
+			if got := strings.Join(starts, " "); got != c.starts {
+				t.Errorf("%q, want %q", got, c.starts)
+			}
+		})
+	}
+	offer := find(t, s, by(mode+"|in-person")...)[0].Version.ID
+	booked := mustCall(t, s, "Appointment", "", "book", argRef("appointment-reference", "Appointment/"+offer), argRef("patient", "Patient/ada")).Bundle.Entries[0].Version
+	if n := parse(t, string(booked.Content)); !s.names(n, "HealthcareService/visit") {
+		t.Errorf("%s", n.JSON())
+	}
+	agrees(t, s)
+}
+
+// TestFind_by_the_clocks_of_a_zone: days begin and end there, and times are told as they are there.
+func TestFind_by_the_clocks_of_a_zone(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t)
+	put(t, s, slotOf("early", "cal", "00:30", "01:00", "free"))
+	put(t, s, slotOf("late", "cal", "23:15", "23:45", "free"))
+	starts := func(query, prefer string) string {
+		t.Helper()
+		b := do(t, s, Request{Interaction: Operate, Type: "Appointment", Operation: "find", Query: query, TimeZone: prefer, Safe: true}).Bundle
+		var list []string
+		for _, e := range b.Entries {
+			list = append(list, parse(t, string(e.Version.Content)).GetText("start"))
+		}
+		if i := slices.IndexFunc(b.Links, func(l Link) bool { return l.Relation == "self" }); prefer != "" && (i < 0 || !strings.Contains(b.Links[i].URL, "time-zone=")) {
+			t.Errorf("the link self does not say the zone: %v", b.Links)
+		}
+		return strings.Join(list, " ")
+	}
+	const day = "start=2026-01-16&end=2026-01-16"
+	utc := "2026-01-16T00:30:00.000Z 2026-01-16T09:00:00.000Z 2026-01-16T10:00:00.000Z 2026-01-16T11:00:00.000Z 2026-01-16T23:15:00.000Z"
+	oslo := "2026-01-16T01:30:00.000+01:00 2026-01-16T10:00:00.000+01:00 2026-01-16T11:00:00.000+01:00 2026-01-16T12:00:00.000+01:00"
+	for _, c := range []struct{ query, prefer, want string }{
+		{day, "", utc},
+		{day + "&time-zone=Europe/Oslo", "", oslo},
+		{day, "Europe/Oslo", oslo},
+		{day + "&time-zone=UTC", "Europe/Oslo", utc},
+		{day + "&time-zone=Asia/Kolkata", "", "2026-01-16T06:00:00.000+05:30 2026-01-16T14:30:00.000+05:30 2026-01-16T15:30:00.000+05:30 2026-01-16T16:30:00.000+05:30"},
+		{"start=2026-01-16T10:00:00Z&end=2026-01-16T12:00:00Z&time-zone=America/New_York", "", "2026-01-16T05:00:00.000-05:00 2026-01-16T06:00:00.000-05:00"},
+	} {
+		if got := starts(c.query, c.prefer); got != c.want {
+			t.Errorf("%s, Prefer %q: %s", c.query, c.prefer, got)
+		}
+	}
+	for _, name := range []string{"Mars/Base", "Local", "../etc/passwd", "+01:00"} {
+		_, err := s.Do(t.Context(), Request{Interaction: Operate, Type: "Appointment", Operation: "find", Query: day + "&time-zone=" + escape(name), Safe: true})
+		if fhir.KindOf(err) != fhir.Invalid {
+			t.Errorf("%s: %s", name, describe(err))
+		}
+	}
+	// What was proposed by other clocks is booked as the same instant.
+	offer := find(t, s, arg("time-zone", "valueString", `"Asia/Kolkata"`))[0].Version.ID
+	booked := mustCall(t, s, "Appointment", "", "book", argRef("appointment-reference", "Appointment/"+offer), argRef("patient", "Patient/ada")).Bundle.Entries[0].Version
+	if got := parse(t, string(booked.Content)).GetText("start"); got != "2026-01-16T00:30:00.000Z" {
+		t.Error(got)
+	}
+}
+
+// TestFind_reads_days_by_the_zone_of_the_server where nobody says another.
+func TestFind_reads_days_by_the_zone_of_the_server(t *testing.T) {
+	t.Parallel()
+	oslo, err := time.LoadLocation("Europe/Oslo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Zone = oslo })
+	put(t, s, slotOf("late", "cal", "23:15", "23:45", "free"))
+	got := mustCall(t, s, "Appointment", "", "find", arg("start", "valueDateTime", `"2026-01-17"`), arg("end", "valueDateTime", `"2026-01-17"`)).Bundle.Entries
+	if len(got) != 1 {
+		t.Errorf("%d times on the 17th", len(got))
 	}
 }

@@ -26,6 +26,8 @@ type wish struct {
 	actors []string
 	// service is a HealthcareService, or "".
 	service string
+	// ofMode are the services of the mode that was asked for: where service is not said, that one of them which a Schedule names.
+	ofMode []string
 	// length is how long the visit is; zero for what the service says, or the Slot.
 	length time.Duration
 	// strict applies the rules for patients: notice, horizon, grid.
@@ -67,6 +69,17 @@ func (s *Service) offers(ctx context.Context, tx *storage.Tx, w wish) (list []of
 
 func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []string) (list []offer, err error) {
 	v := &visit{schedules: joint, capacity: map[string]int{}}
+	if w.service == "" && len(w.ofMode) > 0 {
+		found, err := s.readAll(ctx, tx, joint[0])
+		if err != nil {
+			return nil, err
+		}
+		for a := range found[joint[0]].Get("actor").Items() {
+			if service := s.local(a); slices.Contains(w.ofMode, service) {
+				w.service = service
+			}
+		}
+	}
 	if w.service != "" {
 		v.participants = append(v.participants, participant{actor: w.service, person: w.service})
 	}
