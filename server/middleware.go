@@ -88,6 +88,12 @@ func (s *server) around(next http.Handler) http.Handler {
 		s.metrics.inFlight.Inc()
 		x.header["X-Request-Id"] = []string{x.id}
 		x.header["X-Content-Type-Options"] = nosniff
+		if s.secure {
+			x.header["Strict-Transport-Security"] = onlyTLS
+		}
+		if s.proxies != nil {
+			s.fromClient(r)
+		}
 		x.limitWriting(s.limits.BundleTimeout)
 		if x.owed = r.ContentLength != 0; x.owed {
 			x.limitReading(time.Now().Add(s.limits.BodyGrace)) // whoever reads the body moves it along
@@ -103,7 +109,11 @@ func (s *server) around(next http.Handler) http.Handler {
 	})
 }
 
-var nosniff = []string{"nosniff"}
+var (
+	nosniff = []string{"nosniff"}
+	// onlyTLS has browsers use TLS alone for a year. It says nothing of other hosts of the domain, which are not ours.
+	onlyTLS = []string{"max-age=31536000"}
+)
 
 // finish runs when the request is over, however it ended.
 func (x *exchange) finish() {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ type Options struct {
 	// BaseURL is the public origin without a trailing slash, such as https://ehr.example.org. The FHIR base is
 	// BaseURL + "/fhir", and every link in every answer begins with it.
 	BaseURL string
+	// Proxies are the networks of proxies whose X-Forwarded-For is believed.
+	Proxies []netip.Prefix
 	// Schema says how resources are written as XML; nil for that of FHIR R4 as published.
 	Schema *fhir.Schema
 	// Logger gets one line a request and one for each fault of ours; nil discards them.
@@ -131,6 +134,8 @@ type server struct {
 	authenticate func(*http.Request) (auth.Principal, error)
 	oauth        *oauth.Server
 	outbox       Outbox
+	proxies      []netip.Prefix
+	secure       bool     // BaseURL is https
 	crossPaths   []string // where oauth lets scripts of other origins in
 	metrics      *metrics
 	// ofType and instance are the routes of [base]/[type] and [base]/[type]/[id].
@@ -158,6 +163,8 @@ func New(o Options) http.Handler {
 		authenticate: o.Authenticate,
 		oauth:        o.OAuth,
 		outbox:       o.Outbox,
+		proxies:      o.Proxies,
+		secure:       strings.HasPrefix(o.BaseURL, "https://"),
 		now:          o.Now,
 		newID:        o.NewID,
 	}

@@ -460,6 +460,8 @@ func TestRead_sends_stored_bytes(t *testing.T) {
 		"Vary":                   {"Accept, Accept-Encoding"},
 		"X-Request-Id":           {"my-id"},
 		"X-Content-Type-Options": {"nosniff"},
+
+		"Strict-Transport-Security": {"max-age=31536000"},
 	}
 	for _, method := range []string{"GET", "HEAD"} {
 		a := h.send(t, method, "/fhir/Patient/p1", "", "X-Request-Id: my-id").wantStatus(t, 200)

@@ -111,6 +111,10 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(newAuditMetrics(store))
+	proxies, err := c.ProxyNetworks()
+	if err != nil {
+		return nil, nil, err
+	}
 	handler = server.New(server.Options{
 		Metrics:       metrics,
 		Published:     published,
@@ -120,6 +124,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 		Advise:        service.AdviseBooking,
 		ResourceTypes: registry.Schema().Resources,
 		BaseURL:       c.BaseURL,
+		Proxies:       proxies,
 		Logger:        log,
 		Ready:         store.Ping,
 		Terminology: server.TerminologyCapabilities(registry, func(ctx context.Context) (server.OfferedSystems, error) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"kiln/internal/config"
@@ -58,6 +59,9 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	go func() { failed <- srv.Serve(server.Refusing(listener)) }()
 	fmt.Fprintf(stdout, "Kiln %s serves FHIR R4 at %s%s (ready in %.2f s)\n",
 		versionText(), c.BaseURL, server.FHIRPath, time.Since(began).Seconds())
+	if !atHome(c.HTTP) && !strings.HasPrefix(c.BaseURL, "https://") {
+		log.Warn("passwords, tokens and records cross the network readable by others: put a proxy with TLS in front, and its address into KILN_BASE_URL (docs/settings.md)", "base_url", c.BaseURL)
+	}
 	if c.Seed && c.Auth == "smart" && atHome(c.HTTP) {
 		fmt.Fprintf(stdout, "Sign in at %s/swagger/ or %s/auth/ as demo-patient, demo-doctor or demo-admin; their password is %s\n", c.BaseURL, c.BaseURL, demoPassword)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -58,6 +59,7 @@ type HTTP struct {
 	BaseURL         string        `name:"base-url" env:"KILN_BASE_URL" placeholder:"URL" help:"Public origin, such as https://ehr.example.org, without /fhir. Every link in every answer begins with it. Empty: made from the address."`
 	Auth            string        `name:"auth" env:"KILN_AUTH" default:"smart" placeholder:"MODE" help:"smart: requests need an access token (docs/auth.md). off, for a trial: everybody who reaches the address may do everything; refused unless that is a loopback address."`
 	Audit           string        `name:"audit" env:"KILN_AUDIT" default:"all" enum:"all,database,off" help:"all: every request is noted in the audit log before it is answered (docs/audit.md); what changes nothing in a file of KILN_DATA_DIR, and in the database a moment later. database: all in the database at once, which makes reads slower. off: none is; refused unless the address is a loopback address."`
+	Proxies         []string      `name:"proxies" env:"KILN_PROXIES" placeholder:"NETWORK" help:"Addresses and networks of the proxies in front of Kiln, with a comma in between, such as 10.0.3.0/24: who sends a request through them is the last address in X-Forwarded-For that is not theirs. Empty: that header counts for nothing."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"KILN_SHUTDOWN_TIMEOUT" default:"6m" placeholder:"TIME" help:"Longest wait for requests in flight when Kiln is told to stop; what is left then is cut. The default is longer than bundle-timeout."`
 }
 
@@ -119,6 +121,9 @@ func (h *HTTP) Validate() error {
 			return errors.New("KILN_BASE_URL: want an origin such as https://ehr.example.org, without a path")
 		}
 	}
+	if _, err := h.ProxyNetworks(); err != nil {
+		return err
+	}
 	if h.Audit == "off" && !IsLoopback(host) {
 		return fmt.Errorf("KILN_AUDIT=off is refused on %s: nobody could tell who saw or changed a record", h.Addr)
 	}
@@ -138,6 +143,21 @@ func (h *HTTP) Validate() error {
 func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ProxyNetworks are Proxies, read.
+func (h *HTTP) ProxyNetworks() (list []netip.Prefix, err error) {
+	for _, text := range h.Proxies {
+		network, err := netip.ParsePrefix(text)
+		if one, isOne := netip.ParseAddr(text); isOne == nil {
+			network, err = netip.PrefixFrom(one, one.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("KILN_PROXIES: %q is neither an address nor a network such as 10.0.3.0/24", text)
+		}
+		list = append(list, network.Masked())
+	}
+	return list, nil
 }
 
 // Origin is the public origin without a trailing slash: BaseURL or, when that is empty, what reaches addr from this

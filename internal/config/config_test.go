@@ -272,3 +272,17 @@ func TestBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestProxies(t *testing.T) {
+	h := HTTP{Proxies: []string{"10.0.3.9", "2001:db8::/32", "10.1.2.3/8"}}
+	list, err := h.ProxyNetworks()
+	if got := fmt.Sprint(list); err != nil || got != "[10.0.3.9/32 2001:db8::/32 10.0.0.0/8]" {
+		t.Errorf("%s %v", got, err)
+	}
+	for _, wrong := range []string{"proxy.example.org", "10.0.3.0/33", ""} {
+		h := HTTP{Addr: "127.0.0.1:8080", Auth: "smart", Proxies: []string{wrong}}
+		if err := h.Validate(); err == nil || !strings.Contains(err.Error(), "KILN_PROXIES") {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+}
