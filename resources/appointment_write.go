@@ -217,7 +217,7 @@ func (m *move) save(actors []string, due time.Time) {
 	if !v.start.IsZero() && v.start.Before(v.end) {
 		b.Start, b.End = v.start, v.end
 		if v.zone != nil {
-			b.Zone, b.LocalStart = v.zone.String(), v.start.In(v.zone).Format("2006-01-02T15:04:05")
+			b.Zone, b.LocalStart = v.zone.String(), v.start.In(v.zone).Format(scheduling.WallTime)
 		}
 	}
 	if b.Slots = v.named; len(b.Slots) == 0 {

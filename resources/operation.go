@@ -60,6 +60,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Appointment-book":       s.bookAppointment,
 		"Appointment-reschedule": s.rescheduleAppointment,
 		"Appointment-cancel":     s.cancelAppointment,
+		"Appointment-affected":   s.affectedAppointments,
 		"Schedule-generate":      s.generateSlots,
 		"Schedule-block":         s.blockTime,
 

@@ -169,8 +169,11 @@ func numbered(name string, n int) fhir.Node {
 	return named(name, "valueInteger", fhir.Num(strconv.Itoa(n)))
 }
 
-// plan lists what the rules want, in the future, from the first day to the last.
-func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plannedSlot, error) {
+// read finds out when the Schedule is open, and how its services are booked.
+//
+// Errors: BusinessRule where no zone or no rules are known.
+func (g *generation) read(ctx context.Context) (scheduling.Policy, error) {
+	policy := scheduling.DefaultPolicy()
 	var actors []string
 	for a := range g.node.Get("actor").Items() {
 		if name := g.local(a); name != "" {
@@ -179,7 +182,7 @@ func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plan
 	}
 	found, err := g.readAll(ctx, g.tx, actors...)
 	if err != nil {
-		return nil, err
+		return policy, err
 	}
 	var people, places, services []*fhir.Node
 	for _, a := range actors {
@@ -196,7 +199,7 @@ func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plan
 	}
 	zone, ok := scheduling.ZoneOf(slices.Concat([]*fhir.Node{g.node}, places, people, services)...)
 	if !ok {
-		return nil, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
+		return policy, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
 			"Nobody says in which zone the rules hold: give the Schedule, its Location or its Practitioner the extension "+scheduling.ExtensionTimezone).Coded("zone-unknown").At("Schedule.extension")
 	}
 	rules, problem := scheduling.ReadRules(g.node, slices.Concat(people, services, places)...)
@@ -204,24 +207,29 @@ func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plan
 		problem = "The Schedule and its actors have no rules of availability"
 	}
 	if problem != "" {
-		return nil, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, problem).Coded("no-rules").At("Schedule.extension")
+		return policy, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, problem).Coded("no-rules").At("Schedule.extension")
 	}
 	g.calendar = scheduling.Calendar{Zone: zone, Rules: rules}
 	for _, n := range slices.Concat(people, places, services) {
 		g.calendar.Away = append(g.calendar.Away, scheduling.ReadAway(n, zone)...)
 	}
-	policy := scheduling.DefaultPolicy()
 	for _, n := range services {
 		policy, _ = policy.Read(n)
 	}
 	policy, _ = policy.Read(g.node)
-	byService := map[string]bool{}
-	for _, r := range rules {
-		byService[r.Service] = true
+	return policy, nil
+}
+
+// plan lists what the rules want, in the future, from the first day to the last.
+func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plannedSlot, error) {
+	policy, err := g.read(ctx)
+	if err != nil {
+		return nil, err
 	}
+	g.open = g.openOf(from, to)
 	var planned []plannedSlot
 	now := g.now()
-	for service := range byService {
+	for _, service := range g.services() {
 		own := policy
 		if typeOf(service) == "HealthcareService" {
 			more, err := g.readAll(ctx, g.tx, service)
@@ -231,9 +239,8 @@ func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plan
 			own, _ = own.Read(more[service])
 		}
 		of := g.calendar
-		of.Rules = slices.DeleteFunc(slices.Clone(rules), func(r scheduling.Rule) bool { return r.Service != service })
+		of.Rules = slices.DeleteFunc(slices.Clone(of.Rules), func(r scheduling.Rule) bool { return r.Service != service })
 		open := of.Open(service, from, to)
-		g.open = append(g.open, open...)
 		alignment := own.Alignment
 		if alignment == 0 {
 			alignment = own.Duration
@@ -248,9 +255,26 @@ func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plan
 			planned = append(planned, plannedSlot{start, last, service})
 		}
 	}
-	g.open = scheduling.Join(g.open)
 	slices.SortFunc(planned, func(a, b plannedSlot) int { return a.start.Compare(b.start) })
 	return planned, nil
+}
+
+// services are those that the rules name, "" for any.
+func (g *generation) services() (list []string) {
+	for _, r := range g.calendar.Rules {
+		if !slices.Contains(list, r.Service) {
+			list = append(list, r.Service)
+		}
+	}
+	return list
+}
+
+// openOf is when the Schedule is open for anything.
+func (g *generation) openOf(from, to scheduling.Date) (open []scheduling.Interval) {
+	for _, service := range g.services() {
+		open = append(open, g.calendar.Open(service, from, to)...)
+	}
+	return scheduling.Join(open)
 }
 
 // create makes Slots, in the state that follows from what is taken; it says how many are not free.
@@ -347,26 +371,38 @@ func (g *generation) remove(ctx context.Context, there []storage.SlotTime, wante
 	return removed, nil
 }
 
-// outside lists the appointments that lie outside of what the rules offer now. They stay; somebody has to look at them.
+// outside lists the appointments booked by Slots of this Schedule that lie outside of what the rules offer now. They stay; somebody
+// has to look at them. What the same people do by another calendar is no matter of this one's rules.
 func (g *generation) outside(ctx context.Context, low, high time.Time) (list []fhir.Node, err error) {
 	actors, err := g.tx.ActorsOf(ctx, g.schedule)
 	if err != nil {
 		return nil, err
 	}
+	var names, slots []string
 	for _, a := range actors[g.schedule] {
-		bookings, err := g.tx.BookingsIn(ctx, []string{a.Actor}, low, high)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range bookings {
-			span := scheduling.Interval{Start: b.Start, End: b.End}
-			if !b.Start.IsZero() && b.Start.After(g.now()) && !slices.ContainsFunc(g.open, func(i scheduling.Interval) bool { return i.Holds(span) }) {
-				n := named("outside", "valueReference", reference(b.Appointment))
-				if !slices.ContainsFunc(list, func(x fhir.Node) bool { return x.Equal(&n) }) {
-					list = append(list, n)
-				}
-			}
+		names = append(names, a.Actor)
+	}
+	bookings, err := g.tx.BookingsIn(ctx, names, low, high)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range bookings {
+		slots = append(slots, b.Slots...)
+	}
+	of, err := g.tx.SchedulesOfSlots(ctx, slots...)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range bookings {
+		here := slices.ContainsFunc(b.Slots, func(slot string) bool { return of[slot] == g.schedule })
+		if here && b.Start.After(g.now()) && !holds(g.open, b) {
+			list = append(list, named("outside", "valueReference", reference(b.Appointment)))
 		}
 	}
 	return list, nil
+}
+
+// holds says whether a visit lies within one of the intervals.
+func holds(open []scheduling.Interval, b *storage.Booking) bool {
+	return slices.ContainsFunc(open, func(i scheduling.Interval) bool { return i.Holds(scheduling.Interval{Start: b.Start, End: b.End}) })
 }

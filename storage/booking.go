@@ -150,6 +150,19 @@ func (tx *Tx) BookingsIn(ctx context.Context, actors []string, start, end time.T
 	return list, err
 }
 
+const sqlUpcoming = `
+SELECT ` + bookingColumns + ` FROM booking
+WHERE state IN ('awaiting', 'booked') AND lower(during) > $1 AND appointment > $2 ORDER BY appointment LIMIT $3`
+
+// Upcoming lists appointments that are still to come and take time, holds left out, by their references after one.
+func (tx *Tx) Upcoming(ctx context.Context, after string, limit int) (list []*Booking, err error) {
+	err = tx.system(ctx, func(rows pgx.Rows) (err error) {
+		list, err = pgx.CollectRows(rows, scanBooking)
+		return err
+	}, sqlUpcoming, tx.store.options.Now().UTC(), after, limit)
+	return list, err
+}
+
 const sqlNamed = `SELECT rk, type, id FROM resource WHERE rk = ANY($1) AND content IS NOT NULL`
 
 // Number is the number that stands for a resource in short ids.

@@ -275,6 +275,25 @@ func (tx *Tx) slotTimes(ctx context.Context, sql string, names []string, more ..
 	return list, err
 }
 
+const sqlSchedulesOfSlots = `SELECT slot, schedule FROM slot_time WHERE slot = ANY($1)`
+
+// SchedulesOfSlots says whose Slots some are; those that are not known are absent.
+func (tx *Tx) SchedulesOfSlots(ctx context.Context, slots ...string) (map[string]string, error) {
+	found := map[string]string{}
+	if len(slots) == 0 {
+		return found, nil
+	}
+	err := tx.system(ctx, func(rows pgx.Rows) error {
+		var slot, schedule string
+		_, err := pgx.ForEachRow(rows, []any{&slot, &schedule}, func() error {
+			found[slot] = schedule
+			return nil
+		})
+		return err
+	}, sqlSchedulesOfSlots, slots)
+	return found, err
+}
+
 const sqlUnsettled = `SELECT slot FROM slot_time WHERE overbooked IS NULL ORDER BY slot LIMIT $1`
 
 // UnsettledSlots lists Slots, up to a limit, of which nobody knows yet whether they are overbooked: a migration left them so.

@@ -9,6 +9,19 @@ import (
 // a rule until 24:00 leaves no hole of a second, as 23:59:59 would.
 type LocalTime int
 
+// WallTime is the form, for time.Format, of what clocks show on a day.
+const WallTime = "2006-01-02T15:04:05"
+
+// AtWall is the instant when clocks of the zone show a wall time. ok is false where they never do, or it is none.
+func AtWall(wall string, zone *time.Location) (instant time.Time, ok bool) {
+	t, err := time.Parse(WallTime, wall)
+	if err != nil {
+		return time.Time{}, false
+	}
+	instant, ok = DateOf(t, time.UTC).At(LocalTime(t.Hour()*60+t.Minute()), zone)
+	return instant.Add(time.Duration(t.Second()) * time.Second), ok
+}
+
 // Date is a day of the calendar, without a zone.
 type Date struct {
 	Year  int
