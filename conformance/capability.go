@@ -28,11 +28,16 @@ type CapabilityOptions struct {
 	Offered func(*SearchParameter) bool
 	// Documentation is what there is to say of a search parameter, "" for nothing; nil says nothing of any.
 	Documentation func(*SearchParameter) string
+	// Topics are the canonical URLs of what Subscriptions can name.
+	Topics []string
 	// Profiles are the canonical URLs of the profiles that resources can be checked by, by type.
 	Profiles map[string][]string
 	// Security, if not nil, is rest.security.
 	Security *fhir.Node
 }
+
+// topicExtension is how a server says which topics it knows. Spec: Subscriptions R5 Backport 1.1.
+const topicExtension = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical"
 
 // CapabilityStatement builds the statement that GET /metadata answers with.
 func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
@@ -93,6 +98,13 @@ func (r *Registry) capabilityOf(typ string, referrers []string, o CapabilityOpti
 		fhir.Str(typ).As("type"),
 		fhir.Str("http://hl7.org/fhir/StructureDefinition/"+typ).As("profile"),
 	)
+	if typ == "Subscription" && len(o.Topics) > 0 {
+		topics := make([]fhir.Node, len(o.Topics))
+		for i, url := range o.Topics {
+			topics[i] = fhir.Obj(fhir.Str(topicExtension).As("url"), fhir.Str(url).As("valueCanonical"))
+		}
+		n.SetFirst("extension", fhir.Arr(topics...))
+	}
 	if profiles := o.Profiles[typ]; len(profiles) > 0 {
 		n.Set("supportedProfile", stringList(profiles))
 	}

@@ -17,6 +17,7 @@ const (
 	ActImport     = "import"
 	ActExport     = "export"
 	ActHook       = "cds-hook"
+	ActNotify     = "notification"
 	ActBreakGlass = "break-glass"
 	ActReview     = "break-glass-review"
 	ActPolicy     = "policy" // written by triggers: migrations/0030_audit.sql
@@ -36,6 +37,7 @@ var acts = map[string]struct{ typ, subtype fhir.Node }{
 	ActCredential: {securityAlert, coding(systemDCM, "110137", "User security Attributes Changed")},
 	ActCommand:    {securityAlert, coding(systemDCM, "110129", "Security Configuration")},
 	ActHook:       {coding(systemDCM, "110112", "Query"), fhir.Node{}},
+	ActNotify:     {coding(systemDCM, "110106", "Export"), fhir.Node{}},
 	ActImport:     {coding(systemDCM, "110107", "Import"), fhir.Node{}},
 	ActExport:     {coding(systemDCM, "110106", "Export"), fhir.Node{}},
 	ActBreakGlass: {securityAlert, coding(systemDCM, "110127", "Emergency Override Started")},

@@ -3,6 +3,8 @@ package resources
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +20,8 @@ const (
 	backport           = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/"
 	payloadExtension   = backport + "backport-payload-content"
 	heartbeatExtension = backport + "backport-heartbeat-period"
+	countExtension     = backport + "backport-max-count"
+	channelExtension   = backport + "backport-channel-type"
 	// secretExtension is taken out when a Subscription is written: nobody reads it again.
 	secretExtension = fhir.CanonicalBase + "StructureDefinition/signing-secret"
 )
@@ -43,16 +47,30 @@ const (
 
 // hook is what a Subscription asks for.
 type hook struct {
-	typ, criteria string
-	endpoint      string
-	headers       []string
+	// types are those of the resources that it is about; of criteria there is one.
+	types    []string
+	criteria string
+	// topic is what it names instead of criteria, or nil; filters narrow it, by type.
+	topic    *topic
+	filters  map[string]string
+	endpoint string
+	headers  []string
 	// bundle says that a notification has a body; without, the call is empty.
 	bundle bool
-	// content is empty or id-only: whether the body names what the events are about.
+	// content says whether the body names what the events are about, or holds it.
 	content string
-	beat    time.Duration
-	ends    time.Time
+	// atOnce is how many events one call tells of.
+	atOnce int
+	beat   time.Duration
+	ends   time.Time
 }
+
+// What a notification says of what its events are about. Spec: Subscriptions R5 Backport, CodeSystem backport-content-code-system.
+const (
+	contentEmpty = "empty"
+	contentIDs   = "id-only"
+	contentFull  = "full-resource"
+)
 
 // readHook reads a Subscription and collects what is wrong with it.
 func readHook(n *fhir.Node) (h *hook, faults *fhir.Error) {
@@ -61,8 +79,25 @@ func readHook(n *fhir.Node) (h *hook, faults *fhir.Error) {
 		faults.Issues = append(faults.Issues, fhir.Issue{Severity: fhir.SeverityError, Code: code, Detail: detail, Text: text, Expression: []string{at}})
 	}
 	channel := n.Get("channel")
-	h = &hook{endpoint: channel.GetText("endpoint"), content: "id-only"}
-	h.typ, h.criteria, _ = strings.Cut(n.GetText("criteria"), "?")
+	h = &hook{endpoint: channel.GetText("endpoint"), content: contentIDs, atOnce: eventsAtOnce}
+	filters := n.Get("_criteria").Get("extension")
+	if h.topic = topicOf(n.GetText("criteria")); h.topic != nil {
+		h.types = h.topic.types()
+		h.filters = h.topic.readFilters(filters, func(text string) { fault("Subscription.criteria.extension", fhir.CodeValue, "filter", text) })
+	} else {
+		typ, criteria, _ := strings.Cut(n.GetText("criteria"), "?")
+		h.types, h.criteria = []string{typ}, criteria
+		for e := range filters.Items() {
+			if e.GetText("url") == filterExtension {
+				fault("Subscription.criteria.extension", fhir.CodeValue, "filter", "A filter narrows a topic; criteria that are a search say all themselves")
+			}
+		}
+	}
+	for e := range channel.Get("_type").Get("extension").Items() {
+		if e.GetText("url") == channelExtension {
+			fault("Subscription.channel.type", fhir.CodeNotSupported, "channel-not-offered", "This server offers rest-hook, and no channels of other kinds")
+		}
+	}
 	if channel.GetText("type") != "rest-hook" {
 		fault("Subscription.channel.type", fhir.CodeNotSupported, "channel-not-offered", "This server offers rest-hook; it sends no e-mail, message or websocket to subscribers")
 	}
@@ -77,9 +112,21 @@ func readHook(n *fhir.Node) (h *hook, faults *fhir.Error) {
 		for e := range from.Get("extension").Items() {
 			switch e.GetText("url") {
 			case payloadExtension:
-				if h.content = e.GetText("valueCode"); h.content != "empty" && h.content != "id-only" {
-					fault("Subscription.channel.payload", fhir.CodeNotSupported, "payload-not-offered", "Notifications name what changed, or not even that (id-only, empty); they never hold it")
+				switch h.content = e.GetText("valueCode"); h.content {
+				case contentEmpty, contentIDs:
+				case contentFull:
+					if !isSealed(h.endpoint) {
+						fault("Subscription.channel.payload", fhir.CodeNotSupported, "payload-not-offered", "Whole resources (full-resource) are sent by https, or to this machine, alone")
+					}
+				default:
+					fault("Subscription.channel.payload", fhir.CodeNotSupported, "payload-not-offered", "Notifications are empty, id-only or full-resource")
 				}
+			case countExtension:
+				count, err := strconv.Atoi(literal(e.Get("valuePositiveInt")))
+				if err != nil || count < 1 {
+					fault("Subscription.channel.extension", fhir.CodeValue, "max-count", "At least one event comes with a call")
+				}
+				h.atOnce = max(1, min(count, eventsAtOnce))
 			case heartbeatExtension:
 				seconds, err := strconv.Atoi(literal(e.Get("valueUnsignedInt")))
 				if h.beat = time.Duration(seconds) * time.Second; err != nil || h.beat < leastBeat || h.beat > mostBeat {
@@ -182,21 +229,33 @@ func (s *Service) checkHook(ctx context.Context, c *change) error {
 	if len(faults.Issues) > 0 {
 		return faults
 	}
-	if !s.isType(h.typ) || h.criteria == "" {
-		return fhir.NewError(fhir.BusinessRule, fhir.CodeValue, "The criteria are a search of one type, such as Observation?code=8302-2").Coded("criteria").At("Subscription.criteria")
+	if h.topic == nil && (!s.isType(h.types[0]) || h.criteria == "") {
+		return fhir.NewError(fhir.BusinessRule, fhir.CodeValue, "The criteria are a search of one type, such as Observation?code=8302-2, or a topic: "+strings.Join(TopicURLs(), ", ")).
+			Coded("criteria").At("Subscription.criteria")
 	}
-	for _, action := range []auth.Actions{auth.Search, auth.Read} {
-		if err := permitted(ctx, action, h.typ); err != nil {
-			return err
+	for _, typ := range h.types {
+		for _, action := range []auth.Actions{auth.Search, auth.Read} {
+			if err := permitted(ctx, action, typ); err != nil {
+				return err
+			}
 		}
-	}
-	if _, err := s.match(ctx, c.tx, h.typ, h.criteria+"&_id=none", 1); err != nil {
-		e, ok := err.(*fhir.Error)
-		if !ok || e.Kind == fhir.Internal || e.Kind == fhir.Transient || e.Kind == fhir.Forbidden {
-			return err
+		at, criteria := "Subscription.criteria", h.criteria
+		if h.topic != nil {
+			at, criteria = "Subscription.criteria.extension", h.filters[typ]
 		}
-		e.Kind = fhir.BusinessRule
-		return e.At("Subscription.criteria")
+		if err := s.tryCriteria(ctx, c.tx, typ, criteria); err != nil {
+			e, ok := err.(*fhir.Error)
+			if !ok || e.Kind == fhir.Internal || e.Kind == fhir.Transient || e.Kind == fhir.Forbidden {
+				return err
+			}
+			e.Kind = fhir.BusinessRule
+			return e.At(at)
+		}
+		if h.topic != nil {
+			if _, err := s.conditions(typ, criteria); err != nil {
+				return err
+			}
+		}
 	}
 	if n, err := c.tx.OtherSubscriptions(ctx, c.key.ID); err != nil {
 		return err
@@ -204,6 +263,22 @@ func (s *Service) checkHook(ctx context.Context, c *change) error {
 		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "There are as many Subscriptions as this server takes; end others").Coded("limit-reached")
 	}
 	return nil
+}
+
+// tryCriteria says whether a search can be made.
+func (s *Service) tryCriteria(ctx context.Context, tx *storage.Tx, typ, criteria string) error {
+	_, err := s.match(ctx, tx, typ, strings.TrimPrefix(criteria+"&_id=none", "&"), 1)
+	return err
+}
+
+// isSealed says whether nobody on the way reads what is sent to an endpoint.
+func isSealed(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	ip, _ := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || u.Hostname() == "localhost" || ip.IsLoopback()
 }
 
 // takeSecret takes the secret for signatures out of a Subscription; nil where there is none.
@@ -250,7 +325,7 @@ func (s *Service) followSubscription(ctx context.Context, c *change) error {
 	if err != nil {
 		return err
 	}
-	c.tx.SaveSubscription(&storage.Subscription{ID: c.key.ID, Type: h.typ, Status: subRequested, Owner: owner, Beat: h.beat}, c.secret)
+	c.tx.SaveSubscription(&storage.Subscription{ID: c.key.ID, Types: h.types, Status: subRequested, Owner: owner, Beat: h.beat}, c.secret)
 	return c.tx.Enqueue(ctx, hookJob(c.key.ID, hookHandshake, c.next()))
 }
 
@@ -280,4 +355,9 @@ func ownerOf(p *auth.Principal) owner {
 	}
 	o.Scope = strings.Join(scopes, " ")
 	return o
+}
+
+// principal is who asked, without roles and scopes: those are looked up.
+func (o *owner) principal() auth.Principal {
+	return auth.Principal{User: o.User, Name: o.Name, Client: o.Client, FHIRUser: o.FHIRUser, Represents: o.Represents, Others: o.Others, Patient: o.Patient, Encounter: o.Encounter, Purpose: o.Purpose}
 }

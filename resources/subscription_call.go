@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,6 +39,7 @@ const (
 	hookHandshake = "handshake"
 	hookHeartbeat = "heartbeat"
 	hookEvents    = "event-notification"
+	hookQuery     = "query-status"
 )
 
 const (
@@ -95,7 +98,14 @@ func (s *Service) callOnce(ctx context.Context, id string, j storage.Job) (more 
 	if c.what == hookEvents && c.last == v.Delivered {
 		return false, nil
 	}
-	status, err := s.options.Messages.Hooks.Call(ctx, c.call())
+	call, err := c.call()
+	if err != nil {
+		return false, err
+	}
+	status, err := s.options.Messages.Hooks.Call(ctx, call)
+	if fault := c.disclosed(ctx); fault != nil {
+		return false, fault
+	}
 	switch {
 	case err == nil && status >= 200 && status < 300:
 		if err := s.store.Delivered(ctx, id, c.last); err != nil {
@@ -133,50 +143,94 @@ type delivery struct {
 	hook         *hook
 	subscription *storage.Subscription
 	what         string
-	events       []storage.SubscriptionEvent
+	events       []notice
 	last         int64
+}
+
+// notice is an event that is told of, with what it is about as whoever is told sees it now.
+type notice struct {
+	storage.SubscriptionEvent
+	version *storage.Version
 }
 
 // prepare reads the next events and leaves out what the subscriber may not see any more.
 func (d *delivery) prepare(ctx context.Context) error {
 	v := d.subscription
 	d.last = v.Delivered
-	owned, err := d.asOwner(ctx, v.Owner, d.hook.typ)
+	owned, err := d.asOwner(ctx, v.Owner, d.hook.types)
 	if err != nil || d.what != hookEvents {
 		return err
 	}
-	if d.events, err = d.store.SubscriptionEvents(ctx, v.ID, v.Delivered+1, v.Events, eventsAtOnce); err != nil || len(d.events) == 0 {
+	events, err := d.store.SubscriptionEvents(ctx, v.ID, v.Delivered+1, v.Events, d.hook.atOnce)
+	if err != nil || len(events) == 0 {
 		return err
 	}
-	d.last = d.events[len(d.events)-1].Number
-	d.events, err = d.visibleEvents(owned, d.hook.typ, d.events)
-	return err
+	d.last = events[len(events)-1].Number
+	if d.events, err = d.visibleEvents(owned, events); err != nil {
+		return err
+	}
+	if n := d.fitting(); n < len(d.events) {
+		d.last, d.events = d.events[n].Number-1, d.events[:n]
+	}
+	return nil
+}
+
+// maxNotification is how many bytes of resources one call holds, but for a first one that is longer.
+const maxNotification = 4 << 20
+
+// fitting is how many of the events fit into one call.
+func (d *delivery) fitting() int {
+	size := 0
+	for i, e := range d.events {
+		if d.hook.content == contentFull && e.version != nil {
+			size += len(e.version.Content)
+		}
+		if size > maxNotification && i > 0 {
+			return i
+		}
+	}
+	return len(d.events)
 }
 
 // visibleEvents leaves out events of what the caller of ctx may not see, or what is gone.
-func (s *Service) visibleEvents(ctx context.Context, typ string, events []storage.SubscriptionEvent) (list []storage.SubscriptionEvent, err error) {
+func (s *Service) visibleEvents(ctx context.Context, events []storage.SubscriptionEvent) (list []notice, err error) {
 	keys := make([]storage.Key, len(events))
 	for i, e := range events {
-		keys[i] = storage.Key{Type: typ, ID: e.ID}
+		keys[i] = e.Key
 	}
 	err = s.store.Write(ctx, func(tx *storage.Tx) error {
 		list = nil
 		seen, err := tx.Read(ctx, keys...)
-		for i, e := range events {
-			if v := seen[keys[i]]; v != nil && !v.Deleted {
-				list = append(list, e)
-			}
+		if err != nil {
+			return err
 		}
-		return err
+		for i, e := range events {
+			v, err := s.narrowed(ctx, seen[keys[i]], nil)
+			if err != nil {
+				return err
+			}
+			if v == nil || v.Deleted {
+				continue
+			}
+			if v, err = s.store.Alone(ctx, v); err != nil {
+				return err
+			}
+			list = append(list, notice{e, v})
+		}
+		return nil
 	})
 	return list, err
 }
 
 // call writes the call. Its id is the same each time that the same is told.
-func (d *delivery) call() HookCall {
+func (d *delivery) call() (HookCall, error) {
 	c := HookCall{Endpoint: d.hook.endpoint, Headers: append([]string{}, d.hook.headers...)}
 	if d.hook.bundle {
-		c.Body = d.notification(d.what, d.events).JSON()
+		n, err := d.notification(d.what, d.events)
+		if err != nil {
+			return c, err
+		}
+		c.Body = n.JSON()
 		c.Headers = append(c.Headers, "Content-Type: application/fhir+json")
 	}
 	stamp := strconv.FormatInt(d.now().Unix(), 10)
@@ -188,5 +242,24 @@ func (d *delivery) call() HookCall {
 		mac.Write(c.Body)
 		c.Headers = append(c.Headers, "X-Kiln-Signature: sha256="+hex.EncodeToString(mac.Sum(nil)))
 	}
-	return c
+	return c, nil
+}
+
+// disclosed writes to the audit log that resources have gone to the endpoint: also where it did not answer well, since it may
+// have read them.
+func (d *delivery) disclosed(ctx context.Context) error {
+	if d.hook.content != contentFull || !d.hook.bundle || len(d.events) == 0 || !d.options.Audit {
+		return nil
+	}
+	var o owner
+	if err := json.Unmarshal(d.subscription.Owner, &o); err != nil {
+		return err
+	}
+	e := NewAct(d.now(), o.principal(), ActNotify, "Subscription/"+d.subscription.ID)
+	for _, x := range d.events {
+		e.Compartments = append(e.Compartments, x.version.Compartments...)
+	}
+	slices.Sort(e.Compartments)
+	e.Compartments = slices.Compact(e.Compartments)
+	return d.store.Audit(ctx, e)
 }

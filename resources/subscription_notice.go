@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"math"
+	"slices"
 	"strconv"
 
 	"kiln/auth"
@@ -11,18 +12,27 @@ import (
 )
 
 // notification is the Bundle that tells of events, as the Subscriptions R5 Backport writes it for R4: a history whose first
-// entry is the status of the Subscription. It names resources and never holds them.
-func (d *delivery) notification(what string, events []storage.SubscriptionEvent) *fhir.Node {
+// entry is the status of the Subscription. Resources are in it as whoever is told sees them now.
+func (d *delivery) notification(what string, events []notice) (*fhir.Node, error) {
 	status := d.status(what, events)
 	entries := []fhir.Node{entryFor("Subscription/"+d.subscription.ID+"/$status", d.options.Base, &status)}
-	if d.hook.content == "id-only" {
-		for _, e := range events {
-			entries = append(entries, entryFor(d.hook.typ+"/"+e.ID, d.options.Base, nil))
+	for i, e := range events {
+		told := func(o notice) bool { return o.Key == e.Key }
+		if d.hook.content == contentEmpty || slices.ContainsFunc(events[:i], told) { // each resource once
+			continue
 		}
+		var resource *fhir.Node
+		if d.hook.content == contentFull && e.version != nil {
+			var err error
+			if resource, err = fhir.ParseJSON(e.version.Content); err != nil {
+				return nil, err
+			}
+		}
+		entries = append(entries, entryFor(e.Type+"/"+e.ID, d.options.Base, resource))
 	}
 	n := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str(d.options.NewID()).As("id"), fhir.Str("history").As("type"),
 		fhir.Str(fhir.FormatInstant(d.now())).As("timestamp"), fhir.Arr(entries...).As("entry"))
-	return &n
+	return &n, nil
 }
 
 func entryFor(path, base string, resource *fhir.Node) fhir.Node {
@@ -36,7 +46,7 @@ func entryFor(path, base string, resource *fhir.Node) fhir.Node {
 }
 
 // status is the status of a Subscription as Parameters.
-func (d *delivery) status(what string, events []storage.SubscriptionEvent) fhir.Node {
+func (d *delivery) status(what string, events []notice) fhir.Node {
 	v := d.subscription
 	parameter := func(name, element, value string) fhir.Node {
 		return fhir.Obj(fhir.Str(name).As("name"), fhir.Str(value).As(element))
@@ -51,10 +61,13 @@ func (d *delivery) status(what string, events []storage.SubscriptionEvent) fhir.
 		parameter("type", "valueCode", what),
 		parameter("events-since-subscription-start", "valueString", strconv.FormatInt(v.Events, 10)),
 	}
+	if d.hook.topic != nil && (d.hook.content != contentEmpty || what == hookQuery) { // empty ones are not to tell it
+		list = slices.Insert(list, 1, parameter("topic", "valueCanonical", d.hook.topic.url()))
+	}
 	for _, e := range events {
 		part := []fhir.Node{parameter("event-number", "valueString", strconv.FormatInt(e.Number, 10)), parameter("timestamp", "valueInstant", fhir.FormatInstant(e.At))}
-		if d.hook.content == "id-only" {
-			part = append(part, fhir.Obj(fhir.Str("focus").As("name"), reference(d.options.Base+"/"+d.hook.typ+"/"+e.ID).As("valueReference")))
+		if d.hook.content != contentEmpty {
+			part = append(part, fhir.Obj(fhir.Str("focus").As("name"), reference(d.options.Base+"/"+e.Type+"/"+e.ID).As("valueReference")))
 		}
 		list = append(list, fhir.Obj(fhir.Str("notification-event").As("name"), fhir.Arr(part...).As("part")))
 	}
@@ -96,7 +109,7 @@ func (s *Service) subscriptionStatus(ctx context.Context, c *call) (*Response, e
 	if err != nil {
 		return nil, err
 	}
-	status := d.status("query-status", nil)
+	status := d.status(hookQuery, nil)
 	e := fhir.Obj(fhir.Str(s.options.Base+"/Subscription/"+c.ID+"/$status").As("fullUrl"), status.As("resource"),
 		fhir.Obj(fhir.Str("match").As("mode")).As("search"))
 	n := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str("searchset").As("type"), fhir.Num("1").As("total"), fhir.Arr(e).As("entry"))
@@ -111,8 +124,15 @@ func (s *Service) subscriptionEvents(ctx context.Context, c *call) (*Response, e
 	if err != nil {
 		return nil, err
 	}
-	if err := permitted(ctx, auth.Read, d.hook.typ); err != nil {
-		return nil, err
+	for _, typ := range d.hook.types {
+		if err := permitted(ctx, auth.Read, typ); err != nil {
+			return nil, err
+		}
+	}
+	if wanted := c.first("content"); wanted != nil {
+		if d.hook.content = wanted.value.Text; !slices.Contains([]string{contentEmpty, contentIDs, contentFull}, d.hook.content) {
+			return nil, fhir.NewError(fhir.Invalid, fhir.CodeValue, "content is empty, id-only or full-resource").At(wanted.at)
+		}
 	}
 	from, to := int64(1), int64(math.MaxInt64)
 	for name, field := range map[string]*int64{"eventsSinceNumber": &from, "eventsUntilNumber": &to} {
@@ -122,12 +142,13 @@ func (s *Service) subscriptionEvents(ctx context.Context, c *call) (*Response, e
 			}
 		}
 	}
-	events, err := s.store.SubscriptionEvents(ctx, c.ID, from, to, eventsAtOnce)
+	events, err := s.store.SubscriptionEvents(ctx, c.ID, from, to, d.hook.atOnce)
 	if err != nil {
 		return nil, err
 	}
-	if events, err = s.visibleEvents(ctx, d.hook.typ, events); err != nil {
+	if d.events, err = s.visibleEvents(ctx, events); err != nil {
 		return nil, err
 	}
-	return &Response{Resource: d.notification("query-event", events)}, nil
+	n, err := d.notification("query-event", d.events[:d.fitting()])
+	return &Response{Resource: n}, err
 }

@@ -17,7 +17,7 @@ var errNoRights = errors.New("the subscriber may not read this any more")
 // role, or a client that was removed, sees nothing more, whatever it was given once.
 //
 // Errors: errNoRights.
-func (s *Service) asOwner(ctx context.Context, stored []byte, typ string) (context.Context, error) {
+func (s *Service) asOwner(ctx context.Context, stored []byte, types []string) (context.Context, error) {
 	var o owner
 	if err := json.Unmarshal(stored, &o); err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (s *Service) asOwner(ctx context.Context, stored []byte, typ string) (conte
 	if o.Operator {
 		return everything(ctx), nil
 	}
-	p := auth.Principal{User: o.User, Name: o.Name, Client: o.Client, FHIRUser: o.FHIRUser, Represents: o.Represents, Others: o.Others, Patient: o.Patient, Encounter: o.Encounter, Purpose: o.Purpose}
+	p := o.principal()
 	roles := o.Roles
 	if o.User != "" {
 		account, err := s.store.Identity().Account(ctx, o.User)
@@ -53,9 +53,11 @@ func (s *Service) asOwner(ctx context.Context, stored []byte, typ string) (conte
 		return nil, errNoRights
 	}
 	ctx = context.WithValue(ctx, rightsKey{}, r)
-	for _, action := range []auth.Actions{auth.Search, auth.Read} {
-		if permitted(ctx, action, typ) != nil {
-			return nil, errNoRights
+	for _, typ := range types {
+		for _, action := range []auth.Actions{auth.Search, auth.Read} {
+			if permitted(ctx, action, typ) != nil {
+				return nil, errNoRights
+			}
 		}
 	}
 	return acting(ctx, auth.Read), nil

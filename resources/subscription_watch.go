@@ -105,7 +105,7 @@ func (s *Service) findEvents(ctx context.Context, id string) error {
 			return err
 		}
 		h, _ := readHook(found["Subscription/"+id])
-		events, err := s.matching(ctx, v, h, changes)
+		events, err := s.matching(ctx, tx, v, h, changes)
 		if err == errNoRights {
 			return s.setSubscription(ctx, tx, id, subOff, "The subscriber may not read this any more")
 		}
@@ -120,12 +120,44 @@ func (s *Service) findEvents(ctx context.Context, id string) error {
 	})
 }
 
-// matching are the changes whose resources match the criteria now. Of several changes of one resource the last counts.
-func (s *Service) matching(ctx context.Context, v *storage.Subscription, h *hook, changes []storage.Change) ([]storage.Change, error) {
-	ctx, err := s.asOwner(ctx, v.Owner, h.typ)
+// matching are the changes that are events, of resources that the subscriber may know of now: those whose resources match the
+// criteria now, of several changes of one resource the last; of a topic all that make one.
+func (s *Service) matching(ctx context.Context, tx *storage.Tx, v *storage.Subscription, h *hook, changes []storage.Change) ([]storage.Change, error) {
+	owned, err := s.asOwner(ctx, v.Owner, h.types)
 	if err != nil {
 		return nil, err
 	}
+	if h.topic == nil {
+		return s.lastMatching(owned, h, changes)
+	}
+	happened, err := s.happenings(ctx, tx, h, changes)
+	if err != nil {
+		return nil, err
+	}
+	known := map[storage.Key]bool{}
+	for _, typ := range h.types {
+		var ids []string
+		for _, c := range happened {
+			if c.Type == typ && !slices.Contains(ids, c.ID) {
+				ids = append(ids, c.ID)
+			}
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		// On a connection of its own: the transaction is the server's, the search the subscriber's.
+		keys, err := s.match(owned, nil, typ, "_id="+strings.Join(ids, ","), len(ids))
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			known[k] = true
+		}
+	}
+	return slices.DeleteFunc(happened, func(c storage.Change) bool { return !known[c.Key] }), nil
+}
+
+func (s *Service) lastMatching(ctx context.Context, h *hook, changes []storage.Change) ([]storage.Change, error) {
 	last := map[string]int{}
 	for i, c := range changes {
 		last[c.ID] = i
@@ -135,8 +167,7 @@ func (s *Service) matching(ctx context.Context, v *storage.Subscription, h *hook
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	// On a connection of its own: the transaction is the server's, the search the subscriber's.
-	keys, err := s.match(ctx, nil, h.typ, h.criteria+"&_id="+strings.Join(ids, ","), len(ids))
+	keys, err := s.match(ctx, nil, h.types[0], h.criteria+"&_id="+strings.Join(ids, ","), len(ids))
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ func Capabilities(current func() *conformance.Registry, profiles func() (map[str
 		Operations:         operations,
 		MultipleDelete:     multipleDelete,
 		Offered:            resources.Offered,
+		Topics:             resources.TopicURLs(),
 		Security:           security(endpoints),
 		Documentation: func(p *conformance.SearchParameter) string {
 			if building(p) {
