@@ -29,6 +29,8 @@ type Access struct {
 	values     []string
 	// asks are what sets them: without a proof of the token, and with one; and the same where a request is about some patients.
 	asks [4]declaration
+	// reads are the statements of reads in one with asks[withProof].
+	reads map[string]string
 	// reach is what there is of each type.
 	reach map[int16][]grant
 	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.
@@ -169,6 +171,7 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	for i := range a.asks {
 		a.asks[i] = a.declaration(i&withProof != 0, i&aboutPatients != 0, false)
 	}
+	a.reads = a.asks[withProof].before(sqlRead, sqlReadVersion)
 	return a, nil
 }
 
@@ -317,7 +320,7 @@ type declaration struct {
 func (a *Access) declaration(proof, about, whole bool) declaration {
 	d := declaration{sql: "SELECT "}
 	if proof {
-		d.sql += sqlProof + ", "
+		d.sql += sqlProof + " AS holds, "
 		d.args = make([]any, proofArguments)
 	}
 	arg := func(v any) string {
@@ -357,8 +360,31 @@ func (a *Access) declaration(proof, about, whole bool) declaration {
 	if about {
 		set("kiln.clear", "visible.clear("+arg(a.self)+", "+arg(nil)+")")
 	}
-	d.sql += "num_nonnulls(" + strings.Join(calls, ", ") + ")"
+	d.sql += "num_nonnulls(" + strings.Join(calls, ", ") + ") AS said"
 	return d
+}
+
+// before gives for each statement what it is in one with the declaration, which is worked out first: its row stands before each of
+// theirs, and alone where they have none. Their arguments come behind those of d.
+func (d *declaration) before(statements ...string) map[string]string {
+	joined := make(map[string]string, len(statements))
+	for _, sql := range statements {
+		later, rest, placeholder := strings.Cut(sql, "$")
+		for placeholder { // of one digit
+			number := int(rest[0]-'0') + len(d.args)
+			var text string
+			text, rest, placeholder = strings.Cut(rest[1:], "$")
+			later += "$" + strconv.Itoa(number) + text
+		}
+		joined[sql] = "SELECT d.holds, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (" + later + ") r ON d.said > 0"
+	}
+	return joined
+}
+
+// operatorReads are Access.reads of who sees everything, of whom the token alone is asked.
+func operatorReads() map[string]string {
+	d := declaration{sql: "SELECT " + sqlProof + " AS holds, 1 AS said", args: make([]any, proofArguments)}
+	return d.before(sqlRead, sqlReadVersion)
 }
 
 // asksAbout says whether the rule asks more of a patient than who it is: whether the caller treats it, and its Consents.

@@ -33,6 +33,9 @@ func (s *Store) one(ctx context.Context, sql string, args ...any) (*Version, err
 	if err != nil {
 		return nil, err
 	}
+	if p, proves := toProve(ctx); proves && (run.caller || !run.access.everything) {
+		return run.introduced(ctx, p, sql, args)
+	}
 	versions, err := collect(ctx, run, sql, args...)
 	if err != nil || len(versions) == 0 {
 		return nil, translate(err)

@@ -58,7 +58,10 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 }
 
 // settled says whether nothing is to be proven with what is asked next.
-func (r *runner) settled(ctx context.Context) bool { return !r.caller || proven(ctx) }
+func (r *runner) settled(ctx context.Context) bool {
+	_, proves := toProve(ctx)
+	return !r.caller || !proves
+}
 
 // rows runs one statement.
 func (r *runner) rows(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {

@@ -58,6 +58,7 @@ type Store struct {
 	rules    atomic.Pointer[accessRules]
 	profiles atomic.Pointer[profiles]
 	options  Options
+	reads    map[string]string // what Access.reads are, for who sees everything
 	shapes   shapeCache
 	auditor  auditor
 	journal  *auditJournal // nil for none
@@ -134,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		guarded.Close()
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, guarded: guarded, log: log, options: o, wake: make(chan struct{}, 1)}
+	s := &Store{pool: pool, guarded: guarded, log: log, options: o, wake: make(chan struct{}, 1), reads: operatorReads()}
 	if s.jobs, err = river.NewClient(s.jobDriver(), &river.Config{}); err != nil {
 		s.closePools()
 		return nil, fmt.Errorf("storage: %w", err)
