@@ -125,16 +125,16 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
 	if done {
 		return err
 	}
-	return s.showAccount(w, r, visitor, "", nil, nil)
+	return s.showAccount(w, r, visitor, fault{}, nil, nil)
 }
 
-func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, fault string, seed []byte, made *ceremony) error {
+func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, wrong fault, seed []byte, made *ceremony) error {
 	sessions, err := s.store.Sessions(r.Context(), visitor.account.ID)
 	if err != nil {
 		return err
 	}
 	v := s.view(r, "account")
-	v.Title, v.Fault, v.Done = "Your account", fault, r.URL.Query().Has("done")
+	v.Title, v.Fault, v.wrong, v.Done = "Your account", wrong.text, wrong.field, r.URL.Query().Has("done")
 	v.Sessions, v.Account = len(sessions), visitor.account
 	v.Staff = !onlyPatient(visitor.account)
 	v.HasPasskeys = s.passkeys != nil
@@ -149,11 +149,14 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *vi
 		v.Halfway = sealedText(s.seal.seal(totpPurpose+"new"+visitor.account.ID, seed))
 	}
 	status := http.StatusOK
-	if fault != "" {
+	if wrong.text != "" {
 		status = http.StatusBadRequest
 	}
 	return s.write(w, status, v)
 }
+
+// currentFields are the ids of the fields for the current password, by what is done.
+var currentFields = map[string]string{"password": "current", "totp-start": "current2", "totp-remove": "current2", "passkey-start": "current3", "passkey-remove": "current3"}
 
 // changeAccount takes one of the forms of the account page. Each change of how to sign in needs the password again.
 func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
@@ -168,7 +171,7 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 			return s.store.EndOtherSessions(ctx, account.ID, visitor.login.ID)
 		})
 	case "password", "totp-start", "totp-remove", "passkey-start", "passkey-remove":
-		locked, err := s.lockedOut(r, account.Username)
+		locked, err := s.attempt(r, account.Username)
 		if err != nil {
 			return err
 		}
@@ -179,33 +182,38 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		if !fits {
-			if err := s.loginFailed(r, account.Username); err != nil {
-				return err
-			}
 			if err := s.note(ctx, Event{Principal: s.self(account), Action: ActCredential, Refused: true, Detail: form.Get("do")}); err != nil {
 				return err
 			}
-			return s.showAccount(w, r, visitor, "The current password is wrong.", nil, nil)
+			wrong := fault{currentFields[form.Get("do")], "The current password is wrong."}
+			if locked {
+				wrong.text = tooManyAttempts
+			}
+			return s.showAccount(w, r, visitor, wrong, nil, nil)
+		}
+		if err := s.fitted(r, account.Username); err != nil {
+			return err
 		}
 	}
 	switch form.Get("do") {
 	case "password":
 		return s.changePassword(w, r, visitor)
 	case "totp-start":
-		return s.showAccount(w, r, visitor, "", newTOTPSeed(), nil)
+		return s.showAccount(w, r, visitor, fault{}, newTOTPSeed(), nil)
 	case "totp-confirm":
 		seed, err := s.seal.open(totpPurpose+"new"+account.ID, unsealedText(form.Get("halfway")))
 		if err != nil {
 			return bad("This page has expired", "Open your account page again.")
 		}
-		if _, ok := s.totpFits(seed, form.Get("code")); !ok {
-			return s.showAccount(w, r, visitor, "The code does not fit. Enter the one that your app shows now.", seed, nil)
+		step, ok := s.totpFits(seed, form.Get("code"))
+		if !ok {
+			return s.showAccount(w, r, visitor, fault{"code", "The code does not fit. Enter the one that your app shows now."}, seed, nil)
 		}
 		return s.change(w, r, visitor, "totp", func(ctx context.Context) error {
-			return s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed))
+			return s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed), step)
 		})
 	case "totp-remove":
-		return s.change(w, r, visitor, "totp removed", func(ctx context.Context) error { return s.store.SetTOTP(ctx, account.ID, nil) })
+		return s.change(w, r, visitor, "totp removed", func(ctx context.Context) error { return s.store.SetTOTP(ctx, account.ID, nil, 0) })
 	}
 	return s.changePasskeys(w, r, visitor)
 }
@@ -218,7 +226,7 @@ func (s *Server) changePasskeys(w http.ResponseWriter, r *http.Request, visitor 
 		if err != nil {
 			return err
 		}
-		return s.showAccount(w, r, visitor, "", nil, made)
+		return s.showAccount(w, r, visitor, fault{}, nil, made)
 	case "passkey-confirm":
 		made, err := s.madePasskey(ctx, account, form)
 		if err != nil {
@@ -236,11 +244,11 @@ func (s *Server) changePasskeys(w http.ResponseWriter, r *http.Request, visitor 
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, visitor *visitor) error {
 	form := r.PostForm
 	if form.Get("new") != form.Get("again") {
-		return s.showAccount(w, r, visitor, "The two new passwords differ.", nil, nil)
+		return s.showAccount(w, r, visitor, fault{"again", "The two new passwords differ."}, nil, nil)
 	}
 	hash, err := HashPassword(form.Get("new"))
 	if err != nil {
-		return s.showAccount(w, r, visitor, "Choose another password: "+err.Error()+".", nil, nil)
+		return s.showAccount(w, r, visitor, fault{"new", "Choose another password: " + err.Error() + "."}, nil, nil)
 	}
 	var cookie string
 	return s.change(w, r, visitor, "password", func(ctx context.Context) error {

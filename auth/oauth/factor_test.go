@@ -63,6 +63,16 @@ func TestLogin_with_one_time_codes(t *testing.T) {
 		t.Fatalf("%d %s", r.StatusCode, r.body)
 	}
 
+	if uri := regexp.MustCompile(`href="(otpauth://totp/Kiln:greta\?[^"]+)"`).FindStringSubmatch(page.body); uri == nil || !strings.Contains(uri[1], seed[1]) {
+		t.Errorf("authenticator apps cannot open the key: %q", uri)
+	}
+	early := w.browser()
+	f := form(early.signIn(early.open("/auth/login"), "greta").body)
+	f.Set("code", otp(t, seed[1], w.clock.now()))
+	if r := early.submit("/auth/login/code", f); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the code that turned codes on signs in as well: %d", r.StatusCode)
+	}
+
 	w.clock.advance(time.Minute)
 	c := w.browser()
 	page = c.signIn(c.open("/auth/authorize?"+w.request("public", "openid user/Patient.rs").Encode()), "greta")
@@ -88,11 +98,25 @@ func TestLogin_with_one_time_codes(t *testing.T) {
 	if r := enter(code); r.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the same code again: %d", r.StatusCode)
 	}
-	f := form(page.body)
+	f = form(page.body)
 	f.Set("halfway", "made-up")
 	f.Set("code", code)
 	if r := c.submit("/auth/login/code", f); r.StatusCode != 400 {
 		t.Errorf("a made-up step: %d", r.StatusCode)
+	}
+
+	greta, err := w.identity.AccountNamed(t.Context(), "greta")
+	if err == nil {
+		err = w.identity.RemoveFactors(t.Context(), greta.ID) // as kiln user remove-factors does
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := b.open("/auth/account"); !strings.Contains(r.body, "Sign in") {
+		t.Error("a browser stays signed in")
+	}
+	if r := b.signIn(b.open("/auth/login"), "greta"); !strings.Contains(r.body, "Sign out") {
+		t.Errorf("the password alone does not sign in: %s", r.body)
 	}
 }
 

@@ -56,12 +56,12 @@ type joinForm struct {
 
 // joinPage is where a person becomes a patient.
 func (s *Server) joinPage(w http.ResponseWriter, r *http.Request) error {
-	return s.showJoin(w, r, http.StatusOK, r.URL.Query().Get("request"), joinForm{}, "")
+	return s.showJoin(w, r, http.StatusOK, r.URL.Query().Get("request"), joinForm{}, fault{})
 }
 
-func (s *Server) showJoin(w http.ResponseWriter, r *http.Request, status int, handle string, f joinForm, fault string) error {
+func (s *Server) showJoin(w http.ResponseWriter, r *http.Request, status int, handle string, f joinForm, wrong fault) error {
 	v := s.view(r, "join")
-	v.Title, v.Request, v.Join, v.Fault = "Register as a patient", handle, f, fault
+	v.Title, v.Request, v.Join, v.Fault, v.wrong = "Register as a patient", handle, f, wrong.text, wrong.field
 	return s.write(w, status, v)
 }
 
@@ -73,20 +73,20 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	text := func(name string) string { return strings.Join(strings.Fields(form.Get(name)), " ") }
 	f := joinForm{Newcomer{Given: text("given"), Family: text("family"), Born: text("born"), Gender: text("gender"),
 		Email: text("email"), Phone: text("phone")}, text("username")}
-	if fault := s.checkJoin(f, password, form.Get("again")); fault != "" {
-		return s.showJoin(w, r, http.StatusUnprocessableEntity, handle, f, fault)
+	if wrong := s.checkJoin(f, password, form.Get("again")); wrong.text != "" {
+		return s.showJoin(w, r, http.StatusUnprocessableEntity, handle, f, wrong)
 	}
 	if full, err := s.tooManyJoins(r); err != nil {
 		return err
 	} else if full {
-		return s.showJoin(w, r, http.StatusTooManyRequests, handle, f, "Too many people are registering. Try again later, or call us.")
+		return s.showJoin(w, r, http.StatusTooManyRequests, handle, f, fault{text: "Too many people are registering. Try again later, or call us."})
 	}
 	hash, err := HashPassword(password)
 	if err != nil {
 		return err
 	}
 	if _, err := s.store.AccountNamed(r.Context(), f.Username); err == nil {
-		return s.showJoin(w, r, http.StatusConflict, handle, f, "Somebody has that user name already. Choose another.")
+		return s.showJoin(w, r, http.StatusConflict, handle, f, fault{"username", "Somebody has that user name already. Choose another."})
 	} else if !errors.Is(err, identity.ErrNotFound) {
 		return err
 	}
@@ -107,7 +107,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 		if err := s.options.Admissions.Reject(r.Context(), auth.System(), id); err != nil {
 			return err
 		}
-		return s.showJoin(w, r, http.StatusConflict, handle, f, "Somebody has that user name already. Choose another.")
+		return s.showJoin(w, r, http.StatusConflict, handle, f, fault{"username", "Somebody has that user name already. Choose another."})
 	}
 	if err != nil {
 		return err
@@ -118,36 +118,41 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	return redirect(w, next(handle, ""))
 }
 
-// checkJoin says what is wrong with a form, or "".
-func (s *Server) checkJoin(f joinForm, password, again string) string {
-	for _, field := range []string{f.Given, f.Family, f.Born, f.Email, f.Phone, f.Username} {
-		if utf8.RuneCountInString(field) > maxField || strings.ContainsFunc(field, func(r rune) bool { return r < ' ' || r == utf8.RuneError }) {
-			return fmt.Sprintf("A field is longer than %d characters, or has characters that cannot be kept.", maxField)
+// fault is what is wrong with a form, and the id of the field; "" for none.
+type fault struct{ field, text string }
+
+// checkJoin says what is wrong with a form.
+func (s *Server) checkJoin(f joinForm, password, again string) fault {
+	for _, field := range [][2]string{{"given", f.Given}, {"family", f.Family}, {"born", f.Born}, {"email", f.Email}, {"phone", f.Phone}, {"username", f.Username}} {
+		if utf8.RuneCountInString(field[1]) > maxField || strings.ContainsFunc(field[1], func(r rune) bool { return r < ' ' || r == utf8.RuneError }) {
+			return fault{field[0], fmt.Sprintf("A field is longer than %d characters, or has characters that cannot be kept.", maxField)}
 		}
 	}
 	born, err := time.Parse(time.DateOnly, f.Born)
 	switch {
-	case f.Given == "" || f.Family == "":
-		return "Give your given name and your family name."
+	case f.Given == "":
+		return fault{"given", "Give your given name and your family name."}
+	case f.Family == "":
+		return fault{"family", "Give your given name and your family name."}
 	case err != nil || born.After(s.now()) || born.Year() < s.now().Year()-130:
-		return "Give your date of birth, such as 1984-07-02."
+		return fault{"born", "Give your date of birth, such as 1984-07-02."}
 	case f.Gender != "" && f.Gender != "female" && f.Gender != "male" && f.Gender != "other" && f.Gender != "unknown":
-		return "Choose one of the genders, or none."
+		return fault{"gender", "Choose one of the genders, or none."}
 	case f.Email == "" && f.Phone == "":
-		return "Give an e-mail address or a telephone number, so that we can reach you."
+		return fault{"email", "Give an e-mail address or a telephone number, so that we can reach you."}
 	case f.Email != "" && (strings.Count(f.Email, "@") != 1 || strings.Contains(f.Email, " ") || strings.HasPrefix(f.Email, "@") || strings.HasSuffix(f.Email, "@")):
-		return "The e-mail address is not one."
+		return fault{"email", "The e-mail address is not one."}
 	case f.Phone != "" && strings.Trim(f.Phone, "+0123456789 ()-/.") != "":
-		return "The telephone number has letters in it."
+		return fault{"phone", "The telephone number has letters in it."}
 	case utf8.RuneCountInString(f.Username) < 3 || strings.Contains(f.Username, " "):
-		return "Choose a user name of three characters at least, without blanks."
+		return fault{"username", "Choose a user name of three characters at least, without blanks."}
 	case password != again:
-		return "The two passwords are not the same."
+		return fault{"again", "The two passwords are not the same."}
 	}
 	if _, err := HashPassword(password); err != nil {
-		return "Choose a password: " + err.Error() + "."
+		return fault{"password", "Choose a password: " + err.Error() + "."}
 	}
-	return ""
+	return fault{}
 }
 
 // tooManyJoins counts this try and says whether there were too many.
@@ -159,12 +164,7 @@ func (s *Server) tooManyJoins(r *http.Request) (bool, error) {
 	if address == "" {
 		return false, nil
 	}
-	subject := "join-" + address
-	n, _, err := s.store.FailedLogins(r.Context(), subject, s.now().Add(-s.limits.LoginWindow))
-	if err != nil || n >= joinsPerWindow {
-		return true, err
-	}
-	return false, s.store.LoginFailed(r.Context(), subject)
+	return s.counted(r.Context(), limited{"join-" + address, joinsPerWindow})
 }
 
 // newcomers is where administrators look at who has registered: the list, or one of them beside those who may be the

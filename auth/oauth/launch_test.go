@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -369,6 +371,51 @@ func TestLogin_lockout(t *testing.T) {
 	w.clock.advance(16 * time.Minute)
 	if r := try(password); r.StatusCode != 200 {
 		t.Errorf("after the window: %d", r.StatusCode)
+	}
+}
+
+// Guesses at the same time are as many as those one after the other, of passwords and of codes.
+func TestLogin_lockout_holds_for_guesses_at_once(t *testing.T) {
+	const limit = 3
+	w := newWorld(t, func(o *oauth.Options) { o.Limits.LoginAttempts = limit })
+	w.coded()
+	b := w.browser()
+	passwords := form(b.open("/auth/login").body)
+	passwords.Set("username", "ada")
+	passwords.Set("password", "wrong password")
+	c := w.browser()
+	codes := form(c.signIn(c.open("/auth/login"), "coded").body)
+	codes.Set("code", "000000")
+	for name, guess := range map[string]func() *response{
+		"passwords": func() *response { return b.submit("/auth/login", passwords) },
+		"codes":     func() *response { return c.submit("/auth/login/code", codes) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var looked atomic.Int32
+			var wait sync.WaitGroup
+			for range 5 * limit {
+				wait.Go(func() {
+					switch r := guess(); r.StatusCode {
+					case http.StatusUnauthorized:
+						looked.Add(1)
+					case http.StatusTooManyRequests:
+					default:
+						t.Errorf("%d", r.StatusCode)
+					}
+				})
+			}
+			wait.Wait()
+			if n := looked.Load(); n > limit {
+				t.Errorf("%d guesses were looked at", n)
+			}
+		})
+	}
+	// Who is right all the time is never locked out.
+	for range 2 * limit {
+		b := w.browser()
+		if r := b.signIn(b.open("/auth/login"), "greta"); r.StatusCode != 200 {
+			t.Fatalf("%d", r.StatusCode)
+		}
 	}
 }
 

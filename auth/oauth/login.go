@@ -20,7 +20,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, handle, to, username, fault string) error {
 	v := s.view(r, "login")
-	v.Title, v.Request, v.To, v.Username, v.Fault = "Sign in", handle, to, username, fault
+	v.Title, v.Request, v.To, v.Username, v.Fault, v.wrong = "Sign in", handle, to, username, fault, "password"
 	v.JoinLink = s.joinLink(handle)
 	if handle != "" {
 		pending, err := s.store.Request(r.Context(), identity.Hash(handle))
@@ -64,7 +64,10 @@ func next(handle, to string) string {
 	return pathHome
 }
 
-const wrongLogin = "The name or the password is wrong, or the account is closed."
+const (
+	wrongLogin      = "The name or the password is wrong, or the account is closed."
+	tooManyAttempts = "Too many attempts have failed. Wait a while, then try again."
+)
 
 // login takes name and password.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
@@ -73,7 +76,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if len(username) > 200 || len(form.Get("password")) > 4*MaxPassword {
 		return s.showLogin(w, r, http.StatusUnauthorized, handle, to, "", wrongLogin)
 	}
-	locked, err := s.lockedOut(r, username)
+	locked, err := s.attempt(r, username)
 	if err != nil {
 		return err
 	}
@@ -81,7 +84,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		if err := s.note(r.Context(), Event{Principal: auth.Principal{Name: username}, Action: ActLogin, Refused: true, Detail: "locked out"}); err != nil {
 			return err
 		}
-		return s.showLogin(w, r, http.StatusTooManyRequests, handle, to, username, "Too many attempts have failed. Wait a while, then try again.")
+		return s.showLogin(w, r, http.StatusTooManyRequests, handle, to, username, tooManyAttempts)
 	}
 	account, err := s.checkLogin(r, username, form.Get("password"))
 	if err != nil {
@@ -92,6 +95,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return s.showLogin(w, r, http.StatusUnauthorized, handle, to, username, wrongLogin)
+	}
+	if err := s.fitted(r, username); err != nil {
+		return err
 	}
 	if account.TOTP != nil {
 		return s.showCode(w, r, http.StatusOK, account, "pwd", handle, to, "")
@@ -118,7 +124,7 @@ func (s *Server) checkLogin(r *http.Request, username, password string) (*identi
 		return nil, err
 	}
 	if !fits || account == nil || account.Password == "" || account.Disabled {
-		return nil, s.loginFailed(r, username)
+		return nil, nil
 	}
 	return account, nil
 }
@@ -138,7 +144,7 @@ func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, ac
 		return err
 	}
 	v := s.view(r, "code")
-	v.Title, v.Request, v.To, v.Fault = "One more step", handle, to, fault
+	v.Title, v.Request, v.To, v.Fault, v.wrong = "One more step", handle, to, fault, "code"
 	v.Halfway = sealedText(s.seal.seal(halfwayPurpose, plain))
 	return s.write(w, status, v)
 }
@@ -159,7 +165,7 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	locked, err := s.lockedOut(r, account.Username)
+	locked, err := s.attempt(r, account.Username)
 	if err != nil {
 		return err
 	}
@@ -167,20 +173,20 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 		if err := s.note(r.Context(), Event{Principal: s.self(account), Action: ActLogin, Refused: true, Detail: at.Method + " locked out"}); err != nil {
 			return err
 		}
-		return s.showLogin(w, r, http.StatusTooManyRequests, form.Get("request"), form.Get("to"), account.Username, "Too many attempts have failed. Wait a while, then try again.")
+		return s.showLogin(w, r, http.StatusTooManyRequests, form.Get("request"), form.Get("to"), account.Username, tooManyAttempts)
 	}
 	fits, err := s.useTOTP(r.Context(), account, form.Get("code"))
 	if err != nil {
 		return err
 	}
 	if !fits {
-		if err := s.loginFailed(r, account.Username); err != nil {
-			return err
-		}
 		if err := s.note(r.Context(), Event{Principal: s.self(account), Action: ActLogin, Refused: true, Detail: at.Method + " otp"}); err != nil {
 			return err
 		}
 		return s.showCode(w, r, http.StatusUnauthorized, account, at.Method, form.Get("request"), form.Get("to"), "The code is wrong, or was used before.")
+	}
+	if err := s.fitted(r, account.Username); err != nil {
+		return err
 	}
 	if err := s.signIn(w, r, account, at.Method, "otp"); err != nil {
 		return err

@@ -131,14 +131,11 @@ func (s *Server) mayRegister(r *http.Request) error {
 	if address == "" {
 		return nil
 	}
-	n, _, err := s.store.FailedLogins(r.Context(), "register:"+address, s.now().Add(-s.limits.LoginWindow))
-	if err != nil {
-		return err
+	beyond, err := s.counted(r.Context(), limited{"register:" + address, registrationsPerWindow})
+	if err == nil && beyond {
+		err = fosite.ErrTemporarilyUnavailable.WithHint("Too many clients were registered from this address; try again later.")
 	}
-	if n >= registrationsPerWindow {
-		return fosite.ErrTemporarilyUnavailable.WithHint("Too many clients were registered from this address; try again later.")
-	}
-	return s.store.LoginFailed(r.Context(), "register:"+address)
+	return err
 }
 
 // clientOf checks metadata and makes the client; m becomes what was registered.

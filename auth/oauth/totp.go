@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/url"
 	"strings"
 
@@ -74,9 +75,9 @@ func totpText(seed []byte) string {
 }
 
 // totpURI is what authenticator apps read.
-func (s *Server) totpURI(username string, seed []byte) string {
+func (s *Server) totpURI(username string, seed []byte) template.URL {
 	label := url.PathEscape("Kiln:" + username)
-	return "otpauth://totp/" + label + "?" + url.Values{"secret": {totpText(seed)}, "issuer": {"Kiln"}}.Encode()
+	return template.URL("otpauth://totp/" + label + "?" + url.Values{"secret": {totpText(seed)}, "issuer": {"Kiln"}}.Encode())
 }
 
 func sealedText(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

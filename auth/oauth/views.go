@@ -32,6 +32,8 @@ type view struct {
 	Title string
 	// Text and Fault are sentences: what happened, and what was wrong with the form.
 	Text, Fault string
+	// wrong is the id of the field that Fault is about, "" for none.
+	wrong string
 	// Done says that what was asked for before this page happened.
 	Done bool
 	// User is who is signed in, "" for nobody; Staff says whether they see more than themselves.
@@ -78,11 +80,12 @@ type view struct {
 	Choices                   []choice
 	Identity, Offline, Online bool
 
-	Apps          []*appView
-	Clients       []*identity.Client
-	Sessions      int
-	Account       *identity.Account
-	Seed, SeedURI string
+	Apps     []*appView
+	Clients  []*identity.Client
+	Sessions int
+	Account  *identity.Account
+	Seed     string
+	SeedURI  template.URL
 	// Ceremony is for a form that asks the device for a passkey; HasPasskeys says that the page may offer to add one.
 	Ceremony    *ceremony
 	Passkeys    []*identity.Passkey
@@ -115,6 +118,14 @@ func parseViews() (*views, error) {
 		v.pages[base] = t
 	}
 	return v, nil
+}
+
+// At ties a field to what is wrong with it, for those who hear the page: they come to the field without the sentence above.
+func (v *view) At(id string) template.HTMLAttr {
+	if v.Fault == "" || v.wrong != id {
+		return ""
+	}
+	return ` aria-invalid="true" aria-describedby="fault"`
 }
 
 func (v *views) render(w io.Writer, data *view) error {

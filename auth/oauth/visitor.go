@@ -139,28 +139,60 @@ func addressSubject(r *http.Request) string {
 	return "address:" + host
 }
 
-// lockedOut says whether too many sign-ins failed, of this name or from this address.
-func (s *Server) lockedOut(r *http.Request, username string) (bool, error) {
-	since := s.now().Add(-s.limits.LoginWindow)
-	n, _, err := s.store.FailedLogins(r.Context(), nameSubject(username), since)
-	if err != nil || n >= s.limits.LoginAttempts {
-		return true, err
-	}
-	address := addressSubject(r)
-	if address == "" {
-		return false, nil
-	}
-	n, _, err = s.store.FailedLogins(r.Context(), address, since)
-	return err != nil || n >= 10*s.limits.LoginAttempts, err
+// limited is something that is counted within the window of failed sign-ins, and how often it may be.
+type limited struct {
+	subject string
+	limit   int
 }
 
-// loginFailed records a failure.
-func (s *Server) loginFailed(r *http.Request, username string) error {
-	subjects := []string{nameSubject(username)}
-	if address := addressSubject(r); address != "" {
-		subjects = append(subjects, address)
+// counted counts one more of each, and says whether one was at its limit already. It is asked before what it stands for is
+// done, and looks again after it has counted: of many requests at the same time no more go on than one after the other.
+func (s *Server) counted(ctx context.Context, of ...limited) (beyond bool, err error) {
+	since := s.now().Add(-s.limits.LoginWindow)
+	full := func(mine int) (bool, error) {
+		for _, l := range of {
+			if n, err := s.store.FailedLogins(ctx, l.subject, since); err != nil || n-mine >= l.limit {
+				return true, err
+			}
+		}
+		return false, nil
 	}
-	return s.store.LoginFailed(r.Context(), subjects...)
+	if beyond, err = full(0); beyond {
+		return true, err
+	}
+	subjects := make([]string, len(of))
+	for i, l := range of {
+		subjects[i] = l.subject
+	}
+	if err := s.store.LoginFailed(ctx, subjects...); err != nil {
+		return true, err
+	}
+	return full(1)
+}
+
+// attempts are what a try to sign in counts for: the name and the address.
+func (s *Server) attempts(r *http.Request, username string) []limited {
+	list := []limited{{nameSubject(username), s.limits.LoginAttempts}}
+	if address := addressSubject(r); address != "" {
+		list = append(list, limited{address, 10 * s.limits.LoginAttempts})
+	}
+	return list
+}
+
+// attempt counts a try to sign in as failed, before the password or code is looked at; locked says that too many have failed,
+// of this name or from this address, and that nothing may be looked at. Who turns out to be right takes it back (fitted).
+func (s *Server) attempt(r *http.Request, username string) (locked bool, err error) {
+	return s.counted(r.Context(), s.attempts(r, username)...)
+}
+
+// fitted takes an attempt back.
+func (s *Server) fitted(r *http.Request, username string) error {
+	for _, l := range s.attempts(r, username) {
+		if err := s.store.TakeBackFailure(r.Context(), l.subject); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SignedIn is who is signed in at the browser that sends a request, for pages outside of this package: somebody who sees

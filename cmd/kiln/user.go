@@ -22,6 +22,7 @@ type userCmd struct {
 	FHIRUser userFHIRUserCmd `cmd:"" name:"fhir-user" help:"Say whom an account stands for, instead of before; its sessions end and its tokens are revoked."`
 	Disable  userDisableCmd  `cmd:"" help:"Close an account: its sessions end and its tokens are revoked."`
 	Password userPasswordCmd `cmd:"" help:"Set the password of an account; its sessions end and its tokens are revoked."`
+	Factors  userFactorsCmd  `cmd:"" name:"remove-factors" help:"Take one-time codes and passkeys off an account whose owner has lost the device; its sessions end and its tokens are revoked."`
 	Link     userLinkCmd     `cmd:"" help:"Let somebody of an outside OpenID provider sign in to an account."`
 	Unlink   userUnlinkCmd   `cmd:"" help:"Take that back; the account's sessions end and its tokens are revoked."`
 }
@@ -178,6 +179,22 @@ func (c *userPasswordCmd) Run(ctx context.Context) error {
 			return said(err, "user "+c.Username)
 		}
 		return store.SetPassword(ctx, account.ID, hash)
+	})
+}
+
+type userFactorsCmd struct {
+	identityCmd `embed:""`
+	Username    string `name:"username" required:"" placeholder:"NAME" help:"The account."`
+}
+
+// Run takes one-time codes and passkeys off the account.
+func (c *userFactorsCmd) Run(ctx context.Context) error {
+	return c.changing(ctx, "user remove-factors "+c.Username, func(ctx context.Context, store *identity.Store) error {
+		account, err := store.AccountNamed(ctx, c.Username)
+		if err != nil {
+			return said(err, "user "+c.Username)
+		}
+		return store.RemoveFactors(ctx, account.ID)
 	})
 }
 

@@ -135,9 +135,22 @@ func (s *Store) endAccount(ctx context.Context, id string) error {
 	return err
 }
 
-// SetTOTP sets or, with nil, removes the sealed seed of one-time codes.
-func (s *Store) SetTOTP(ctx context.Context, id string, sealed []byte) error {
-	return s.must(ctx, "set totp", `UPDATE account SET totp = $2, totp_step = 0 WHERE id = $1::text::uuid`, id, sealed)
+// SetTOTP sets or, with nil, removes the sealed seed of one-time codes. The code of a time step has shown that it works: it
+// is used.
+func (s *Store) SetTOTP(ctx context.Context, id string, sealed []byte, step int64) error {
+	return s.must(ctx, "set totp", `UPDATE account SET totp = $2, totp_step = $3 WHERE id = $1::text::uuid`, id, sealed, step)
+}
+
+// RemoveFactors takes one-time codes and passkeys off an account, ends its sessions and revokes what it granted: whoever has
+// the lost device is out, and its owner signs in with the password alone.
+func (s *Store) RemoveFactors(ctx context.Context, id string) error {
+	if err := s.SetTOTP(ctx, id, nil, 0); err != nil {
+		return err
+	}
+	if _, err := s.exec(ctx, "remove passkeys", `DELETE FROM account_passkey WHERE account = $1::text::uuid`, id); err != nil {
+		return err
+	}
+	return s.endAccount(ctx, id)
 }
 
 // UseTOTPStep records that the code of a time step was used. Errors: ErrUsed where it or a later one was used before.

@@ -77,14 +77,8 @@ DELETE FROM oauth_grant WHERE account = $1::text::uuid AND session IS NOT NULL A
 }
 
 // FailedLogins counts the failures recorded for a subject since a time.
-func (s *Store) FailedLogins(ctx context.Context, subject string, since time.Time) (n int, last time.Time, err error) {
-	var at *time.Time
-	err = s.row(ctx, "count failures", `SELECT count(*), max(at) FROM login_failure WHERE subject = $1 AND at > $2`,
-		[]any{Hash(subject), since}, &n, &at)
-	if at != nil {
-		last = *at
-	}
-	return n, last, err
+func (s *Store) FailedLogins(ctx context.Context, subject string, since time.Time) (n int, err error) {
+	return n, s.row(ctx, "count failures", `SELECT count(*) FROM login_failure WHERE subject = $1 AND at > $2`, []any{Hash(subject), since}, &n)
 }
 
 // LoginFailed records a failure for each subject.
@@ -95,6 +89,13 @@ func (s *Store) LoginFailed(ctx context.Context, subjects ...string) error {
 		}
 	}
 	return nil
+}
+
+// TakeBackFailure forgets one failure of a subject, the newest.
+func (s *Store) TakeBackFailure(ctx context.Context, subject string) error {
+	_, err := s.exec(ctx, "take back failure", `DELETE FROM login_failure WHERE ctid = (
+SELECT ctid FROM login_failure WHERE subject = $1 ORDER BY at DESC LIMIT 1 FOR UPDATE SKIP LOCKED)`, Hash(subject))
+	return err
 }
 
 // LoginSucceeded forgets the failures of a subject.
