@@ -341,6 +341,27 @@ func illegal(m *move, allowed []scheduling.State, known bool) error {
 	return fhir.NewError(fhir.Conflict, fhir.CodeConflict, text).Coded("illegal-transition").At("Appointment.status")
 }
 
+// deadEnd refuses a patch that gives an appointment a status to which nothing leads from where it stands, before the content that
+// this would make is found wrong: a reason of cancellation that is left over, for example.
+func deadEnd(r *Request, body *fhir.Node, old *storage.Version) error {
+	if old.Type != "Appointment" {
+		return nil
+	}
+	before, err := fhir.ParseJSON(old.Content)
+	if err != nil {
+		return fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+	}
+	from, to := scheduling.State(before.GetText("status")), scheduling.State(body.GetText("status"))
+	if from == to || !from.Terminal() || r.Principal.IsOperator() {
+		return nil
+	}
+	_, allowed, known, _ := scheduling.Find(from, to, scheduling.ByStatus, scheduling.Patient|scheduling.Practitioner|scheduling.Admin)
+	if known {
+		return nil
+	}
+	return illegal(&move{from: from, to: to, trigger: scheduling.ByStatus}, allowed, false)
+}
+
 // apply takes the step: time first, since that can fail, then what the appointment says, then where it stands.
 func (s *Service) apply(ctx context.Context, m *move) error {
 	now := s.now()

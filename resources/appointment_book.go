@@ -93,6 +93,13 @@ func (s *Service) readOrder(ctx context.Context, c *call, o *order) error {
 		return err
 	}
 	id := given.ID()
+	// IHE's cancelling and moving are of an appointment that is here; a new one that is to be something else is not booked instead.
+	switch status := scheduling.State(given.GetText("status")); {
+	case given == nil || slices.Contains([]scheduling.State{scheduling.Proposed, "pending", scheduling.Booked}, status), status == scheduling.Cancelled && id != "":
+	default:
+		_, allowed, _, _ := scheduling.Find(scheduling.None, status, scheduling.ByBook, scheduling.Patient)
+		return illegal(&move{to: status, trigger: scheduling.ByBook}, allowed, false)
+	}
 	if reference != nil {
 		name := s.local(reference.value)
 		if typeOf(name) != "Appointment" {
@@ -130,6 +137,9 @@ func (s *Service) readOrder(ctx context.Context, c *call, o *order) error {
 		o.stored = ""
 	}
 	o.node = given
+	if err := s.timeOfSlots(ctx, given); err != nil {
+		return err
+	}
 	_, err := s.validate(ctx, nil, withID(given, s.options.NewID()))
 	return err
 }

@@ -196,7 +196,7 @@ func TestAppointment_by_its_Slots_alone(t *testing.T) {
 	if got := status(t, s, "Slot", "s10"); got != "busy" {
 		t.Error(got)
 	}
-	if _, err := create(s, t, booking("ben", "nowhere")); codeOf(err) != "app-3" {
+	if _, err := create(s, t, booking("ben", "nowhere")); codeOf(err) != "time-required" {
 		t.Errorf("%s (%s)", describe(err), codeOf(err))
 	}
 	agrees(t, s)

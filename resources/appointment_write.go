@@ -54,6 +54,8 @@ func spanOf(slots []storage.SlotTime) (start, end time.Time) {
 
 // timeOfSlots gives a new appointment that names nothing but its Slots their time, before it is validated: plain clients send it
 // so, and app-3 asks for start and end.
+//
+// Errors: BusinessRule where it names none that is known here.
 func (s *Service) timeOfSlots(ctx context.Context, n *fhir.Node) error {
 	if n.Get("start") != nil || n.Get("end") != nil || !scheduling.StateOf(n.GetText("status"), false).TakesTime() {
 		return nil
@@ -69,8 +71,12 @@ func (s *Service) timeOfSlots(ctx context.Context, n *fhir.Node) error {
 	}
 	return s.store.Write(everything(ctx), func(tx *storage.Tx) error {
 		slots, err := tx.Slots(everything(ctx), names...)
-		if err != nil || len(slots) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(slots) == 0 {
+			return fhir.NewError(fhir.BusinessRule, fhir.CodeNotFound, "There is no such Slot, and the appointment has no start and end: choose among the free Slots, or ask $find").
+				Coded("time-required").At("Appointment.slot")
 		}
 		start, end := spanOf(slots)
 		n.Set("start", fhir.Str(fhir.FormatInstant(start)))

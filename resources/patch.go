@@ -100,6 +100,9 @@ func (s *Service) patched(r *Request, old *storage.Version) (*fhir.Node, error) 
 
 // putPatched validates and queues the result of a patch.
 func (s *Service) putPatched(ctx context.Context, tx *storage.Tx, r *Request, body *fhir.Node, old *storage.Version) (*Response, error) {
+	if err := deadEnd(r, body, old); err != nil {
+		return nil, err
+	}
 	issues, err := s.validate(ctx, tx, body)
 	if err != nil {
 		return nil, err
