@@ -43,6 +43,9 @@ func (s *Service) audited(ctx context.Context, r *Request) (*Response, error) {
 	if !s.options.Audit || outer != nil && !outer.batch {
 		return s.perform(ctx, r)
 	}
+	if outer == nil {
+		s.asked.Add(1)
+	}
 	t := &trail{request: r}
 	resp, err := s.perform(context.WithValue(ctx, trailKey{}, t), r)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -104,6 +105,7 @@ type Service struct {
 	turns      *coverage.Turns
 	rights     rightsCache
 	refusals   refusals
+	asked      atomic.Int64 // how many requests there have been
 	// observer and place are the server and its address, the same wherever an AuditEvent names them.
 	observer, place fhir.Node
 }

@@ -85,6 +85,9 @@ func (r *report) wrote(sc scenario, workers int, t []tally) {
 	}
 	row = append(row, fmt.Sprintf("%.2f", sc.ratio), verdict(t[0].rate()/t[1].rate() < sc.ratio, "ratio"))
 	r.writes = append(r.writes, row)
+	if later := t[0].each(t[0].later); later >= 10*time.Microsecond {
+		r.note("%s, %d clients: %s ms of processors later for the AuditEvents of a request.", sc.name, workers, ms(later))
+	}
 	fmt.Fprintln(r.options.Progress, strings.Join(row, " | "))
 }
 
