@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -257,12 +258,28 @@ func (s *Service) checkHook(ctx context.Context, c *change) error {
 			}
 		}
 	}
+	if err := s.checkOwner(ctx, c, h); err != nil {
+		return err
+	}
 	if n, err := c.tx.OtherSubscriptions(ctx, c.key.ID); err != nil {
 		return err
 	} else if n >= maxSubscriptions {
 		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "There are as many Subscriptions as this server takes; end others").Coded("limit-reached")
 	}
 	return nil
+}
+
+// checkOwner refuses who could not be looked up again when there is something to tell: a token of kiln token, say, which belongs to
+// no account and no client, and is gone in a day.
+func (s *Service) checkOwner(ctx context.Context, c *change, h *hook) error {
+	o, err := json.Marshal(ownerOf(&c.request.Principal))
+	if err != nil {
+		return err
+	}
+	if _, err = s.asOwner(ctx, o, h.types); errors.Is(err, errNoRights) {
+		return forbidden("A Subscription lasts as long as the account or the registered client that asked for it, with their rights; this token is of neither").Coded("no-owner")
+	}
+	return err
 }
 
 // tryCriteria says whether a search can be made.

@@ -271,6 +271,10 @@ func TestSubscription_rights_are_those_of_the_moment(t *testing.T) {
 	if _, err := s.Do(ctx, Request{Principal: lab, Interaction: Create, Type: "Subscription", Body: other}); fhir.KindOf(err) != fhir.Forbidden {
 		t.Fatalf("subscribed to what it may not read: %s", describe(err))
 	}
+	nobody := auth.Principal{Client: "gone", Scopes: scopes}
+	if _, err := s.Do(ctx, Request{Principal: nobody, Interaction: Create, Type: "Subscription", Body: parse(t, subscription("Observation?status=preliminary", idOnly))}); fhir.KindOf(err) != fhir.Forbidden {
+		t.Fatalf("subscribed for a client that is not registered: %s", describe(err))
+	}
 	list, err := s.store.Subscriptions(ctx)
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
