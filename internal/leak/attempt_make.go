@@ -76,8 +76,8 @@ func (w *writer) foreign(n *fhir.Node, interaction resources.Interaction) *attem
 		})
 	}
 	text := string(n.JSON())
-	if w.who.Patient != "" && r.IntN(2) == 0 { // out of the record that it is in, into one's own
-		text = toPatient(n, w.who.Patient)
+	if own := w.who.record(); own != "" && r.IntN(2) == 0 { // out of the record that it is in, into one's own
+		text = toPatient(n, own)
 	}
 	body := func(id string) string { return withID(text, id) }
 	patch := []byte(`[{"op":"add","path":"/language","value":"en"}]`)
@@ -133,7 +133,7 @@ func (w *writer) meet(ctx context.Context) error {
 		if len(w.strangers) == maxStrangers {
 			break
 		}
-		if p.ID() == w.who.Patient || keyOf(p) == w.who.FHIRUser {
+		if w.who.standsFor(keyOf(p)) {
 			continue
 		}
 		if readable, err := w.readable(ctx, keyOf(p)); err != nil {
@@ -262,7 +262,7 @@ func (w *writer) linked(ctx context.Context) (*attempt, error) {
 		if err != nil {
 			return nil, err
 		}
-		if target == nil || keyOf(target) == keyOf(n) || keyOf(target) == w.who.FHIRUser || strings.Contains(string(n.JSON()), `"`+keyOf(target)+`"`) {
+		if target == nil || keyOf(target) == keyOf(n) || w.who.standsFor(keyOf(target)) || strings.Contains(string(n.JSON()), `"`+keyOf(target)+`"`) {
 			continue
 		}
 		if !w.granted(ctx, typ) || strings.Contains(w.who.Scopes.String(), keyOf(target)) { // scopes that name it tell of it

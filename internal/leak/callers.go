@@ -29,7 +29,7 @@ func (w *World) Callers(r *rand.Rand, accounts []Account, n int) (list []Caller)
 		list = append(list, w.patient(r, patient.ID()))
 	}
 	if related != nil {
-		list = append(list, w.proxy(r, related))
+		list = append(list, w.proxy(r, related), w.parent(r, w.links(r)))
 	}
 	if len(accounts) > 0 {
 		if c, ok := w.account(r, pick(r, accounts)); ok {
@@ -58,7 +58,10 @@ func (w *World) caller(r *rand.Rand, accounts []Account) Caller {
 	patient, practitioner := w.of(r, "Patient"), w.of(r, "Practitioner")
 	switch kind := r.IntN(10); {
 	case kind < 3 && patient != nil:
-		if related := w.of(r, "RelatedPerson"); related != nil && r.IntN(3) == 0 {
+		if related := w.of(r, "RelatedPerson"); related != nil && r.IntN(2) == 0 {
+			if r.IntN(2) == 0 {
+				return w.parent(r, w.links(r))
+			}
 			return w.proxy(r, related)
 		}
 		return w.patient(r, patient.ID())
@@ -107,6 +110,41 @@ func (w *World) proxy(r *rand.Rand, related *fhir.Node) Caller {
 	return c
 }
 
+// links are those of somebody who stands for several patients: a Patient, perhaps, and some RelatedPersons, in any order.
+func (w *World) links(r *rand.Rand) (list []string) {
+	if own := w.of(r, "Patient"); own != nil && r.IntN(2) == 0 {
+		list = append(list, keyOf(own))
+	}
+	for range 2 + r.IntN(2) {
+		if related := keyOf(w.of(r, "RelatedPerson")); !slices.Contains(list, related) {
+			list = append(list, related)
+		}
+	}
+	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+// parent is somebody who reaches the records of several patients at once, or would like to: the server looks whether the
+// RelatedPersons act for them.
+func (w *World) parent(r *rand.Rand, links []string) Caller {
+	c := w.person(r, "parent", auth.LevelUser, auth.RolePatient)
+	for i, link := range links {
+		typ, id, _ := strings.Cut(link, "/")
+		if i := slices.IndexFunc(w.byType[typ], func(n *fhir.Node) bool { return typ == "RelatedPerson" && n.ID() == id }); i >= 0 {
+			_, id, _ = strings.Cut(w.byType[typ][i].Get("patient").GetText("reference"), "Patient/")
+		}
+		switch {
+		case i > 0:
+			c.Others = append(c.Others, auth.Record{Link: link, Patient: id})
+		case typ == "RelatedPerson":
+			c.FHIRUser, c.Represents = link, id
+		default:
+			c.FHIRUser = link
+		}
+	}
+	return c
+}
+
 // account is a caller with the roles of a user.
 func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 	var roles []auth.Role
@@ -115,6 +153,9 @@ func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 	}
 	if len(roles) == 0 {
 		return Caller{}, false
+	}
+	if len(a.FHIRUser) > 1 && slices.Equal(roles, []auth.Role{auth.RolePatient}) && r.IntN(2) == 0 && w.knows(a.FHIRUser) {
+		return w.parent(r, a.FHIRUser), true
 	}
 	for _, link := range a.FHIRUser {
 		typ, id, _ := strings.Cut(link, "/")
@@ -137,12 +178,34 @@ func (w *World) account(r *rand.Rand, a Account) (Caller, bool) {
 	return c, true
 }
 
+// knows says whether the RelatedPersons among links are in the sample: whom they act for is known of these alone.
+func (w *World) knows(links []string) bool {
+	return !slices.ContainsFunc(links, func(link string) bool {
+		typ, id, _ := strings.Cut(link, "/")
+		return typ == "RelatedPerson" && !slices.ContainsFunc(w.byType[typ], func(n *fhir.Node) bool { return n.ID() == id })
+	})
+}
+
 // person is somebody with roles, who is linked to nobody yet.
 func (w *World) person(r *rand.Rand, name string, level auth.Level, roles ...auth.Role) Caller {
 	c := Caller{Name: name}
 	c.User, c.Client, c.Roles, c.Scopes = "verify-access", "verify-access", roles, w.scopes(r, level)
 	c.Purpose = pick(r, []string{"", "", "TREAT", "HRESCH"})
 	return c
+}
+
+// standsFor says whether a resource is who the caller is, or a patient whose record the caller opens in that patient's name.
+func (c *Caller) standsFor(key string) bool {
+	return key == c.FHIRUser || key == "Patient/"+c.Patient || c.Represents != "" && key == "Patient/"+c.Represents ||
+		slices.ContainsFunc(c.Others, func(r auth.Record) bool { return key == r.Link || key == "Patient/"+r.Patient })
+}
+
+// record is the id of a patient in whose name the caller writes, "" for none.
+func (c *Caller) record() string {
+	if c.Patient != "" {
+		return c.Patient
+	}
+	return strings.TrimPrefix(c.Own(), "Patient/")
 }
 
 // String is the caller as a person reads it: who it stands for, by id, and by which scopes.
@@ -152,6 +215,9 @@ func (c Caller) String() string {
 		if part != "" {
 			text += " " + part
 		}
+	}
+	for _, record := range c.Others {
+		text += " and " + record.Link
 	}
 	if c.Patient != "" && c.FHIRUser != "Patient/"+c.Patient {
 		text += " with Patient/" + c.Patient

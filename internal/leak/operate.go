@@ -145,7 +145,7 @@ func (w *writer) operated(ctx context.Context, turn int) (*attempt, error) {
 		return nil, nil
 	}
 	n, err := w.met(ctx, typ, false)
-	if err != nil || n == nil || keyOf(n) == w.who.FHIRUser || typ == "Patient" && n.ID() == w.who.Patient || strings.Contains(w.who.Scopes.String(), keyOf(n)) {
+	if err != nil || n == nil || w.who.standsFor(keyOf(n)) || strings.Contains(w.who.Scopes.String(), keyOf(n)) {
 		return nil, err
 	}
 	return w.both(c.name, n, slices.Contains(c.refused, place), func(id string) Ask {

@@ -75,7 +75,7 @@ func verified(t *testing.T, sql string, requests, tries int, writes bool) (repor
 	}
 	for i := range tries {
 		if report, err = Verify(t.Context(), reader, world, Options{Seed: *seed + uint64(i), Callers: 12, Requests: requests, Rehearsal: rehearsal,
-			Accounts: []Account{{[]string{"practitioner", "admin"}, []string{"Practitioner/d0"}}, {[]string{"patient"}, []string{"Patient/p1"}}}}); err != nil {
+			Accounts: []Account{{[]string{"practitioner", "admin"}, []string{"Practitioner/d0"}}, {[]string{"patient"}, []string{"Patient/p1"}}, {[]string{"patient"}, []string{"Patient/p0", "RelatedPerson/of-p1", "RelatedPerson/k3"}}}}); err != nil {
 			t.Fatal(err)
 		}
 		if writes && wrote(report) || !writes && len(report.Findings) > 0 {
@@ -100,7 +100,7 @@ func TestVerify(t *testing.T) {
 	if len(r.Findings) > 0 {
 		t.Error("it found what is not there")
 	}
-	if r.Shown < 500 || r.Hidden < 10 || len(r.Asked) < 10 || len(r.Callers) < 4 || len(r.Tried) < 10 || r.Refused < 20 {
+	if r.Shown < 500 || r.Hidden < 10 || len(r.Asked) < 10 || len(r.Callers) < 4 || r.Callers["parent"] == 0 || len(r.Tried) < 10 || r.Refused < 20 {
 		t.Errorf("it tried too little: %+v", r)
 	}
 }
