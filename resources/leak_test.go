@@ -105,6 +105,24 @@ func TestLeaks(t *testing.T) {
 			}
 		}
 	})
+	// That somebody is in a group, of who has a disease, say, neither what is written about the group tells, nor a file of it.
+	t.Run("05_groups_lend_nobody", func(t *testing.T) {
+		w := &ward{w.Service, t}
+		w.put(`{"resourceType":"Group","id":"cohort","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/anna"}}]}`)
+		w.put(`{"resourceType":"Provenance","id":"of-cohort","recorded":"2024-01-01T00:00:00Z","target":[{"reference":"Group/cohort"}],"agent":[{"who":{"display":"x"}}]}`)
+		w.put(`{"resourceType":"Provenance","id":"of-both","recorded":"2024-01-01T00:00:00Z","target":[{"reference":"Group/cohort"},{"reference":"Observation/b1"}],"agent":[{"who":{"display":"x"}}]}`)
+		w.put(`{"resourceType":"Binary","id":"of-cohort","contentType":"text/plain","data":"eA==","securityContext":{"reference":"Group/cohort"}}`)
+		do(t, w.Service, Request{Principal: auth.Operator("test"), Interaction: Transaction, Body: parse(t, `{"resourceType":"Bundle","type":"transaction","entry":[
+			{"fullUrl":"urn:uuid:7a5e2a5e-3b0c-4b61-9d43-0a6d3d1f3c11","resource":{"resourceType":"Group","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/anna"}}]},"request":{"method":"POST","url":"Group"}},
+			{"resource":{"resourceType":"Provenance","id":"at-once","recorded":"2024-01-01T00:00:00Z","target":[{"reference":"urn:uuid:7a5e2a5e-3b0c-4b61-9d43-0a6d3d1f3c11"}],"agent":[{"who":{"display":"x"}}]},"request":{"method":"PUT","url":"Provenance/at-once"}}]}`)})
+		for _, who := range []auth.Principal{anna, doctor("treats", "user/*.cruds")} {
+			w.reads(who, fhir.NotFound, "Provenance/of-cohort", "Provenance/of-both", "Provenance/at-once", "Binary/of-cohort")
+			if got := w.found(who, "Provenance", "target=Group/cohort"); got != "" {
+				t.Errorf("%s finds %s", who.User, got)
+			}
+		}
+		w.reads(admin("user/*.cruds"), ok, "Provenance/of-cohort", "Provenance/at-once")
+	})
 	t.Run("06_jobs_of_others", func(t *testing.T) {
 		w := &ward{w.Service, t}
 		for _, p := range []auth.Principal{anna, treats, backend("system/*.cruds")} {

@@ -204,11 +204,11 @@ func (ix *Indexer) linksOf(typ, code string) bool {
 }
 
 const sqlLent = `
-SELECT r.rk, r.compartments, r.labels, w.until FROM public.resource r LEFT JOIN public.withholding w ON w.rk = r.rk
+SELECT r.rk, CASE WHEN r.type <> 'Group' THEN r.compartments END, r.labels, w.until FROM public.resource r LEFT JOIN public.withholding w ON w.rk = r.rk
 WHERE r.rk = ANY($1) AND (r.compartments <> '{}' OR r.labels <> 0)`
 
 // lent is what a resource lends to those that belong to whom it belongs: its compartments, and, to a Provenance, what keeps
-// it from others.
+// it from others. A Group lends nobody: it names others, and is not for its members to read.
 type lent struct {
 	compartments []int64
 	labels       int32
@@ -259,7 +259,11 @@ func lentInto(of map[int64]lent) func(pgx.Rows) error {
 func inherit(of map[int64]lent, list []*Prepared) {
 	for _, p := range list {
 		if p != nil {
-			of[p.rk] = lent{p.row.compartments, p.row.labels, p.row.withheld}
+			l := lent{p.row.compartments, p.row.labels, p.row.withheld}
+			if p.Node.ResourceType() == "Group" {
+				l.compartments = nil
+			}
+			of[p.rk] = l
 		}
 	}
 	for _, p := range list {

@@ -230,6 +230,11 @@ func TestSearch_contained_is_as_visible_as_its_container(t *testing.T) {
 	put(t, s, `{"resourceType":"Appointment","id":"visit","status":"booked","participant":[{"actor":{"reference":"Patient/1"},"status":"accepted"},
 		{"actor":{"reference":"#p"},"status":"accepted"}],"contained":[{"resourceType":"Patient","id":"p","name":[{"family":"Inside"}]}]}`)
 	types := []string{"Patient", "MedicationRequest", "Appointment", "Medication"}
+	put(t, s, `{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/1"},"contained":[{"resourceType":"Observation","id":"part","status":"final","code":{"text":"x"}}]}`)
+	final, err := parseQuery(s, "Observation", "status=final")
+	if err != nil {
+		t.Fatal(err)
+	}
 	active, err := parseQuery(s, "MedicationRequest", "status=completed")
 	if err != nil {
 		t.Fatal(err)
@@ -249,6 +254,10 @@ func TestSearch_contained_is_as_visible_as_its_container(t *testing.T) {
 		{"no type that contains", []search.Rule{{Types: []string{"Medication"}, Reach: search.ReachAny}}, "Medication", "_contained=true", ""},
 		{"granular", []search.Rule{{Types: []string{"Medication"}, Reach: search.ReachAny}, {Types: []string{"MedicationRequest"}, Reach: search.ReachOwn, Where: matches(active)}},
 			"Medication", "_contained=true", ""},
+		{"granular of what contains the same", []search.Rule{{Types: []string{"Observation"}, Reach: search.ReachOwn, Where: matches(final)}},
+			"Observation", "_contained=true", "o"},
+		{"granular of what contains the same", []search.Rule{{Types: []string{"Observation"}, Reach: search.ReachOwn, Where: matches(final)}},
+			"Observation", "_contained=both&_containedType=contained&_sort=_id", "o Observation/o#part"},
 	} {
 		access, err := s.Access(&search.Restriction{Caller: "1", Record: "1", Rules: c.rules})
 		if err != nil {

@@ -142,9 +142,12 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 			p.code, p.lister = "", nil
 		}
 	}
-	visible, err := p.c.visible("x", numbers)
-	if p.c.inside {
+	var visible string
+	var err error
+	if p.c.inside { // one of the two: an argument that no condition uses has no type
 		visible, err = p.c.seen()
+	} else {
+		visible, err = p.c.visible("x", numbers)
 	}
 	if err != nil {
 		return nil, err
