@@ -57,27 +57,43 @@ func questions(tx *storage.Tx) (list []*unanswered) {
 	return list
 }
 
+// asking is what one request has spent on asking payers.
+type asking struct {
+	// times is how often it has asked, questions how much, spent for how long.
+	times, questions int
+	spent            time.Duration
+	// over says that the next try is to go on with what is known.
+	over bool
+}
+
 // askFor puts questions to payers, without any lock, and stores what they say. A payer that does not answer makes an answer
-// too: one that is queued.
-func (s *Service) askFor(ctx context.Context, list []*unanswered) error {
+// too: one that is queued. It is over when nobody could be asked, or all that may be asked has been: maxAsked questions, the
+// coverages of a visit one after the other, or for half the time that one payer may take.
+func (s *Service) askFor(ctx context.Context, list []*unanswered, b *asking) error {
 	ctx = unattended(ctx)
+	begun := time.Now()
 	seen := map[string]bool{}
 	var names []string
+	complete := true
 	for _, u := range list {
 		key := u.draft.Coverage + " " + u.draft.Key()
 		if seen[key] {
 			continue
 		}
 		seen[key] = true
-		name, err := s.putQuestion(ctx, u, len(names) < maxAsked)
+		soon := b.questions+len(names) < maxAsked
+		name, err := s.putQuestion(ctx, u, soon)
 		if err != nil {
 			return err
 		}
-		if name != "" && len(names) < maxAsked {
+		if complete = complete && soon; name != "" && soon {
 			names = append(names, name)
 		}
 	}
-	return s.answerAll(ctx, names)
+	err := s.answerAll(ctx, names)
+	b.times, b.questions, b.spent = b.times+1, b.questions+len(names), b.spent+time.Since(begun)
+	b.over = !complete || len(names) < len(seen) || b.times >= maxCoverages || b.spent >= s.options.PayerTimeout/2
+	return err
 }
 
 // unattended is ctx with the rights of the server, and nobody for whom it acts: what it searches for is not narrowed to what

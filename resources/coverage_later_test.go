@@ -514,3 +514,48 @@ func TestMessages_about_coverage(t *testing.T) {
 		t.Errorf("told again: %s", got)
 	}
 }
+
+// Where the payer of the first coverage says no, the next one is asked in the same booking: nobody waits for a payer that answers.
+func TestPayer_of_the_next_coverage_is_asked_at_once(t *testing.T) {
+	t.Parallel()
+	s, _ := insured(t, scheduling.CoverageStrict, func(o *Options, _ *storage.Options) { o.PayerTimeout = 10 * time.Second })
+	for i, member := range []string{"INACTIVE-1", "EXCLUDED-1", "EXHAUSTED-1", "OK-1"} {
+		cover(t, s, fmt.Sprint("c", i), "ada", "sandbox", member, fmt.Sprintf(`,"order":%d`, i+1))
+	}
+	v := mustCreate(t, s, insuredVisit("ada", "s9"))
+	if n := read(t, s, "Appointment", v.ID); n.GetText("status") != "booked" || !slices.Equal(s.supports(n, "Coverage"), []string{"Coverage/c3"}) {
+		t.Errorf("%s", n.JSON())
+	}
+	if n := count(t, s, "CoverageEligibilityRequest"); n != 4 {
+		t.Errorf("%d questions", n)
+	}
+	// An insurer does not hear of what another one pays for.
+	cover(t, s, "first", "ben", "sandbox", "OK-1", `,"order":1`)
+	cover(t, s, "second", "ben", "sandbox", "OK-2", `,"order":2`)
+	mustCreate(t, s, insuredVisit("ben", "s10"))
+	if n := count(t, s, "CoverageEligibilityRequest"); n != 5 {
+		t.Errorf("%d questions", n)
+	}
+}
+
+// The sandbox answers by the member id also where nothing is known of the service.
+func TestSandbox_without_a_service(t *testing.T) {
+	t.Parallel()
+	s, _ := insured(t, scheduling.CoverageStrict)
+	for member, want := range map[string]string{"AUTH-1": "pending", "EXCLUDED-1": "service-excluded", "EXHAUSTED-1": "benefit-exhausted", "OK-1": "booked", "CRD-AUTH-1": "pending"} {
+		cover(t, s, "c", "ada", "sandbox", member, "")
+		resp, err := create(s, t, strings.Replace(insuredVisit("ada", "s9"), `"serviceType":[{"coding":[{"system":"urn:service","code":"check-up"}]}],`, "", 1))
+		got := ""
+		if e, ok := err.(*fhir.Error); ok {
+			got = e.Issues[0].Detail
+		} else if err == nil {
+			got = parse(t, string(resp.Version.Content)).GetText("status")
+			if err := patchStatus(t, s, resp.Version.ID, "cancelled"); err != nil {
+				t.Fatal(describe(err))
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", member, got, want)
+		}
+	}
+}

@@ -46,10 +46,12 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 		})
 	}
 	err := try(false)
-	if errors.Is(err, errUnanswered) {
-		// Nothing is held while payers are asked: then all is done again, with their answers.
-		if err = s.askFor(ctx, open); err == nil {
-			err = try(true)
+	var budget asking
+	for errors.Is(err, errUnanswered) {
+		// Nothing is held while payers are asked: then all is done again, with their answers. What they say of one coverage may
+		// make the next one count.
+		if err = s.askFor(ctx, open, &budget); err == nil {
+			err = try(budget.over)
 		}
 	}
 	if err != nil {

@@ -284,8 +284,8 @@ func (i *Insurance) hear(q *Question, about []Assertion) {
 			i.Items = append(i.Items, ItemAnswer{Item: wanted})
 		}
 	}
-	if len(i.Items) == 0 { // a visit of which no service is known
-		i.Items = []ItemAnswer{{Item: Item{Code: fhir.Obj(fhir.Str("The visit").As("text"))}}}
+	if len(i.Items) == 0 {
+		i.Items = []ItemAnswer{{Item: anyService()}}
 	}
 	for k := range i.Items {
 		x := &i.Items[k]

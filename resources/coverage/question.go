@@ -156,6 +156,9 @@ func ItemsOf(request *fhir.Node) (list []Item) {
 	return list
 }
 
+// anyService is what an answer is about where the question names no service.
+func anyService() Item { return Item{Code: fhir.Obj(fhir.Str("Any service").As("text"))} }
+
 // IsSelfPay says whether a Coverage is the promise to pay oneself. Spec: CodeSystem coverage-selfpay.
 func IsSelfPay(coverage *fhir.Node) bool {
 	for c := range coverage.At("type", "coding").Items() {

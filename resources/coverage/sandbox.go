@@ -35,6 +35,10 @@ var sandboxAssertions = map[string]Assertion{
 // Ask answers as the member ids say. SLOW- never answers.
 func (Sandbox) Ask(ctx context.Context, q *Question) (*Answer, error) {
 	a := &Answer{Outcome: Complete, Disposition: "Sandbox payer"}
+	items := q.Items
+	if len(items) == 0 {
+		items = []Item{anyService()}
+	}
 	for _, c := range q.Coverages {
 		id := strings.ToUpper(MemberID(c))
 		if strings.HasPrefix(id, SandboxSlow) {
@@ -70,7 +74,7 @@ func (Sandbox) Ask(ctx context.Context, q *Question) (*Answer, error) {
 			continue
 		}
 		if *i.InForce {
-			for _, wanted := range q.Items {
+			for _, wanted := range items {
 				x := item
 				x.Item = wanted
 				i.Items = append(i.Items, x)
