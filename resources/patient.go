@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -17,9 +18,18 @@ const (
 // are linked.
 var ofStaff = []string{"identifier", "link", "active", "deceasedBoolean", "deceasedDateTime"}
 
-// allowPatient is the rule of Patients: patients keep their own names and addresses, and leave to staff what says who
-// they are.
-func (s *Service) allowPatient(_ context.Context, c *change) error {
+// allowPatient is the rule of Patients: one that was merged stays as it is, whichever server has heard of that; patients keep
+// their own names and addresses, and leave to staff what says who they are.
+func (s *Service) allowPatient(ctx context.Context, c *change) error {
+	if c.old != nil && bytes.Contains(c.old.Content, []byte("replaced-by")) {
+		target, err := c.tx.MergedInto(ctx, c.key.ID)
+		if err != nil {
+			return err
+		}
+		if target != "" {
+			return merged("Patient/"+c.key.ID, "Patient/"+target)
+		}
+	}
 	if c.after == nil || !s.isPatient(&c.request.Principal) {
 		return nil
 	}

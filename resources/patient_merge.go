@@ -50,6 +50,9 @@ func (s *Service) mergePatients(ctx context.Context, c *call) (*Response, error)
 	if err := s.transact(everything(ctx), &c.Principal, work); err != nil {
 		return nil, err
 	}
+	if !c.is("preview") {
+		_ = s.store.RefreshParameters(ctx) // who merged finds it so; where that fails, all servers hear of it within seconds
+	}
 	issue := fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational,
 		Text: fmt.Sprintf("Patient/%s and Patient/%s are one person now", ids[0], ids[1])}
 	if c.is("preview") {

@@ -70,7 +70,6 @@ func TestMerge(t *testing.T) {
 	if got := moved(t, do(t, w.Service, merge(boss, "ben", "anna", `{"name":"reason","valueString":"the same birth certificate"}`))); got != "absent" {
 		t.Errorf("an administrator, from whom some may be hidden, is told %s", got)
 	}
-	w.settled()
 	t.Run("the_record_is_one", func(t *testing.T) {
 		for _, q := range []string{"patient=anna", "patient=Patient/ben", "subject=Patient/ben", "subject:Patient=ben", "patient=ben,nobody"} {
 			if got := w.found(boss, "Observation", q+"&_sort=_id"); got != "a1 a2 b1 b2" {
@@ -162,5 +161,27 @@ func TestMerge_keeps_visits(t *testing.T) {
 	})
 	if got := strings.Join(taken, " "); err != nil || strings.Contains(got, "Patient/ben") || !strings.Contains(got, "Patient/anna") {
 		t.Errorf("the visit takes the time of %s (%v)", got, err)
+	}
+}
+
+// A server that has not heard of a merge yet does not undo it.
+func TestMerge_holds_where_nobody_has_heard_of_it(t *testing.T) {
+	t.Parallel()
+	w := newLog(t)
+	other := w.again()
+	w.put(`{"resourceType":"Patient","id":"ben2"}`)
+	do(t, w.Service, merge(admin("user/*.cruds"), "ben2", "anna"))
+	for _, r := range []Request{
+		{Interaction: Update, Type: "Patient", ID: "ben2", Body: parse(t, `{"resourceType":"Patient","id":"ben2","active":true}`)},
+		{Interaction: Patch, Type: "Patient", ID: "ben2", JSONPatch: []byte(`[{"op":"remove","path":"/link"}]`)},
+		{Interaction: Delete, Type: "Patient", ID: "ben2"},
+	} {
+		r.Principal = auth.Operator("test")
+		if e := refused(t, other, fhir.Conflict, r); e.Issues[0].Detail != "patient-merged" {
+			t.Errorf("%v", e.Issues)
+		}
+	}
+	if got := replacedBy(read(t, w.Service, "Patient", "ben2")); got != "Patient/anna" {
+		t.Errorf("it is replaced by %q", got)
 	}
 }

@@ -90,6 +90,21 @@ func (s *Store) MergedPatient(p *Prepared) (source, target string) {
 	return source, target
 }
 
+const sqlMergedInto = `SELECT target FROM patient_merge WHERE source = $1`
+
+// MergedInto is the id in use of a Patient whose id is out of use, or "": as it is, where MergedPatient tells what was heard.
+func (tx *Tx) MergedInto(ctx context.Context, id string) (target string, err error) {
+	err = tx.system(ctx, func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := rows.Scan(&target); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}, sqlMergedInto, id)
+	return target, err
+}
+
 // patientID is the id in a reference to a Patient of this server that names no version, or "".
 func patientID(text, base string) string {
 	ref, ok := fhir.ParseReference(text, func(t string) bool { return t == "Patient" })
