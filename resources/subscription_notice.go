@@ -74,7 +74,8 @@ func (d *delivery) status(what string, events []notice) fhir.Node {
 	return *parameters(list...)
 }
 
-// openSubscription is one that the caller may read.
+// openSubscription is one that the caller may read, as well as the types that it is about: even the number of events tells of
+// those.
 func (s *Service) openSubscription(ctx context.Context, c *call) (context.Context, *delivery, error) {
 	ctx, err := s.identified(ctx, &c.Principal)
 	if err != nil {
@@ -100,10 +101,17 @@ func (s *Service) openSubscription(ctx context.Context, c *call) (context.Contex
 		return nil, nil, err
 	}
 	h, _ := readHook(n)
+	for _, typ := range h.types {
+		if err := permitted(ctx, auth.Read, typ); err != nil {
+			return nil, nil, err
+		}
+	}
 	return ctx, &delivery{Service: s, hook: h, subscription: v}, nil
 }
 
 // subscriptionStatus is $status: how far a Subscription is.
+//
+// Errors: Forbidden for who may not read what the Subscription is about.
 func (s *Service) subscriptionStatus(ctx context.Context, c *call) (*Response, error) {
 	_, d, err := s.openSubscription(ctx, c)
 	if err != nil {
@@ -123,11 +131,6 @@ func (s *Service) subscriptionEvents(ctx context.Context, c *call) (*Response, e
 	ctx, d, err := s.openSubscription(ctx, c)
 	if err != nil {
 		return nil, err
-	}
-	for _, typ := range d.hook.types {
-		if err := permitted(ctx, auth.Read, typ); err != nil {
-			return nil, err
-		}
 	}
 	if wanted := c.first("content"); wanted != nil {
 		if d.hook.content = wanted.value.Text; !slices.Contains([]string{contentEmpty, contentIDs, contentFull}, d.hook.content) {

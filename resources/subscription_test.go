@@ -489,4 +489,13 @@ func TestSubscription_status_and_events_for_who_missed_them(t *testing.T) {
 	if _, err := calls(t, s, "Subscription", "nosuch", "status"); fhir.KindOf(err) != fhir.NotFound {
 		t.Error(describe(err))
 	}
+	// How many events there were is told to nobody who may not read Patients.
+	for _, name := range []string{"status", "events"} {
+		for text, want := range map[string]bool{"user/Subscription.rs": false, "user/Subscription.rs user/Patient.rs": true} {
+			_, err := s.Do(t.Context(), Request{Principal: admin(text), Interaction: Operate, Type: "Subscription", ID: "s", Operation: name, Safe: true})
+			if allowed := fhir.KindOf(err) != fhir.Forbidden; allowed != want {
+				t.Errorf("$%s by %s: %s", name, text, describe(err))
+			}
+		}
+	}
 }

@@ -56,8 +56,12 @@ func shapes(p Param) bool {
 }
 
 // search compares what a search finds with what the operator finds by the same and the caller can read: the same
-// resources, in the same order, and so many.
+// resources, in the same order, and so many. Of what is inside of others it is only looked at what it shows.
 func (v *session) search(ctx context.Context, a Ask) (string, error) {
+	if slices.ContainsFunc(a.Params, func(p Param) bool { return p.Name == "_contained" }) {
+		v.report.Skipped++
+		return "", nil
+	}
 	plain := a
 	plain.Params = fixed(fmt.Sprintf("_count=%d", most))
 	for _, p := range a.Params {

@@ -150,6 +150,9 @@ func (w *World) shape(r *rand.Rand, typ string) (list []Param) {
 	case 2:
 		add(pick(r, []string{"_summary=true", "_summary=text", "_elements=id,status", "_summary=data"}))
 	}
+	if r.IntN(12) == 0 {
+		add(pick(r, []string{"_contained=true", "_contained=both"}))
+	}
 	if r.IntN(3) == 0 {
 		var keys []string
 		for range 1 + r.IntN(2) {
