@@ -227,18 +227,22 @@ func (s *Service) chooseSchedules(ctx context.Context, tx *storage.Tx, c *call, 
 		}
 		sets = append(sets, names)
 	}
+	var asked []string
 	for parameter, by := range map[string]string{"healthcare-service": "actor", "specialty": "specialty", "visit-type": "service-type"} {
 		var names []string
 		for _, a := range c.all(parameter) {
 			value := a.value.Text
 			if parameter == "healthcare-service" {
 				value = s.local(a.value)
-				if c.first("modality") != nil && !slices.Contains(w.ofMode, value) {
+				if c.first("modality") != nil && !slices.Contains(w.services, value) {
 					continue
 				}
-				w.service = value
+				asked = append(asked, value)
 			}
 			found, err := s.schedulesBy(ctx, tx, by, value)
+			if parameter == "healthcare-service" {
+				found, err = s.schedulesFor(ctx, tx, value)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -247,6 +251,13 @@ func (s *Service) chooseSchedules(ctx context.Context, tx *storage.Tx, c *call, 
 		if c.first(parameter) != nil {
 			sets = append(sets, names)
 		}
+	}
+	switch len(asked) {
+	case 0:
+	case 1:
+		w.service = asked[0]
+	default:
+		w.services = asked
 	}
 	for _, a := range c.all("all-of") {
 		found, err := tx.SchedulesOf(ctx, s.local(a.value))
@@ -293,6 +304,16 @@ func (s *Service) chooseSchedules(ctx context.Context, tx *storage.Tx, c *call, 
 			Text: fmt.Sprintf("Only the first %d Schedules were looked at; name a practitioner, a service or a place", maxFindSchedules)})
 	}
 	return issues, nil
+}
+
+// schedulesFor are the Schedules that name a service, or that have Slots for it.
+func (s *Service) schedulesFor(ctx context.Context, tx *storage.Tx, service string) ([]string, error) {
+	names, err := s.schedulesBy(ctx, tx, "actor", service)
+	if err != nil {
+		return nil, err
+	}
+	more, err := tx.SchedulesFor(ctx, service)
+	return append(names, more...), err
 }
 
 // schedulesBy searches for Schedules.

@@ -125,8 +125,8 @@ func (s *Service) schedulesOfMode(ctx context.Context, tx *storage.Tx, c *call, 
 		}
 		for _, k := range keys {
 			service := k.Type + "/" + k.ID
-			w.ofMode = append(w.ofMode, service)
-			found, err := s.schedulesBy(ctx, tx, "actor", service)
+			w.services = append(w.services, service)
+			found, err := s.schedulesFor(ctx, tx, service)
 			if err != nil {
 				return nil, err
 			}

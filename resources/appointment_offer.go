@@ -26,8 +26,10 @@ type wish struct {
 	actors []string
 	// service is a HealthcareService, or "".
 	service string
-	// ofMode are the services of the mode that was asked for: where service is not said, that one of them which a Schedule names.
-	ofMode []string
+	// services are those that will do where service is not said: the one of them which a Slot is for, or a Schedule names.
+	services []string
+	// begin, if any, says by which Slots a visit may begin.
+	begin func(storage.SlotTime) bool
 	// length is how long the visit is; zero for what the service says, or the Slot.
 	length time.Duration
 	// strict applies the rules for patients: notice, horizon, grid.
@@ -68,17 +70,13 @@ func (s *Service) offers(ctx context.Context, tx *storage.Tx, w wish) (list []of
 }
 
 func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []string) (list []offer, err error) {
+	slots, err := tx.SlotsOf(ctx, joint, w.start, w.end)
+	if err != nil || len(slots) == 0 {
+		return nil, err
+	}
 	v := &visit{schedules: joint, capacity: map[string]int{}}
-	if w.service == "" && len(w.ofMode) > 0 {
-		found, err := s.readAll(ctx, tx, joint[0])
-		if err != nil {
-			return nil, err
-		}
-		for a := range found[joint[0]].Get("actor").Items() {
-			if service := s.local(a); slices.Contains(w.ofMode, service) {
-				w.service = service
-			}
-		}
+	if w.service == "" && w.begin == nil {
+		return s.offersByService(ctx, tx, w, joint, slots)
 	}
 	if w.service != "" {
 		v.participants = append(v.participants, participant{actor: w.service, person: w.service})
@@ -101,10 +99,8 @@ func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []
 	if err := s.complete(ctx, tx, v, look); err != nil {
 		return nil, err
 	}
-	slots, err := tx.SlotsOf(ctx, joint, w.start, w.end)
-	if err != nil || len(slots) == 0 {
-		return nil, err
-	}
+	named := v.namedServices()
+	slots = slices.DeleteFunc(slots, func(t storage.SlotTime) bool { return !v.serves(t, named) })
 	busy, err := tx.Busy(ctx, v.actors, w.start.Add(-v.policy.BufferBefore), w.end.Add(v.policy.BufferAfter))
 	if err != nil {
 		return nil, err
@@ -124,7 +120,7 @@ func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []
 	now := s.now()
 	var last time.Time
 	for _, t := range slots {
-		if t.Schedule != joint[0] || t.Start.Equal(last) {
+		if t.Schedule != joint[0] || t.Start.Equal(last) || w.begin != nil && !w.begin(t) {
 			continue
 		}
 		o := *v
@@ -174,6 +170,54 @@ func (s *Service) offersOf(ctx context.Context, tx *storage.Tx, w wish, joint []
 	return list, nil
 }
 
+// offersByService offers each Slot that is for one service for that, where nobody has said for which; the others for any, or for
+// one of the mode that was asked for.
+func (s *Service) offersByService(ctx context.Context, tx *storage.Tx, w wish, joint []string, slots []storage.SlotTime) (list []offer, err error) {
+	services := []string{""}
+	of := func(t storage.SlotTime) string {
+		if typeOf(t.Service) == "HealthcareService" {
+			return t.Service
+		}
+		return ""
+	}
+	for _, t := range slots {
+		if service := of(t); t.Schedule == joint[0] && !slices.Contains(services, service) {
+			services = append(services, service)
+		}
+	}
+	for _, service := range services {
+		w.service, w.begin = service, func(t storage.SlotTime) bool { return of(t) == service }
+		if len(w.services) > 0 && service == "" {
+			if w.service, err = s.serviceOf(ctx, tx, joint[0], w.services); err != nil {
+				return nil, err
+			}
+		}
+		if len(w.services) > 0 && !slices.Contains(w.services, w.service) {
+			continue
+		}
+		found, err := s.offersOf(ctx, tx, w, joint)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	return list, nil
+}
+
+// serviceOf is that of some services which a Schedule names, or "".
+func (s *Service) serviceOf(ctx context.Context, tx *storage.Tx, schedule string, services []string) (string, error) {
+	found, err := s.readAll(ctx, tx, schedule)
+	if err != nil {
+		return "", err
+	}
+	for a := range found[schedule].Get("actor").Items() {
+		if service := s.local(a); slices.Contains(services, service) {
+			return service, nil
+		}
+	}
+	return "", nil
+}
+
 // isFree says whether every actor of a visit has a lane left.
 func (v *visit) isFree(busy []storage.Allocation) bool {
 	for _, c := range v.claims(storage.AllocationBusy, false) {
@@ -216,7 +260,7 @@ func (v *visit) asParticipants() []fhir.Node {
 	}
 	for _, p := range v.participants {
 		if typeOf(p.actor) == "HealthcareService" {
-			list = append(list, fhir.Obj(reference(p.actor).As("actor"), fhir.Str("information-only").As("required"), fhir.Str("accepted").As("status")))
+			list = append(list, forService(p.actor))
 		}
 	}
 	return list
@@ -238,7 +282,7 @@ func (s *Service) withAlternatives(ctx context.Context, err error) error {
 	}
 	v := taken.visit
 	w := wish{schedules: v.schedules[:1], together: v.schedules[1:], start: v.start.Add(-alternativesWithin / 7), end: v.start.Add(alternativesWithin),
-		patient: v.patient, actors: v.actors, length: v.end.Sub(v.start), strict: true, limit: maxAlternatives}
+		patient: v.patient, actors: v.actors, service: v.service(), length: v.end.Sub(v.start), strict: true, limit: maxAlternatives}
 	if len(v.schedules) > scheduling.MaxProposalSchedules {
 		return err
 	}

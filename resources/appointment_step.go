@@ -133,10 +133,14 @@ func (s *Service) windowOpen(m *move, no func(string, ...string) error) error {
 
 // offered says whether the Slots of one schedule cover the visit.
 func (v *visit) offered() bool {
+	named := v.namedServices()
+	if len(named) == 0 {
+		named = v.slotServices()
+	}
 	for _, schedule := range v.schedules {
 		var list []scheduling.Interval
 		for _, t := range v.slots {
-			if t.Schedule == schedule {
+			if t.Schedule == schedule && v.serves(t, named) {
 				list = append(list, scheduling.Interval{Start: t.Start, End: t.End})
 			}
 		}

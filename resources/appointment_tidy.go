@@ -182,7 +182,7 @@ func (s *Service) waits(ctx context.Context, b *storage.Booking, n *fhir.Node) (
 		if err != nil {
 			return err
 		}
-		w.wish = wish{patient: v.patient, actors: v.actors, replaces: b.Replaces, limit: 1, strict: true}
+		w.wish = wish{patient: v.patient, actors: v.actors, service: v.service(), replaces: b.Replaces, limit: 1, strict: true}
 		for _, a := range v.actors {
 			found, err := tx.SchedulesOf(ctx, a)
 			switch {

@@ -227,9 +227,12 @@ func (s *Service) readPolicy(ctx context.Context, tx *storage.Tx, v *visit, foun
 		return err
 	}
 	services := map[string]bool{}
-	for _, p := range v.participants {
-		if typeOf(p.actor) == "HealthcareService" {
-			services[p.actor] = true
+	for _, a := range v.namedServices() {
+		services[a] = true
+	}
+	if len(services) == 0 { // the Slots say what they are for
+		for _, a := range v.slotServices() {
+			services[a] = true
 		}
 	}
 	var actors []string
@@ -305,6 +308,34 @@ func (s *Service) readPolicy(ctx context.Context, tx *storage.Tx, v *visit, foun
 	}
 	v.zone, _ = scheduling.ZoneOf(zones...)
 	return nil
+}
+
+// namedServices are the HealthcareServices that the visit names itself.
+func (v *visit) namedServices() (list []string) {
+	for _, p := range v.participants {
+		if typeOf(p.actor) == "HealthcareService" {
+			list = append(list, p.actor)
+		}
+	}
+	return list
+}
+
+// slotServices are the HealthcareServices that the Slots of the visit are for.
+func (v *visit) slotServices() (list []string) {
+	for _, t := range v.slots {
+		if typeOf(t.Service) == "HealthcareService" && !slices.Contains(list, t.Service) {
+			list = append(list, t.Service)
+		}
+	}
+	return list
+}
+
+// service is the one HealthcareService that the visit names; "" where it names none, or several.
+func (v *visit) service() string {
+	if list := v.namedServices(); len(list) == 1 {
+		return list[0]
+	}
+	return ""
 }
 
 // claims are what the visit takes: its time for the patient, and with its buffers for everybody else.

@@ -33,9 +33,30 @@ func (s *Service) fillTime(ctx context.Context, m *move) error {
 		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "An appointment takes 31 days at most").Coded("too-long").At("Appointment.end")
 	}
 	if len(v.slots) == 0 && len(v.schedules) > 0 && m.after.Get("slot") == nil {
-		return s.findSlots(ctx, m)
+		if err := s.findSlots(ctx, m); err != nil {
+			return err
+		}
 	}
+	m.nameService()
 	return nil
+}
+
+// nameService makes an appointment that is booked by a Slot of one service say so: moved, it is for the same.
+func (m *move) nameService() {
+	list, services := m.after.Get("participant"), m.visit.slotServices()
+	if len(services) != 1 || len(m.visit.namedServices()) > 0 || list == nil || list.Kind != fhir.Array {
+		return
+	}
+	fresh := list.Clone()
+	fresh.Kids = append(fresh.Kids, forService(services[0]))
+	m.visit.participants = append(m.visit.participants, participant{actor: services[0], person: services[0], status: "accepted", index: len(fresh.Kids) - 1})
+	m.after.Set("participant", fresh)
+	m.changed = true
+}
+
+// forService is the participant that says which service a visit is for.
+func forService(name string) fhir.Node {
+	return fhir.Obj(reference(name).As("actor"), fhir.Str("information-only").As("required"), fhir.Str("accepted").As("status"))
 }
 
 // spanOf is from when to when Slots are, of which there is one at least.
@@ -95,13 +116,13 @@ func (s *Service) findSlots(ctx context.Context, m *move) error {
 	if err != nil {
 		return err
 	}
-	span := scheduling.Interval{Start: v.start, End: v.end}
+	span, named := scheduling.Interval{Start: v.start, End: v.end}, v.namedServices()
 	for _, schedule := range v.schedules {
 		var within, around []storage.SlotTime
 		for _, t := range list {
 			i := scheduling.Interval{Start: t.Start, End: t.End}
 			switch {
-			case t.Schedule != schedule || t.Kept != "":
+			case t.Schedule != schedule || t.Kept != "" || !v.serves(t, named):
 			case span.Holds(i):
 				within = append(within, t)
 			case i.Holds(span):

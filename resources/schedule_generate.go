@@ -26,6 +26,12 @@ const (
 	originTag    = "generated"
 )
 
+// slotIdentity is what tells the Slots of one Schedule apart; the times are in UTC.
+type slotIdentity struct {
+	start, end time.Time
+	service    string
+}
+
 // plannedSlot is a Slot that the rules want.
 type plannedSlot struct {
 	start, end time.Time
@@ -129,17 +135,25 @@ func (g *generation) run(ctx context.Context, from, to scheduling.Date) (*fhir.N
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]storage.SlotTime{}
+	known := map[slotIdentity]storage.SlotTime{}
 	for _, t := range there {
-		known[t.Start.String()+t.End.String()] = t
+		known[slotIdentity{t.Start, t.End, t.Service}] = t
 	}
-	wanted := map[string]bool{}
+	wanted := map[slotIdentity]bool{}
 	var fresh []plannedSlot
 	kept, conflicting := 0, 0
 	for _, p := range planned {
-		at := p.start.String() + p.end.String()
-		wanted[at] = true
-		if t, ok := known[at]; ok {
+		at := slotIdentity{p.start, p.end, p.service}
+		t, ok := known[at]
+		if !ok { // one that says no service is another, unless it is booked: then it stays, and one is enough
+			any := slotIdentity{p.start, p.end, ""}
+			if t, ok = known[any]; ok && t.Due == "free" {
+				ok = false
+			} else if ok {
+				at = any
+			}
+		}
+		if wanted[at] = true; ok {
 			if kept++; t.Due != "free" {
 				conflicting++
 			}
@@ -208,6 +222,11 @@ func (g *generation) read(ctx context.Context) (scheduling.Policy, error) {
 	}
 	if problem != "" {
 		return policy, fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, problem).Coded("no-rules").At("Schedule.extension")
+	}
+	for i := range rules {
+		if name := g.local(new(reference(rules[i].Service))); name != "" {
+			rules[i].Service = name
+		}
 	}
 	g.calendar = scheduling.Calendar{Zone: zone, Rules: rules}
 	for _, n := range slices.Concat(people, places, services) {
@@ -285,7 +304,7 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 	names := make([]string, len(list))
 	for i, p := range list {
 		names[i] = "Slot/" + g.options.NewID()
-		g.tx.SaveSlot(storage.SlotTime{Slot: names[i], Schedule: g.schedule, Start: p.start, End: p.end, Status: "free"})
+		g.tx.SaveSlot(storage.SlotTime{Slot: names[i], Schedule: g.schedule, Start: p.start, End: p.end, Status: "free", Service: p.service})
 	}
 	states, err := g.tx.Slots(ctx, names...)
 	if err != nil {
@@ -295,13 +314,23 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 	for _, t := range states {
 		due[t.Slot] = t
 	}
-	serviceType := g.node.Get("serviceType")
+	types, err := g.serviceTypes(ctx, list)
+	if err != nil {
+		return 0, err
+	}
 	prepared := make([]*storage.Prepared, 0, len(list))
 	for i, p := range list {
 		n := fhir.Obj(fhir.Str("Slot").As("resourceType"), fhir.Str(keyOf(names[i]).ID).As("id"),
 			fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str(originSystem).As("system"), fhir.Str(originTag).As("code"))).As("tag")).As("meta"))
-		if serviceType != nil {
+		if serviceType := types[p.service]; serviceType != nil {
 			n.Set("serviceType", serviceType.Clone())
+		}
+		if p.service != "" {
+			value := fhir.Str(p.service).As("valueCode")
+			if typeOf(p.service) == "HealthcareService" {
+				value = reference(p.service).As("valueReference")
+			}
+			n.Set("extension", fhir.Arr(fhir.Obj(fhir.Str(scheduling.ExtensionSlotService).As("url"), value)))
 		}
 		n.Set("schedule", reference(g.schedule))
 		is := due[names[i]]
@@ -315,7 +344,7 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 			taken++
 		}
 		if is.Due != "free" || is.DueOverbooked {
-			g.tx.SaveSlot(storage.SlotTime{Slot: names[i], Schedule: g.schedule, Start: p.start, End: p.end, Status: is.Due, Overbooked: is.DueOverbooked})
+			g.tx.SaveSlot(storage.SlotTime{Slot: names[i], Schedule: g.schedule, Start: p.start, End: p.end, Status: is.Due, Overbooked: is.DueOverbooked, Service: p.service})
 		}
 		ready, err := g.store.Prepare(&n)
 		if err != nil {
@@ -331,12 +360,34 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 	return taken, nil
 }
 
+// serviceTypes are what Slots of services have as serviceType: the types of the service where it says some, else those of the Schedule.
+func (g *generation) serviceTypes(ctx context.Context, list []plannedSlot) (map[string]*fhir.Node, error) {
+	types := map[string]*fhir.Node{}
+	for _, p := range list {
+		if _, known := types[p.service]; known {
+			continue
+		}
+		types[p.service] = g.node.Get("serviceType")
+		if typeOf(p.service) != "HealthcareService" {
+			continue
+		}
+		found, err := g.readAll(ctx, g.tx, p.service)
+		if err != nil {
+			return nil, err
+		}
+		if t := found[p.service].Get("type"); t != nil {
+			types[p.service] = t
+		}
+	}
+	return types, nil
+}
+
 // remove deletes free Slots that $generate made and the rules want no more.
-func (g *generation) remove(ctx context.Context, there []storage.SlotTime, wanted map[string]bool, low, high time.Time) (removed int, err error) {
+func (g *generation) remove(ctx context.Context, there []storage.SlotTime, wanted map[slotIdentity]bool, low, high time.Time) (removed int, err error) {
 	var keys []storage.Key
 	now := g.now()
 	for _, t := range there {
-		if t.Due == "free" && t.Start.After(now) && !t.Start.Before(low) && t.Start.Before(high) && !wanted[t.Start.String()+t.End.String()] {
+		if t.Due == "free" && t.Start.After(now) && !t.Start.Before(low) && t.Start.Before(high) && !wanted[slotIdentity{t.Start, t.End, t.Service}] {
 			keys = append(keys, keyOf(t.Slot))
 		}
 	}

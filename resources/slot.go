@@ -1,10 +1,13 @@
 package resources
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"kiln/fhir"
+	"kiln/resources/scheduling"
 	"kiln/storage"
 )
 
@@ -31,14 +34,14 @@ func (s *Service) allowSlot(ctx context.Context, c *change) error {
 		return nil
 	}
 	t := storage.SlotTime{Slot: name, Schedule: s.local(c.after.Get("schedule")), Start: instant(c.after.Get("start")), End: instant(c.after.Get("end")),
-		Status: c.after.GetText("status")}
+		Status: c.after.GetText("status"), Service: s.slotService(c.after)}
 	if !t.Start.Before(t.End) {
 		return fhir.NewError(fhir.Unprocessable, fhir.CodeInvariant, "A Slot ends after it starts").Coded("start-before-end").At("Slot.end")
 	}
 	if t.End.Sub(t.Start) > maxHorizonDays*24*time.Hour && t.End.After(s.now()) {
 		return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "A Slot takes 400 days at most").Coded("too-long").At("Slot.end")
 	}
-	if used && (!t.Start.Equal(old.Start) || !t.End.Equal(old.End) || t.Schedule != old.Schedule) {
+	if used && (!t.Start.Equal(old.Start) || !t.End.Equal(old.End) || t.Schedule != old.Schedule || t.Service != old.Service) {
 		return slotInUse()
 	}
 	if err := c.tx.LockNames(ctx, slotsOf(t.Schedule)); err != nil {
@@ -56,6 +59,32 @@ func (s *Service) allowSlot(ctx context.Context, c *change) error {
 		c.tx.Open(name)
 	}
 	return s.stateSlot(ctx, c, t, old)
+}
+
+// slotService is the service that a Slot says it is for: "HealthcareService/x" or a code; "" for any.
+func (s *Service) slotService(n *fhir.Node) string {
+	for e := range n.Get("extension").Items() {
+		if e.GetText("url") == scheduling.ExtensionSlotService {
+			return cmp.Or(s.local(e.Get("valueReference")), e.GetText("valueCode"))
+		}
+	}
+	return ""
+}
+
+// serves says whether the time of a Slot is for a visit of some services. A code says less than a service: who names none may
+// have such a Slot too.
+func (v *visit) serves(t storage.SlotTime, services []string) bool {
+	if t.Service == "" || len(services) == 0 && typeOf(t.Service) != "HealthcareService" || slices.Contains(services, t.Service) {
+		return true
+	}
+	for i := range v.services {
+		for c := range v.services[i].Get("coding").Items() {
+			if c.GetText("code") == t.Service {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // stateSlot compares what a client says of a Slot with what is.

@@ -20,6 +20,8 @@ type SlotTime struct {
 	// Slot and Schedule are relative references.
 	Slot, Schedule string
 	Start, End     time.Time
+	// Service is what it is for alone: "HealthcareService/x" or a code; "" for any.
+	Service string
 	// Status is what is written in it, Kept the status that a client keeps it in: "" where it follows from allocations.
 	Status, Kept string
 	// Due is the status that follows from what is taken now.
@@ -195,15 +197,15 @@ func (tx *Tx) SchedulesOf(ctx context.Context, actors ...string) ([]string, erro
 
 const (
 	sqlSaveSlot = `
-INSERT INTO slot_time (slot, schedule, during, status, kept, overbooked) VALUES ($1, $2, tstzrange($3, $4), $5, nullif($6, ''), $7)
+INSERT INTO slot_time (slot, schedule, during, status, kept, overbooked, service) VALUES ($1, $2, tstzrange($3, $4), $5, nullif($6, ''), $7, nullif($8, ''))
 ON CONFLICT (slot) DO UPDATE SET schedule = EXCLUDED.schedule, during = EXCLUDED.during, status = EXCLUDED.status, kept = EXCLUDED.kept,
-  overbooked = EXCLUDED.overbooked`
+  overbooked = EXCLUDED.overbooked, service = EXCLUDED.service`
 	sqlDropSlot = `DELETE FROM slot_time WHERE slot = $1`
 )
 
 // SaveSlot queues what is known of a Slot.
 func (tx *Tx) SaveSlot(t SlotTime) {
-	tx.exec(sqlSaveSlot, t.Slot, t.Schedule, t.Start, t.End, t.Status, t.Kept, t.Overbooked)
+	tx.exec(sqlSaveSlot, t.Slot, t.Schedule, t.Start, t.End, t.Status, t.Kept, t.Overbooked, t.Service)
 }
 
 // DropSlot queues that a Slot counts no more.
@@ -224,7 +226,7 @@ SELECT t.slot, t.schedule, lower(t.during), upper(t.during), t.status, coalesce(
     WHEN own.state IS NOT NULL AND full_.is THEN 'busy'
     WHEN full_.is THEN 'busy-unavailable'
     ELSE 'free' END),
-  coalesce(t.overbooked, NOT over_.is), over_.is
+  coalesce(t.overbooked, NOT over_.is), over_.is, coalesce(t.service, '')
 FROM slot_time t
 CROSS JOIN (SELECT `
 	sqlDeriveTaken = `::timestamptz AS now) AS n
@@ -266,13 +268,20 @@ func (tx *Tx) slotTimes(ctx context.Context, sql string, names []string, more ..
 	args := append([]any{names, tx.store.options.Now().UTC()}, more...)
 	err = tx.system(ctx, func(rows pgx.Rows) (err error) {
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t SlotTime, err error) {
-			err = row.Scan(&t.Slot, &t.Schedule, &t.Start, &t.End, &t.Status, &t.Kept, &t.Due, &t.Overbooked, &t.DueOverbooked)
+			err = row.Scan(&t.Slot, &t.Schedule, &t.Start, &t.End, &t.Status, &t.Kept, &t.Due, &t.Overbooked, &t.DueOverbooked, &t.Service)
 			t.Start, t.End = t.Start.UTC(), t.End.UTC()
 			return t, err
 		})
 		return err
 	}, sql, args...)
 	return list, err
+}
+
+const sqlSchedulesFor = `SELECT DISTINCT schedule FROM slot_time WHERE service = $1 AND upper(during) > $2 ORDER BY schedule`
+
+// SchedulesFor are the Schedules with Slots to come that are for one service.
+func (tx *Tx) SchedulesFor(ctx context.Context, service string) ([]string, error) {
+	return tx.owners(ctx, sqlSchedulesFor, service, tx.store.options.Now().UTC())
 }
 
 const sqlSchedulesOfSlots = `SELECT slot, schedule FROM slot_time WHERE slot = ANY($1)`

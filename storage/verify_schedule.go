@@ -68,13 +68,13 @@ WHERE upper(c.during) > $1 AND NOT isempty(c.during) AND tstzmultirange(c.during
   (SELECT range_agg(a.during) FROM allocation a WHERE a.actor = c.actor AND a.lane = l.lane AND a.during && c.during), '{}') <> '{}'
 UNION ALL
 SELECT 'the status of a Slot is ' || t.status || ' and should be ' || t.due, t.slot
-FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked)
-JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked) USING (slot)
+FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked, service)
+JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked, service) USING (slot)
 WHERE t.status NOT IN (t.due, h.due) AND t.low > $1
 UNION ALL
 SELECT CASE WHEN t.overbooked THEN 'a Slot is said to be overbooked and is not' ELSE 'a Slot is overbooked and does not say so' END, t.slot
-FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked)
-JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked) USING (slot)
+FROM (` + sqlDeriveNow + `true) AS t(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked, service)
+JOIN (` + sqlDeriveHeld + `true) AS h(slot, schedule, low, high, status, kept, due, overbooked, due_overbooked, service) USING (slot)
 WHERE t.overbooked NOT IN (t.due_overbooked, h.due_overbooked) AND t.low > $1`
 
 // A hold that has ended keeps its Slot busy until the next tidying, which follows within seconds.

@@ -13,6 +13,8 @@ const (
 	ExtensionAvailability  = fhir.CanonicalBase + "StructureDefinition/availability"
 	// ExtensionRequestedTime is the other time that a patient asks for.
 	ExtensionRequestedTime = fhir.CanonicalBase + "StructureDefinition/requested-time"
+	// ExtensionSlotService is the service that a Slot is for alone.
+	ExtensionSlotService = fhir.CanonicalBase + "StructureDefinition/slot-service"
 	// ExtensionReplaces is R5's Appointment.replaces, in the form that HL7 gives elements of R5 in R4 (versions.html#extensions).
 	ExtensionReplaces = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Appointment.replaces"
 	// ExtensionTimezone is HL7's.
