@@ -11,7 +11,7 @@ import (
 	"kiln/storage"
 )
 
-// changed runs a change of one stored appointment: prepare makes of the content what it is to be, and says by what step.
+// changeAppointment runs a change of one stored appointment: prepare makes of the content what it is to be, and says by what step.
 func (s *Service) changeAppointment(ctx context.Context, c *call, prepare func(*storage.Tx, *fhir.Node) (intent, error)) (*Response, error) {
 	r := *c.Request
 	r.Interaction, r.Type, r.Body = Update, "Appointment", nil
@@ -43,7 +43,11 @@ func (s *Service) changeAppointment(ctx context.Context, c *call, prepare func(*
 		if err != nil {
 			return nil, err
 		}
-		return s.putMoved(ctx, tx, &r, old, n, do)
+		resp, err := s.putMoved(ctx, tx, &r, old, n, do)
+		if reason := c.first("reason"); err == nil && reason != nil && do.trigger == scheduling.ByReschedule {
+			err = s.testify(ctx, tx, &c.Principal, testimony{target: versioned(resp.Version), activity: storage.ActivityUpdate, reason: reason.value, of: resp.Version.Compartments})
+		}
+		return resp, err
 	})
 	if err != nil {
 		return nil, err

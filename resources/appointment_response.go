@@ -175,6 +175,8 @@ func (s *Service) followResponse(ctx context.Context, c *change) error {
 		}
 		a.say(a.said, "accepted")
 		do = intent{who: a.who, trigger: scheduling.ByCounter, to: scheduling.Awaiting}
+	case status == "tentative" && a.required && a.from.TakesTime() && a.from != scheduling.Awaiting:
+		do = intent{who: a.who, trigger: scheduling.ByCounter, to: scheduling.Awaiting} // the table says no: who is booked has accepted
 	default:
 		a.say(a.said, status)
 	}

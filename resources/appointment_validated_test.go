@@ -74,3 +74,30 @@ func TestPatch_of_what_is_over_says_what_the_table_says(t *testing.T) {
 		}
 	}
 }
+
+func TestReschedule_keeps_the_reason_in_its_Provenance(t *testing.T) {
+	t.Parallel()
+	s := validatedClinic(t)
+	id := mustCreate(t, s, booking("ada", "s9")).ID
+	mustCall(t, s, "Appointment", id, "reschedule", arg("start", "valueDateTime", `"2026-01-16T10:00:00Z"`), arg("reason", "valueCodeableConcept", `{"text":"The train is late"}`))
+	list := do(t, s, Request{Interaction: SearchType, Type: "Provenance", Query: "target=Appointment/" + id}).Bundle.Entries
+	if len(list) != 1 || !strings.Contains(string(list[0].Version.Content), "The train is late") || !strings.Contains(string(list[0].Version.Content), "Appointment/"+id+"/_history/2") {
+		t.Fatalf("%d", len(list))
+	}
+}
+
+// What is booked, all who are needed have accepted.
+func TestResponse_tentative_does_not_undo_a_booking(t *testing.T) {
+	t.Parallel()
+	s := validatedClinic(t)
+	id := mustCreate(t, s, booking("ada", "s9")).ID
+	for _, actor := range []string{"Patient/ada", "Practitioner/doc"} {
+		_, err := create(s, t, `{"resourceType":"AppointmentResponse","appointment":{"reference":"Appointment/`+id+`"},"actor":{"reference":"`+actor+`"},"participantStatus":"tentative"}`)
+		if codeOf(err) != "illegal-transition" {
+			t.Errorf("%s: %s", actor, describe(err))
+		}
+	}
+	if text := string(read(t, s, "Appointment", id).JSON()); strings.Contains(text, "tentative") || !allAccepted(read(t, s, "Appointment", id)) {
+		t.Error(text)
+	}
+}

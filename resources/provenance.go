@@ -29,6 +29,8 @@ type testimony struct {
 	target, activity string
 	// source is a resource by which the change came about, why its reason in words, behalf for whom it was made; "" for none.
 	source, why, behalf string
+	// reason is its reason as a CodeableConcept, instead of why; nil for none.
+	reason *fhir.Node
 	// of are the patients whom it concerns.
 	of []int64
 }
@@ -43,6 +45,9 @@ func (s *Service) testify(ctx context.Context, tx *storage.Tx, who *auth.Princip
 	n := s.provenance(&e, &storage.Written{Activity: t.activity, Targets: []string{t.target}})
 	if t.why != "" {
 		n.Set("reason", fhir.Arr(fhir.Obj(fhir.Str(t.why).As("text"))))
+	}
+	if t.reason != nil {
+		n.Set("reason", fhir.Arr(t.reason.Clone().As("")))
 	}
 	if t.behalf != "" {
 		n.Get("agent").Kids[0].Set("onBehalfOf", reference(t.behalf))
