@@ -251,6 +251,9 @@ func TestSearch_contained_is_as_visible_as_its_container(t *testing.T) {
 		// Of a visit with others one sees oneself: not who else is inside of it.
 		{"own", []search.Rule{{Types: types, Reach: search.ReachOwn}}, "Patient", "family=inside&_contained=true", ""},
 		{"own", []search.Rule{{Types: types, Reach: search.ReachOwn}}, "Appointment", "actor:Patient.family=inside", ""},
+		{"own", []search.Rule{{Types: types, Reach: search.ReachOwn}}, "Appointment", "_text=talk&_contained=true", ""},
+		{"own", []search.Rule{{Types: types, Reach: search.ReachOwn}}, "Appointment", "_content=talk&_contained=both", ""},
+		{"own", []search.Rule{{Types: append(types, "AppointmentResponse"), Reach: search.ReachOwn}}, "AppointmentResponse", "appointment._text=talk", ""},
 		{"no type that contains", []search.Rule{{Types: []string{"Medication"}, Reach: search.ReachAny}}, "Medication", "_contained=true", ""},
 		{"granular", []search.Rule{{Types: []string{"Medication"}, Reach: search.ReachAny}, {Types: []string{"MedicationRequest"}, Reach: search.ReachOwn, Where: matches(active)}},
 			"Medication", "_contained=true", ""},

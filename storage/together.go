@@ -143,7 +143,12 @@ func (c *compiler) together(m *search.Match, x string) (cond string, done bool, 
 	defer func() { c.access = own }()
 	if m.Param.Kind != search.Reference || m.Modifier != "" {
 		cond, err = c.match(m, x)
-		return fmt.Sprintf("(%s AND cardinality(%s.compartments) <= 1)", cond, x), true, err
+		if x == "x" && !c.inside {
+			return fmt.Sprintf("(%s AND cardinality(x.compartments) <= 1)", cond), true, err
+		}
+		// It may be a visit inside of something, which is in no compartment of its own.
+		v := c.alias()
+		return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND cardinality(%s.compartments) > 1))", cond, c.table("search_index", v), v, v, x, v), true, err
 	}
 	asked, elsewhere := *m, *m // elsewhere are ids without a type that are none of the caller's
 	asked.Values, elsewhere.Values = nil, nil
