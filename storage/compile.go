@@ -33,6 +33,7 @@ type compiler struct {
 	// chained and referring are the conditions through a patient that a page may begin with: see search_patient.go.
 	chained   []chained
 	referring []referring
+	partials  []*partialText // the conditions on a part of a text
 }
 
 // table is a table of the index, or of the contents, for conditions on the row x.

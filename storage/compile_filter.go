@@ -12,6 +12,15 @@ import (
 func (c *compiler) filtered(m *search.Match, p *paramPlan, x string) (string, error) {
 	switch m.Param.Kind {
 	case search.String, search.URI:
+		if m.Modifier == search.Contains || m.Modifier == search.EndsWith {
+			parts := make([]string, len(m.Values))
+			for i, v := range m.Values {
+				if parts[i] = v.Raw; m.Param.Kind == search.String {
+					parts[i] = foldIndexed(v.Raw)
+				}
+			}
+			return c.partial(p.def.Key, parts, m.Modifier == search.Contains, x), nil
+		}
 		return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
 			folded := v.Raw
 			if m.Param.Kind == search.String {
@@ -44,7 +53,6 @@ func (c *compiler) filtered(m *search.Match, p *paramPlan, x string) (string, er
 
 func (c *compiler) filteredString(m *search.Match, value, prefix string) (string, error) {
 	arg := func(s string) string { return c.arg(s, "text") }
-	like := likeEscaper.Replace(value)
 	switch m.Modifier {
 	case search.Equals:
 		return "s.value = " + arg(value), nil
@@ -52,10 +60,6 @@ func (c *compiler) filteredString(m *search.Match, value, prefix string) (string
 		return "s.value <> " + arg(value), nil
 	case search.StartsWith:
 		return c.prefix(value), nil
-	case search.Contains:
-		return "s.value LIKE " + arg("%"+like+"%"), nil
-	case search.EndsWith:
-		return "s.value LIKE " + arg("%"+like), nil
 	case search.Ordered:
 		if op := map[string]string{"gt": ">", "lt": "<", "ge": ">=", "le": "<="}[prefix]; op != "" {
 			return "s.value " + op + " " + arg(value), nil

@@ -2,9 +2,7 @@ package storage
 
 import (
 	"fmt"
-	"slices"
 	"strings"
-	"unicode"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -148,33 +146,44 @@ func (c *compiler) string(m *search.Match, p *paramPlan, x string) (string, erro
 		}
 		return c.contains(x+".refs", terms), nil
 	}
-	cond, err := c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
-		folded := foldIndexed(v.Raw)
-		if m.Modifier == "" {
-			return c.prefix(folded), nil
-		}
-		return fmt.Sprintf("s.value LIKE %s", c.arg("%"+likeEscaper.Replace(folded)+"%", "text")), nil
-	})
-	if m.Modifier != "" && !slices.ContainsFunc(m.Values, func(v search.Value) bool { return !telling(foldIndexed(v.Raw)) }) {
-		cond = strings.Replace(cond, "s.param = ", "s.param + 0 = ", 1)
+	if m.Modifier == "" {
+		return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+			return c.prefix(foldIndexed(v.Raw)), nil
+		})
 	}
-	return cond, err
+	parts := make([]string, len(m.Values))
+	for i, v := range m.Values {
+		parts[i] = foldIndexed(v.Raw)
+	}
+	return c.partial(p.def.Key, parts, true, x), nil
 }
 
-// telling says whether few texts have a part such as this. Those are found by their trigrams alone: the planner would read
-// all texts of the parameter beside them, to spare itself a look at those of other parameters.
-func telling(part string) bool {
-	run := 0
-	for _, r := range part {
-		if run++; !unicode.IsLetter(r) && !unicode.IsDigit(r) {
-			run = 0
+// partial is the condition that a text of a parameter has one of some parts, or ends with one where open is false. The texts are
+// found first, each once, and then what has them.
+func (c *compiler) partial(key uint32, parts []string, open bool, x string) string {
+	param := c.arg(int32(key), "integer")
+	patterns := make([]string, len(parts))
+	for i, part := range parts {
+		pattern := "%" + likeEscaper.Replace(part)
+		if open {
+			pattern += "%"
 		}
-		if run == 4 {
-			return true
-		}
+		patterns[i] = " LIKE " + c.arg(pattern, "text")
 	}
-	return false
+	like := func(column string) string { return "(" + column + strings.Join(patterns, " OR "+column) + ")" }
+	rows, row := c.table("search_string", x), "s.param = "+param+" AND "+like("s.value")
+	if c.was && x == "x" { // the texts of one version
+		return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE %s)", x, rows, row)
+	}
+	p := &partialText{param: "s.param = " + param, row: row, texts: fmt.Sprintf("SELECT DISTINCT t.value FROM %s t WHERE t.param = %s AND %s", c.table("search_string_value", x), param, like("t.value"))}
+	p.all = fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND s.value IN (%s))", x, rows, param, p.texts)
+	c.partials = append(c.partials, p)
+	return p.all
 }
+
+// partialText is a condition on a part of a text: all on a resource, row on a row of search_string, param its part on the parameter.
+// texts is a query of the texts with it.
+type partialText struct{ all, row, param, texts string }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 

@@ -22,6 +22,8 @@ type sideOrder struct {
 	highest bool
 	// condition is the one of the search that the rows meet; "" for none.
 	condition string
+	// partial is what a part of a text is looked for by; nil for none.
+	partial *partialText
 }
 
 // entryRows is how many entries of an index are gone through where they tell themselves most of what does not match: a
@@ -56,9 +58,14 @@ func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 		if !ok {
 			continue
 		}
-		all := strings.TrimSuffix(inner, ")")
+		all, partial := strings.TrimSuffix(inner, ")"), (*partialText)(nil)
+		for _, t := range p.c.partials {
+			if t.all == conditions[i] {
+				all, partial = t.row, t
+			}
+		}
 		p.order.keys = []sortKey{{sql: "(SELECT min(s.value) FROM " + p.c.table("search_string", "x") + " s WHERE s.rk = x.rk AND " + all + `) COLLATE "C"`, typ: "text", notNull: true}}
-		p.order.side = &sideOrder{table: "search_string", column: "value", which: all, condition: conditions[i]}
+		p.order.side = &sideOrder{table: "search_string", column: "value", which: all, condition: conditions[i], partial: partial}
 		return true
 	}
 	return false
@@ -103,7 +110,7 @@ func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark
 	// The conditions are there only for their arguments, which must have a place.
 	sql := fmt.Sprintf("SELECT count(*)%s FROM (%s) y WHERE true OR EXISTS (SELECT FROM search_index x WHERE %s)", more, window, p.where)
 	var n int
-	err := query(ctx, run, strings.Contains(window, "LIKE"), sql, c.args, func(rows pgx.Rows) (err error) {
+	err := query(ctx, run, false, sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
 		return err
 	}, nil)
@@ -131,6 +138,11 @@ func (p *searchPlan) window(c *compiler, mark *SearchMark, limit int) (sql strin
 	}
 	if p.valued() {
 		more, look = ", s.value", entryRows
+	}
+	if t := side.partial; t != nil {
+		key := func(int) string { return "t.value" }
+		return fmt.Sprintf("SELECT s.rk, t.value AS k0 FROM (%s) t CROSS JOIN LATERAL (SELECT s.rk FROM %s s WHERE %s AND s.value = t.value) s WHERE %s ORDER BY %s LIMIT %d",
+			t.texts, side.table, t.param, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look), look
 	}
 	key := func(int) string { return "s." + side.column }
 	return fmt.Sprintf("SELECT s.rk, s.%s AS k0%s FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
@@ -187,5 +199,5 @@ AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND o.%s %s w.k0) ORDE
 
 // once says whether the only condition is the one on the text that a walk goes along, whose index is certain.
 func (p *searchPlan) once() bool {
-	return p.alone && p.order.side != nil && p.order.side.condition != "" && !strings.Contains(p.order.side.which, "LIKE")
+	return p.alone && p.order.side != nil && p.order.side.condition != ""
 }

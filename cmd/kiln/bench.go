@@ -21,6 +21,7 @@ type benchCmd struct {
 	Scale         []int              `name:"scale" sep:"," default:"10000" placeholder:"N" help:"Resources that are there before measuring. Several: searches are compared between the first and the last."`
 	Synthea       string             `name:"synthea" default:"../shared/data/synthea" placeholder:"DIR" help:"Synthea bundles to make resources of. Absent: the demo data."`
 	Only          []string           `name:"only" sep:"," enum:"read,auth,write,transaction,search,import,validation" placeholder:"GROUP" help:"Measure only these: read, auth, write, transaction, search, import, validation."`
+	Match         string             `name:"match" placeholder:"TEXT" help:"Of these, measure only what has this in its name."`
 	Clients       []int              `name:"clients" sep:"," default:"1,8,32" placeholder:"N" help:"Numbers of parallel clients."`
 	Slice         time.Duration      `name:"slice" default:"500ms" placeholder:"TIME" help:"How long one server is measured before it is the other's turn."`
 	Turns         int                `name:"turns" default:"6" placeholder:"N" help:"Turns of each."`
@@ -61,7 +62,7 @@ func (c *benchCmd) Run(ctx context.Context, stdout io.Writer) error {
 		url = own.URL()
 	}
 	err := bench.Run(ctx, bench.Options{
-		DatabaseURL: url, Scales: c.Scale, Synthea: c.Synthea, Only: c.Only, Workers: c.Clients, Slice: c.Slice, Turns: c.Turns,
+		DatabaseURL: url, Scales: c.Scale, Synthea: c.Synthea, Only: c.Only, Match: c.Match, Workers: c.Clients, Slice: c.Slice, Turns: c.Turns,
 		Command: command, Out: stdout, Progress: os.Stderr,
 	})
 	if err != nil {

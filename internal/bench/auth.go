@@ -42,6 +42,9 @@ func (r *report) measureAuth(ctx context.Context, d *database) error {
 	}
 	for _, who := range callers {
 		for _, sc := range who.scenarios {
+			if !strings.Contains(who.name+": "+sc.name, r.options.Match) {
+				continue
+			}
 			with := func(random *rand.Rand) request {
 				q := sc.kiln(random)
 				q.token = who.token

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"kiln/conformance"
@@ -22,6 +23,8 @@ type Options struct {
 	Synthea string
 	// Only measures the groups named: read, auth, write, transaction, search, import, validation. None: all.
 	Only []string
+	// Match measures only what has this in its name.
+	Match string
 	// Workers are the concurrencies, Slice how long one server is measured before it is the other's turn.
 	Workers []int
 	Slice   time.Duration
@@ -112,6 +115,9 @@ func (r *report) measureSearches(ctx context.Context, databases []*database) err
 	}
 	defer bare.stop()
 	for i, sc := range lists[0] {
+		if !strings.Contains(sc.name, r.options.Match) {
+			continue
+		}
 		var contenders []contender
 		for j, list := range lists {
 			if list[i].setup != nil {
@@ -139,7 +145,7 @@ func (r *report) measureSearches(ctx context.Context, databases []*database) err
 func (r *report) measureCopy(ctx context.Context, d *database, people *population) error {
 	var list []scenario
 	for _, sc := range d.sample.writes() {
-		if r.options.does(sc.group) {
+		if r.options.does(sc.group) && strings.Contains(sc.name, r.options.Match) {
 			list = append(list, sc)
 		}
 	}
