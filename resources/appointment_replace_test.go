@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -249,4 +250,70 @@ func TestRelease_leaves_no_room_beside_who_was_there_second(t *testing.T) {
 		t.Fatal(describe(err))
 	}
 	agrees(t, s)
+}
+
+// Whatever happens to the old visit at the same moment: the new one is booked, and one of them at most has the patient's time.
+func TestWaitlist_accepting_races_with_changes_of_the_old_visit(t *testing.T) {
+	t.Parallel()
+	for round := range 6 {
+		s, _, old, waiting, taken := swap(t)
+		mustCall(t, s, "Appointment", taken, "cancel", because)
+		tidy(t, s)
+		put(t, s, slotOf("o13", "others", "13:00", "13:30", "free"))
+		accepted := false
+		race(8, func(i int) {
+			var err error
+			switch i {
+			case round:
+				_, err = calls(t, s, "Appointment", "", "book", argRef("appointment-reference", "Appointment/"+waiting))
+				accepted = err == nil
+			case (round + 1) % 8:
+				_, err = calls(t, s, "Appointment", old, "cancel", because)
+			case (round + 2) % 8:
+				_, err = calls(t, s, "Appointment", old, "reschedule", arg("start", "valueDateTime", `"2026-01-16T13:00:00Z"`))
+			case (round + 3) % 8:
+				_, err = create(s, t, booking("ben", "o9"))
+			default:
+				_, err = create(s, t, `{"resourceType":"Appointment","status":"booked","start":"2026-01-16T09:00:00Z","end":"2026-01-16T09:45:00Z","participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"}]}`)
+			}
+			if k := fhir.KindOf(err); err != nil && k != fhir.Conflict && k != fhir.BusinessRule {
+				t.Errorf("%d: %s", i, describe(err))
+			}
+		})
+		if got := status(t, s, "Appointment", waiting); !accepted || got != "booked" {
+			t.Errorf("the new one is %s", got)
+		}
+		if got := status(t, s, "Appointment", old); got != "cancelled" {
+			t.Errorf("the old one is %s", got)
+		}
+		agrees(t, s)
+	}
+}
+
+// Visits beyond the capacity come and go in any order: none is lost, none is left behind, and no place is given twice.
+func TestOverbooked_visits_come_and_go_at_once(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t)
+	for i := range 12 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"p%d"}`, i))
+	}
+	race(12, func(i int) {
+		for range 4 {
+			slot := []string{"s9", "s10"}[i%2]
+			resp, err := calls(t, s, "Appointment", "", "book", `{"name":"appointment-resource","resource":`+booking(fmt.Sprint("p", i), slot)+`}`, arg("override-reason", "valueString", `"x"`))
+			if err != nil {
+				t.Errorf("%d: %s", i, describe(err))
+				return
+			}
+			id := resp.Bundle.Entries[0].Version.ID
+			if _, err := calls(t, s, "Appointment", id, "cancel", because); err != nil {
+				t.Errorf("%d: %s", i, describe(err))
+			}
+		}
+	})
+	agrees(t, s)
+	if got := overbookedSlots(t, s); got != "" || status(t, s, "Slot", "s9") != "free" || status(t, s, "Slot", "s10") != "free" {
+		t.Errorf("%q", got)
+	}
+	mustCreate(t, s, booking("ada", "s9"))
 }

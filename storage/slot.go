@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,10 +52,12 @@ func (tx *Tx) Release(owner string) {
 	})
 }
 
-// sqlBeyond are visits beyond the capacity of an actor over some time. Those that others are changing are left to them.
+// sqlBeyond are visits beyond the capacity of an actor over some time.
 const sqlBeyond = `
-SELECT id::text FROM allocation WHERE actor = $1 AND during && tstzrange($2, $3) AND lane >= capacity
-ORDER BY lane, id FOR UPDATE SKIP LOCKED`
+SELECT id, owner FROM allocation WHERE actor = $1 AND during && tstzrange($2, $3) AND lane >= capacity AND expires IS NULL ORDER BY lane, id`
+
+// sqlLockFree locks those of some resources that nobody else is changing.
+const sqlLockFree = `SELECT rk FROM public.resource WHERE rk = ANY($1) FOR UPDATE SKIP LOCKED`
 
 // sqlMoveUp gives a visit a lane within the capacity, if one is free for all of its time.
 const sqlMoveUp = `
@@ -65,9 +68,9 @@ WITH moved AS (
     SELECT g::smallint AS lane FROM generate_series(0, x.capacity - 1) AS g
     WHERE NOT EXISTS (SELECT FROM allocation a WHERE a.actor = x.actor AND a.lane = g AND a.during && x.during)
     ORDER BY g LIMIT 1) AS l
-  WHERE x.id = $1::bigint
+  WHERE x.id = $1 AND x.lane >= x.capacity AND x.expires IS NULL
   ON CONFLICT DO NOTHING RETURNING lane)
-DELETE FROM allocation WHERE id = $1::bigint AND EXISTS (SELECT FROM moved)`
+DELETE FROM allocation WHERE id = $1 AND EXISTS (SELECT FROM moved)`
 
 // Heal closes again what Release has given back within closed time; what is left goes to visits beyond the capacity: nobody
 // shall be booked beside those only because they were there second.
@@ -93,15 +96,42 @@ func (tx *Tx) Heal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		beyond, err := tx.owners(ctx, sqlBeyond, s.Actor, s.Start, s.End)
-		if err != nil {
+		if err := tx.moveUp(ctx, s); err != nil {
 			return err
-		}
-		for _, id := range beyond {
-			tx.exec(sqlMoveUp, id)
 		}
 	}
 	return nil
+}
+
+// moveUp gives visits beyond the capacity what became free. Whoever gives back the time of a visit has locked it, and would not see
+// the row that this makes: those that others are changing are left to them.
+func (tx *Tx) moveUp(ctx context.Context, s Span) error {
+	rows := map[int64][]int64{}
+	var keys []int64
+	err := tx.system(ctx, func(r pgx.Rows) error {
+		var id int64
+		var owner string
+		_, err := pgx.ForEachRow(r, []any{&id, &owner}, func() error {
+			typ, name, _ := strings.Cut(owner, "/")
+			rk := tx.store.hash.Resource(typ, name)
+			keys, rows[rk] = append(keys, rk), append(rows[rk], id)
+			return nil
+		})
+		return err
+	}, sqlBeyond, s.Actor, s.Start, s.End)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	return tx.system(ctx, func(r pgx.Rows) error {
+		var rk int64
+		_, err := pgx.ForEachRow(r, []any{&rk}, func() error {
+			for _, id := range rows[rk] {
+				tx.exec(sqlMoveUp, id)
+			}
+			return nil
+		})
+		return err
+	}, sqlLockFree, keys)
 }
 
 // Touched says whose time was taken or given back since it was asked last, and which Slots are to be looked at besides.
