@@ -287,6 +287,9 @@ func (s *Service) entriesOf(ctx context.Context, r *Request, resp *Response) []s
 		concerns(&e, v)
 	}
 	e.Compartments = append(e.Compartments, compartmentsIn(resp.Bundle)...)
+	for _, v := range resp.holds {
+		e.Compartments = append(e.Compartments, v.Compartments...)
+	}
 	slices.Sort(e.Compartments)
 	e.Compartments = slices.Compact(e.Compartments)
 	return []storage.AuditEntry{e}

@@ -89,6 +89,8 @@ type Response struct {
 
 	// touched are the versions that one request wrote where they are several, for the audit log.
 	touched []*storage.Version
+	// holds are the versions whose content is in Resource, for the audit log.
+	holds []*storage.Version
 	// existed says that Version was there before the request: nothing was written. attested is the Provenance that came with
 	// the request, as it is stored.
 	existed  bool

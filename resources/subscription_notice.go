@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"kiln/auth"
 	"kiln/fhir"
@@ -76,7 +77,7 @@ func (d *delivery) status(what string, events []notice) fhir.Node {
 
 // openSubscription is one that the caller may read, as well as the types that it is about: even the number of events tells of
 // those.
-func (s *Service) openSubscription(ctx context.Context, c *call) (context.Context, *delivery, error) {
+func (s *Service) openSubscription(ctx context.Context, c *call, id string) (context.Context, *delivery, error) {
 	ctx, err := s.identified(ctx, &c.Principal)
 	if err != nil {
 		return nil, nil, err
@@ -85,16 +86,16 @@ func (s *Service) openSubscription(ctx context.Context, c *call) (context.Contex
 		return nil, nil, err
 	}
 	ctx = acting(ctx, auth.Read)
-	stored, err := s.store.Read(ctx, "Subscription", c.ID)
+	stored, err := s.store.Read(ctx, "Subscription", id)
 	if err != nil {
 		return nil, nil, err
 	}
-	v, err := s.store.Subscription(ctx, c.ID)
+	v, err := s.store.Subscription(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
 	if stored == nil || stored.Deleted || v == nil {
-		return nil, nil, notFound(storage.Key{Type: "Subscription", ID: c.ID})
+		return nil, nil, notFound(storage.Key{Type: "Subscription", ID: id})
 	}
 	n, err := fhir.ParseJSON(stored.Content)
 	if err != nil {
@@ -109,26 +110,73 @@ func (s *Service) openSubscription(ctx context.Context, c *call) (context.Contex
 	return ctx, &delivery{Service: s, hook: h, subscription: v}, nil
 }
 
-// subscriptionStatus is $status: how far a Subscription is.
+// subscriptionStatus is $status: how far a Subscription is, or on the type, how far those are that the caller may read, with what
+// they are about.
 //
 // Errors: Forbidden for who may not read what the Subscription is about.
 func (s *Service) subscriptionStatus(ctx context.Context, c *call) (*Response, error) {
-	_, d, err := s.openSubscription(ctx, c)
+	ids, err := s.askedSubscriptions(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	status := d.status(hookQuery, nil)
-	e := fhir.Obj(fhir.Str(s.options.Base+"/Subscription/"+c.ID+"/$status").As("fullUrl"), status.As("resource"),
-		fhir.Obj(fhir.Str("match").As("mode")).As("search"))
-	n := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str("searchset").As("type"), fhir.Num("1").As("total"), fhir.Arr(e).As("entry"))
+	entries := fhir.Arr()
+	for _, id := range ids {
+		_, d, err := s.openSubscription(ctx, c, id)
+		if k := fhir.KindOf(err); c.ID == "" && err != nil && (k == fhir.NotFound || k == fhir.Forbidden) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		status := d.status(hookQuery, nil)
+		entries.Kids = append(entries.Kids, fhir.Obj(fhir.Str(s.options.Base+"/Subscription/"+id+"/$status").As("fullUrl"), status.As("resource"),
+			fhir.Obj(fhir.Str("match").As("mode")).As("search")))
+	}
+	n := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str("searchset").As("type"), fhir.Num(strconv.Itoa(len(entries.Kids))).As("total"))
+	if len(entries.Kids) > 0 {
+		n.Set("entry", entries)
+	}
 	return &Response{Resource: &n}, nil
+}
+
+// askedSubscriptions are the ids that a call of $status is about: that of the instance, or those that its parameters name and
+// the caller may search for.
+func (s *Service) askedSubscriptions(ctx context.Context, c *call) (ids []string, err error) {
+	if c.ID != "" {
+		return []string{c.ID}, nil
+	}
+	if ctx, err = s.identified(ctx, &c.Principal); err != nil {
+		return nil, err
+	}
+	if err := permitted(ctx, auth.Search, "Subscription"); err != nil {
+		return nil, err
+	}
+	criteria := ""
+	for parameter, name := range map[string]string{"id": "_id", "status": "status"} {
+		var values []string
+		for _, a := range c.all(parameter) {
+			values = append(values, escape(a.value.Text))
+		}
+		if len(values) > 0 {
+			criteria += "&" + name + "=" + strings.Join(values, ",")
+		}
+	}
+	if criteria == "" {
+		criteria = "&status=" + strings.Join([]string{subRequested, subActive, subError, subOff}, ",")
+	}
+	keys, err := s.match(ctx, nil, "Subscription", criteria[1:], maxSubscriptions)
+	sortKeys(keys)
+	for _, k := range keys {
+		ids = append(ids, k.ID)
+	}
+	return ids, err
 }
 
 // subscriptionEvents is $events: events told of before, for who missed them. It names those that the caller may read.
 //
 // Errors: Forbidden for who may not read what the Subscription is about.
 func (s *Service) subscriptionEvents(ctx context.Context, c *call) (*Response, error) {
-	ctx, d, err := s.openSubscription(ctx, c)
+	ctx, d, err := s.openSubscription(ctx, c, c.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +200,13 @@ func (s *Service) subscriptionEvents(ctx context.Context, c *call) (*Response, e
 	if d.events, err = s.visibleEvents(ctx, events); err != nil {
 		return nil, err
 	}
-	n, err := d.notification("query-event", d.events[:d.fitting()])
-	return &Response{Resource: n}, err
+	d.events = d.events[:d.fitting()]
+	resp := &Response{}
+	if d.hook.content == contentFull {
+		for _, e := range d.events {
+			resp.holds = append(resp.holds, e.version)
+		}
+	}
+	resp.Resource, err = d.notification("query-event", d.events)
+	return resp, err
 }

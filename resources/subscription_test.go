@@ -486,6 +486,16 @@ func TestSubscription_status_and_events_for_who_missed_them(t *testing.T) {
 	if _, err := calls(t, s, "Subscription", "s", "events", arg("eventsSinceNumber", "valueString", `"x"`)); fhir.KindOf(err) != fhir.Invalid {
 		t.Error(describe(err))
 	}
+	for want, parts := range map[string][]string{
+		"1":  {},
+		"1 ": {arg("id", "valueId", `"s"`), arg("id", "valueId", `"nosuch"`)},
+		"0":  {arg("id", "valueId", `"nosuch"`)},
+		"0 ": {arg("status", "valueCode", `"off"`)},
+	} {
+		if got := mustCall(t, s, "Subscription", "", "status", parts...).Resource; got.Get("total").Text != strings.TrimSpace(want) {
+			t.Errorf("%v: %s", parts, got.JSON())
+		}
+	}
 	if _, err := calls(t, s, "Subscription", "nosuch", "status"); fhir.KindOf(err) != fhir.NotFound {
 		t.Error(describe(err))
 	}

@@ -214,6 +214,14 @@ func TestTopic_contents(t *testing.T) {
 			if len(logged.Bundle.Entries) > 0 != c.holds {
 				t.Errorf("%d entries in the log", len(logged.Bundle.Entries))
 			}
+			read := do(t, s, Request{Interaction: SearchType, Type: "AuditEvent", Query: "subtype=operation&patient=Patient/ada"})
+			times := 1 // $events of full-resource
+			if c.holds {
+				times = 2
+			}
+			if len(read.Bundle.Entries) != times {
+				t.Errorf("%d entries in the log of what the patient's record was read by", len(read.Bundle.Entries))
+			}
 			if _, err := calls(t, s, "Subscription", "s", "events", arg("content", "valueCode", `"all"`)); fhir.KindOf(err) != fhir.Invalid {
 				t.Error(describe(err))
 			}
