@@ -151,6 +151,10 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 		return nil, err
 	}
 	q.Issues = append(q.Issues, unfinished...)
+	if q.Contained != "" && !s.store.Complete() {
+		q.Issues = append(q.Issues, fhir.Issue{Severity: fhir.SeverityWarning, Code: fhir.CodeIncomplete, Detail: "index-building",
+			Text: "The index is being completed after a new version of the server: resources inside of others that were here before may be missing"})
+	}
 	if members != nil {
 		q.Where = append([]search.Expr{members}, q.Where...)
 	}

@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/storage"
 )
@@ -328,5 +332,33 @@ func TestSearch_contained(t *testing.T) {
 		if got := strings.Join(list, " "); got != want || linkOf(b, "self") != path {
 			t.Errorf("%s finds %q, want %q; self is %s", path, got, want, linkOf(b, "self"))
 		}
+	}
+}
+
+// TestSearch_inside_says_that_the_index_is_being_completed: as after an update from a version that did not look inside of resources.
+func TestSearch_inside_says_that_the_index_is_being_completed(t *testing.T) {
+	t.Parallel()
+	url := ""
+	s := newService(t, func(_ *Options, so *storage.Options) { url = so.URL })
+	told := func(query string) bool {
+		resp := do(t, s, Request{Principal: auth.Operator("test"), Interaction: SearchType, Type: "Medication", Query: query})
+		return slices.ContainsFunc(resp.Bundle.Issues, func(i fhir.Issue) bool { return i.Detail == "index-building" })
+	}
+	if told("_contained=true") {
+		t.Error("told of an index that is complete")
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "UPDATE search_parameter_set SET incomplete = generation + 1, changed = changed + 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.RefreshParameters(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !told("_contained=true") || told("code=x") {
+		t.Error("not told, or told of a search that does not look inside")
 	}
 }

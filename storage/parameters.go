@@ -136,6 +136,10 @@ func (s *Store) Building(p *conformance.SearchParameter) bool {
 	return s.indexer.Load().building[p.Key]
 }
 
+// Complete says whether all resources have in the index what this version of the server puts there. Where they have not, a reindex is
+// under way, which it orders itself.
+func (s *Store) Complete() bool { return s.indexer.Load().complete }
+
 const (
 	sqlForgetParameters = `DELETE FROM search_parameter WHERE rk = $1`
 	sqlChangedSet       = `UPDATE search_parameter_set SET changed = changed + 1`
