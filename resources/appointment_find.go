@@ -23,7 +23,7 @@ const (
 // is given several times is alternatives; what is given in different parameters must hold together; all-of must be free
 // at the same time. Spec: IHE ITI-115.
 //
-// Errors: TooCostly for a window of more than 31 days.
+// Errors: TooCostly for a window of more than 31 days, or with more free times than maxOffers.
 func (s *Service) findAppointments(ctx context.Context, c *call) (*Response, error) {
 	if err := permitted(ctx, auth.Search, "Appointment"); err != nil {
 		return nil, err
@@ -69,9 +69,9 @@ func (s *Service) findAppointments(ctx context.Context, c *call) (*Response, err
 			issues = append(issues, fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeInformational, Text: name + " chooses no times"})
 		}
 	}
-	if more {
-		issues = append(issues, fhir.Issue{Severity: fhir.SeverityInformation, Code: fhir.CodeTooCostly,
-			Text: fmt.Sprintf("There are more than %d free times; narrow the window to see the later ones", maxOffers)})
+	if more { // a part of them would look like all, and total would not be true
+		return nil, fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly,
+			fmt.Sprintf("More than %d times are free; ask for fewer days, or name a practitioner, a service or a place", maxOffers)).Coded("window-too-wide").At("Parameters")
 	}
 	total := int64(len(list))
 	answer := &Bundle{Type: "searchset", Total: &total, Issues: issues}

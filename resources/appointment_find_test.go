@@ -240,3 +240,22 @@ func TestFind_reads_days_by_the_zone_of_the_server(t *testing.T) {
 		t.Errorf("%d times on the 17th", len(got))
 	}
 }
+
+// TestFind_with_too_many_times says so: a part would look like all of them.
+func TestFind_with_too_many_times(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t)
+	put(t, s, `{"resourceType":"Practitioner","id":"quick"}`)
+	put(t, s, `{"resourceType":"Schedule","id":"quick","extension":[{"url":"http://hl7.org/fhir/StructureDefinition/timezone","valueCode":"UTC"},{"url":"`+policyURL+`","extension":[`+minutes("duration", 5)+`]},
+		{"url":"https://kiln.example/fhir/StructureDefinition/availability","extension":[{"url":"daysOfWeek","valueCode":"sat"},{"url":"daysOfWeek","valueCode":"sun"},{"url":"daysOfWeek","valueCode":"mon"},{"url":"daysOfWeek","valueCode":"tue"},{"url":"start","valueTime":"00:00:00"},{"url":"end","valueTime":"00:00:00"}]}],"actor":[{"reference":"Practitioner/quick"}]}`)
+	mustCall(t, s, "Schedule", "quick", "generate", arg("from", "valueDate", `"2026-01-17"`), arg("to", "valueDate", `"2026-01-20"`))
+	ask := func(end string) (*Response, error) {
+		return calls(t, s, "Appointment", "", "find", arg("start", "valueDateTime", `"2026-01-17"`), arg("end", "valueDateTime", `"`+end+`"`), argRef("practitioner", "Practitioner/quick"), arg("_count", "valueInteger", "3"))
+	}
+	if resp, err := ask("2026-01-19"); err != nil || *resp.Bundle.Total != 3*288 || len(resp.Bundle.Entries) != 3 {
+		t.Fatalf("three days: %s", describe(err))
+	}
+	if _, err := ask("2026-01-20"); fhir.KindOf(err) != fhir.TooCostly || codeOf(err) != "window-too-wide" {
+		t.Fatalf("four days: %s", describe(err))
+	}
+}
