@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -135,27 +133,27 @@ func (p *Principal) ActsFor(reference string) bool {
 // Caller names who sends the request apart from the rights: the same user with the same client, whatever the token. One
 // caller's Idempotency-Keys are no other's.
 func (p *Principal) Caller() string {
-	h := sha256.New()
+	var b []byte
 	for _, text := range []string{p.operator, p.User, p.Client} {
-		hashText(h, text)
+		b = appendText(b, text)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return digest(b)
 }
 
 // Fingerprint is the same for two principals exactly when they have the same rights: what paging links are bound to.
 // Session, token and expiry are no part of it, so that links survive a refresh.
 func (p *Principal) Fingerprint() string {
-	h := sha256.New()
+	b := make([]byte, 0, 512) // a request asks once at least
 	for _, text := range []string{p.operator, p.User, p.Client, p.FHIRUser, p.Represents, p.Patient, p.Encounter, p.Purpose} {
-		hashText(h, text)
+		b = appendText(b, text)
 	}
 	for _, r := range p.Others {
-		hashText(h, "record "+r.Link+" "+r.Patient)
+		b = appendText(b, "record ", r.Link, " ", r.Patient)
 	}
 	roles := slices.Clone(p.Roles)
 	slices.Sort(roles)
 	for _, r := range slices.Compact(roles) {
-		hashText(h, string(r))
+		b = appendText(b, string(r))
 	}
 	scopes := make([]string, 0, len(p.Scopes))
 	for _, s := range p.Scopes {
@@ -163,15 +161,27 @@ func (p *Principal) Fingerprint() string {
 	}
 	slices.Sort(scopes)
 	for _, s := range slices.Compact(scopes) {
-		hashText(h, "scope "+s)
+		b = appendText(b, "scope ", s)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return digest(b)
 }
 
-func hashText(h hash.Hash, s string) {
-	var size [8]byte
-	h.Write(binary.LittleEndian.AppendUint64(size[:0], uint64(len(s))))
-	io.WriteString(h, s)
+// appendText adds a text, given in parts, so that no other texts make the same bytes.
+func appendText(b []byte, parts ...string) []byte {
+	size := 0
+	for _, s := range parts {
+		size += len(s)
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(size))
+	for _, s := range parts {
+		b = append(b, s...)
+	}
+	return b
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // Equal says whether two principals have the same rights.
