@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"kiln/fhir"
+	"kiln/migrations"
 	"kiln/storage"
 )
 
@@ -213,4 +214,39 @@ func TestVerify_schedule_finds_a_wrong_overbooked(t *testing.T) {
 		t.Fatal(err)
 	}
 	agrees(t, s)
+}
+
+// A database from before knows of lanes and not of capacities: after the upgrade all of it agrees.
+func TestOverbooked_is_found_out_when_an_older_database_is_brought_up_to_date(t *testing.T) {
+	t.Parallel()
+	url := ""
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { url = so.URL })
+	mustCreate(t, s, booking("ada", "s9"))
+	beside(t, s, "ben", "s9")
+	mustCreate(t, s, booking("ada", "s11"))
+	if err := migrations.DownTo(t.Context(), url, 100); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `UPDATE resource SET content = content - 'overbooked' WHERE type = 'Slot'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrations.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	again := newService(t, func(o *Options, so *storage.Options) { so.URL, o.Now, so.Now = url, s.now, s.now })
+	if err := again.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	agrees(t, again)
+	if n := read(t, again, "Slot", "s9"); literal(n.Get("overbooked")) != "true" {
+		t.Errorf("%s", n.JSON())
+	}
+	if n := read(t, again, "Slot", "s11"); n.Get("overbooked") != nil {
+		t.Errorf("%s", n.JSON())
+	}
 }
