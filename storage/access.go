@@ -369,22 +369,31 @@ func (a *Access) declaration(proof, about, whole bool) declaration {
 func (d *declaration) before(statements ...string) map[string]string {
 	joined := make(map[string]string, len(statements))
 	for _, sql := range statements {
-		later, rest, placeholder := strings.Cut(sql, "$")
-		for placeholder { // of one digit
-			number := int(rest[0]-'0') + len(d.args)
-			var text string
-			text, rest, placeholder = strings.Cut(rest[1:], "$")
-			later += "$" + strconv.Itoa(number) + text
-		}
-		joined[sql] = "SELECT d.holds, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (" + later + ") r ON d.said > 0"
+		joined[sql] = "SELECT d.holds, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (" + shifted(sql, len(d.args)) + ") r ON d.said > 0"
 	}
 	return joined
 }
 
-// operatorReads are Access.reads of who sees everything, of whom the token alone is asked.
+// operatorReads are Access.reads of who sees everything, of whom the token alone is asked: beside each row, and so not where there is
+// none.
 func operatorReads() map[string]string {
-	d := declaration{sql: "SELECT " + sqlProof + " AS holds, 1 AS said", args: make([]any, proofArguments)}
-	return d.before(sqlRead, sqlReadVersion)
+	joined := map[string]string{}
+	for _, sql := range []string{sqlRead, sqlReadVersion} {
+		joined[sql] = "SELECT " + sqlProof + ", r.* FROM (" + shifted(sql, proofArguments) + ") r"
+	}
+	return joined
+}
+
+// shifted is a statement whose arguments come behind others. It has nine at most.
+func shifted(sql string, by int) string {
+	later, rest, placeholder := strings.Cut(sql, "$")
+	for placeholder {
+		number := int(rest[0]-'0') + by
+		var text string
+		text, rest, placeholder = strings.Cut(rest[1:], "$")
+		later += "$" + strconv.Itoa(number) + text
+	}
+	return later
 }
 
 // asksAbout says whether the rule asks more of a patient than who it is: whether the caller treats it, and its Consents.

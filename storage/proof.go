@@ -92,7 +92,7 @@ func introduce(ctx context.Context, batch *pgx.Batch, a *Access, about []int64) 
 }
 
 // introduced reads a version, or none, in one statement with who asks and the proof of the token: a batch of two costs as much again
-// as the read. sql is one of Access.reads.
+// as the read. sql is one of Access.reads. Where it gives no row at all, the proof is still to be given.
 //
 // Errors: Unauthenticated.
 func (r *runner) introduced(ctx context.Context, p *Proof, sql string, args []any) (*Version, error) {
@@ -108,8 +108,9 @@ func (r *runner) introduced(ctx context.Context, p *Proof, sql string, args []an
 	}
 	defer rows.Close()
 	var v *Version
-	holds := false
+	asked, holds := false, false
 	for rows.Next() {
+		asked = true
 		if rows.RawValues()[1] != nil { // else there is nothing of a version
 			v, err = scanVersion(rows, &holds)
 		} else {
@@ -119,7 +120,7 @@ func (r *runner) introduced(ctx context.Context, p *Proof, sql string, args []an
 			return nil, err
 		}
 	}
-	if err := rows.Err(); err != nil {
+	if err := rows.Err(); err != nil || !asked {
 		return nil, translate(err)
 	}
 	return v, p.settle(holds)

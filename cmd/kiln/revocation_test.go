@@ -113,7 +113,7 @@ func TestRevocation_counts_from_the_next_request_on_every_node(t *testing.T) {
 	reads := func(when, token string, want int) {
 		t.Helper()
 		for _, node := range nodes {
-			for _, path := range []string{"/fhir/Organization?_count=1", "/fhir/Patient/nobody"} {
+			for _, path := range []string{"/fhir/Organization?_count=1", "/fhir/StructureDefinition/Patient", "/fhir/Patient/nobody"} {
 				got := getWith(t, node+path, token)
 				if want == 200 && path == "/fhir/Patient/nobody" {
 					if got != 404 {
