@@ -32,12 +32,6 @@ type slotIdentity struct {
 	service    string
 }
 
-// plannedSlot is a Slot that the rules want.
-type plannedSlot struct {
-	start, end time.Time
-	service    string
-}
-
 // generateSlots is Schedule/[id]/$generate: the Slots that the weekly rules of a Schedule make. It may run again and
 // again: what is there stays, what the rules want no more goes if it is free and was made here.
 //
@@ -140,10 +134,10 @@ func (g *generation) run(ctx context.Context, from, to scheduling.Date) (*fhir.N
 		known[slotIdentity{t.Start, t.End, t.Service}] = t
 	}
 	wanted := map[slotIdentity]bool{}
-	var fresh []plannedSlot
+	var fresh []slotIdentity
 	kept, conflicting := 0, 0
 	for _, p := range planned {
-		at := slotIdentity{p.start, p.end, p.service}
+		at := p
 		t, ok := known[at]
 		if !ok { // one that says no service is another, unless it is booked: then it stays, and one is enough
 			any := slotIdentity{p.start, p.end, ""}
@@ -240,13 +234,13 @@ func (g *generation) read(ctx context.Context) (scheduling.Policy, error) {
 }
 
 // plan lists what the rules want, in the future, from the first day to the last.
-func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plannedSlot, error) {
+func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]slotIdentity, error) {
 	policy, err := g.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	g.open = g.openOf(from, to)
-	var planned []plannedSlot
+	var planned []slotIdentity
 	now := g.now()
 	for _, service := range g.services() {
 		own := policy
@@ -271,10 +265,10 @@ func (g *generation) plan(ctx context.Context, from, to scheduling.Date) ([]plan
 			}
 			// A fine grid offers many starts; Slots follow each other.
 			last = start.Add(own.Duration)
-			planned = append(planned, plannedSlot{start, last, service})
+			planned = append(planned, slotIdentity{start, last, service})
 		}
 	}
-	slices.SortFunc(planned, func(a, b plannedSlot) int { return a.start.Compare(b.start) })
+	slices.SortFunc(planned, func(a, b slotIdentity) int { return a.start.Compare(b.start) })
 	return planned, nil
 }
 
@@ -297,7 +291,7 @@ func (g *generation) openOf(from, to scheduling.Date) (open []scheduling.Interva
 }
 
 // create makes Slots, in the state that follows from what is taken; it says how many are not free.
-func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int, err error) {
+func (g *generation) create(ctx context.Context, list []slotIdentity) (taken int, err error) {
 	if g.dry || len(list) == 0 {
 		return 0, nil
 	}
@@ -361,7 +355,7 @@ func (g *generation) create(ctx context.Context, list []plannedSlot) (taken int,
 }
 
 // serviceTypes are what Slots of services have as serviceType: the types of the service where it says some, else those of the Schedule.
-func (g *generation) serviceTypes(ctx context.Context, list []plannedSlot) (map[string]*fhir.Node, error) {
+func (g *generation) serviceTypes(ctx context.Context, list []slotIdentity) (map[string]*fhir.Node, error) {
 	types := map[string]*fhir.Node{}
 	for _, p := range list {
 		if _, known := types[p.service]; known {

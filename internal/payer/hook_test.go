@@ -52,23 +52,25 @@ func TestAsk_hook(t *testing.T) {
 		// want is what is judged, "again" for no answer now.
 		want string
 	}{
-		"covered":                {found, answers(json, 200, says(`,{"url":"covered","valueCode":"covered"}`)), "[]"},
-		"not_covered":            {found, answers(json, 200, says(`,{"url":"covered","valueCode":"not-covered"}`)), "[service-excluded]"},
-		"authorization":          {found, answers(json, 200, says(`,{"url":"covered","valueCode":"covered"},{"url":"pa-needed","valueCode":"auth-needed"}`)), "[authorization-required]"},
-		"nothing":                {found, answers(json, 200, `{"cards":[]}`), "[]"},
-		"hangs":                  {found, func(_ http.ResponseWriter, r *http.Request) { hang(r) }, "again"},
-		"discovery_hangs":        {func(_ http.ResponseWriter, r *http.Request) { hang(r) }, nil, "again"},
-		"is_down":                {found, answers(json, 503, ""), "again"},
-		"discovery_is_down":      {answers(json, 502, ""), nil, "again"},
-		"breaks_off":             {found, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "again"},
-		"a_page":                 {found, answers("text/html", 200, "<h1>Maintenance</h1>"), "again"},
-		"discovery_is_a_page":    {answers("text/html", 200, "<h1>Maintenance</h1>"), nil, "again"},
-		"discovery_of_10_MB":     {answers(json, 200, `{"services":[{"hook":"`+strings.Repeat("x", 10<<20)+`"}]}`), nil, "again"},
-		"10_MB":                  {found, answers(json, 200, `{"cards":[{"summary":"`+strings.Repeat("x", 10<<20)+`"}]}`), "again"},
-		"no_such_hook":           {answers(json, 200, `{"services":[{"hook":"order-sign","id":"book"}]}`), nil, "[coverage-conditional]"},
-		"no_discovery":           {answers(json, 404, ""), nil, "[coverage-conditional]"},
-		"wants_more":             {found, answers(json, 412, ""), "[coverage-conditional]"},
-		"sends_into_the_network": {found, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", 307) }, "[coverage-conditional]"},
+		"covered":             {found, answers(json, 200, says(`,{"url":"covered","valueCode":"covered"}`)), "[]"},
+		"not_covered":         {found, answers(json, 200, says(`,{"url":"covered","valueCode":"not-covered"}`)), "[service-excluded]"},
+		"authorization":       {found, answers(json, 200, says(`,{"url":"covered","valueCode":"covered"},{"url":"pa-needed","valueCode":"auth-needed"}`)), "[authorization-required]"},
+		"nothing":             {found, answers(json, 200, `{"cards":[]}`), "[]"},
+		"hangs":               {found, func(_ http.ResponseWriter, r *http.Request) { hang(r) }, "again"},
+		"discovery_hangs":     {func(_ http.ResponseWriter, r *http.Request) { hang(r) }, nil, "again"},
+		"is_down":             {found, answers(json, 503, ""), "again"},
+		"discovery_is_down":   {answers(json, 502, ""), nil, "again"},
+		"breaks_off":          {found, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "again"},
+		"a_page":              {found, answers("text/html", 200, "<h1>Maintenance</h1>"), "again"},
+		"discovery_is_a_page": {answers("text/html", 200, "<h1>Maintenance</h1>"), nil, "again"},
+		"discovery_of_10_MB":  {answers(json, 200, `{"services":[{"hook":"`+strings.Repeat("x", 10<<20)+`"}]}`), nil, "again"},
+		"10_MB":               {found, answers(json, 200, `{"cards":[{"summary":"`+strings.Repeat("x", 10<<20)+`"}]}`), "again"},
+		"no_such_hook":        {answers(json, 200, `{"services":[{"hook":"order-sign","id":"book"}]}`), nil, "[coverage-conditional]"},
+		"no_discovery":        {answers(json, 404, ""), nil, "[coverage-conditional]"},
+		"wants_more":          {found, answers(json, 412, ""), "[coverage-conditional]"},
+		"sends_into_the_network": {found, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect)
+		}, "[coverage-conditional]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
