@@ -66,7 +66,7 @@ func keyOf(reference string) storage.Key {
 
 func typeOf(reference string) string { return keyOf(reference).Type }
 
-// instant reads a date and time with a zone.
+// instant reads a date and time with a zone, to the microsecond, which is as fine as time is taken.
 func instant(n *fhir.Node) time.Time {
 	if n == nil {
 		return time.Time{}
@@ -75,7 +75,7 @@ func instant(n *fhir.Node) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return t.UTC()
+	return t.UTC().Truncate(time.Microsecond)
 }
 
 // readAll reads resources that rules look at; those that are not there are absent.

@@ -44,7 +44,8 @@ WHERE c.content ->> 'status' <> CASE WHEN b.state IN ('hold', 'awaiting') THEN '
 UNION ALL
 SELECT 'start or end disagrees with what is taken', c.name
 FROM current c JOIN live b ON b.appointment = c.name
-WHERE (c.content ->> 'start')::timestamptz <> lower(b.during) OR (c.content ->> 'end')::timestamptz <> upper(b.during)
+WHERE (c.content ->> 'start')::timestamptz - lower(b.during) NOT BETWEEN '0' AND '1 microsecond' -- which PostgreSQL rounds to
+  OR (c.content ->> 'end')::timestamptz - upper(b.during) NOT BETWEEN '0' AND '1 microsecond'
 UNION ALL
 SELECT 'where an appointment stands is known, and the appointment is not there', b.appointment
 FROM booking b WHERE NOT EXISTS (SELECT FROM current c WHERE c.name = b.appointment)
