@@ -113,10 +113,12 @@ func (s *Service) readOrder(ctx context.Context, c *call, o *order) error {
 			return err
 		}
 		if given != nil { // what else it says stays, where and when is as proposed
-			for _, name := range []string{"start", "end", "participant"} {
-				given.Set(name, *n.Get(name))
-			}
 			given.Remove("slot")
+			for _, name := range []string{"start", "end", "participant", "slot"} {
+				if element := n.Get(name); element != nil {
+					given.Set(name, *element)
+				}
+			}
 			n = given
 		}
 		o.node = n
@@ -190,10 +192,13 @@ func (s *Service) fromProposal(ctx context.Context, p scheduling.Proposal) (*fhi
 			v.participants = append(v.participants, participant{actor: key.Type + "/" + key.ID})
 		}
 	}
+	slots := fhir.Obj()
 	err = s.store.Write(everything(ctx), func(tx *storage.Tx) error {
 		v.actors = nil
+		var names []string
 		for _, number := range p.Schedules {
 			name := found[number].Type + "/" + found[number].ID
+			names = append(names, name)
 			actors, err := tx.ActorsOf(ctx, name)
 			if err != nil {
 				return err
@@ -204,7 +209,7 @@ func (s *Service) fromProposal(ctx context.Context, p scheduling.Proposal) (*fhi
 				}
 			}
 		}
-		return nil
+		return s.nameSlots(ctx, tx, &slots, v, names, v.start, v.end)
 	})
 	if err != nil {
 		return nil, err
@@ -214,6 +219,9 @@ func (s *Service) fromProposal(ctx context.Context, p scheduling.Proposal) (*fhi
 	}
 	n := fhir.Obj(fhir.Str("Appointment").As("resourceType"), fhir.Str("proposed").As("status"),
 		fhir.Str(fhir.FormatInstant(v.start)).As("start"), fhir.Str(fhir.FormatInstant(v.end)).As("end"), fhir.Arr(v.asParticipants()...).As("participant"))
+	if list := slots.Get("slot"); list != nil {
+		n.Set("slot", *list)
+	}
 	return &n, nil
 }
 

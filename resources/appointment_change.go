@@ -122,6 +122,9 @@ func (s *Service) rescheduleAppointment(ctx context.Context, c *call) (*Response
 			}
 			return do, s.replaceSchedules(ctx, tx, n, v, names, begin, begin.Add(length))
 		}
+		if len(v.slots) > 0 {
+			return do, s.nameSlots(ctx, tx, n, v, v.schedules, begin, begin.Add(length))
+		}
 		return do, nil
 	})
 }
@@ -149,18 +152,20 @@ func (s *Service) replaceSchedules(ctx context.Context, tx *storage.Tx, n *fhir.
 		}
 	}
 	n.Set("participant", list)
-	slots, err := tx.SlotsOf(ctx, names, start, end)
+	return s.nameSlots(ctx, tx, n, v, names, start, end)
+}
+
+// nameSlots names the Slots of some Schedules that a visit of these is booked by, so that it is of their calendars alone.
+func (s *Service) nameSlots(ctx context.Context, tx *storage.Tx, n *fhir.Node, v *visit, schedules []string, start, end time.Time) error {
+	slots, err := tx.SlotsOf(ctx, schedules, start, end)
 	if err != nil {
 		return err
 	}
-	span := scheduling.Interval{Start: start, End: end}
 	var refs []fhir.Node
-	for _, t := range slots {
-		if i := (scheduling.Interval{Start: t.Start, End: t.End}); t.Kept == "" && (span.Holds(i) || i.Holds(span)) {
-			refs = append(refs, reference(t.Slot))
-		}
+	for _, t := range v.chooseSlots(slots, schedules, scheduling.Interval{Start: start, End: end}) {
+		refs = append(refs, reference(t.Slot))
 	}
-	if len(refs) > 0 {
+	if n.Remove("slot"); len(refs) > 0 {
 		n.Set("slot", fhir.Arr(refs...))
 	}
 	return nil

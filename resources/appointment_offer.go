@@ -221,16 +221,16 @@ func (s *Service) serviceOf(ctx context.Context, tx *storage.Tx, schedule string
 // isFree says whether every actor of a visit has a lane left.
 func (v *visit) isFree(busy []storage.Allocation) bool {
 	for _, c := range v.claims(storage.AllocationBusy, false) {
-		lanes := map[int]bool{}
+		lanes, most := map[int]bool{}, max(c.Capacity, 1)
 		for _, b := range busy {
 			if b.Actor == c.Actor && b.Start.Before(c.End) && c.Start.Before(b.End) {
 				if b.Kind == storage.AllocationBlock {
 					return false
 				}
-				lanes[b.Lane] = true
+				lanes[b.Lane], most = true, min(most, b.Capacity)
 			}
 		}
-		if len(lanes) >= max(c.Capacity, 1) {
+		if len(lanes) >= most {
 			return false
 		}
 	}

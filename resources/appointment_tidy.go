@@ -232,6 +232,9 @@ func (s *Service) offerTo(ctx context.Context, w waiter) error {
 		o := found[0]
 		n.Set("start", fhir.Str(fhir.FormatInstant(o.visit.start)))
 		n.Set("end", fhir.Str(fhir.FormatInstant(o.visit.end)))
+		if err := s.nameSlots(ctx, tx, n, o.visit, o.schedules, o.visit.start, o.visit.end); err != nil {
+			return intent{}, false, err
+		}
 		return intent{trigger: scheduling.ByOffer, to: scheduling.Hold, due: s.now().Add(offerTime)}, true, nil
 	})
 }

@@ -290,7 +290,9 @@ func (s *Service) readPolicy(ctx context.Context, tx *storage.Tx, v *visit, foun
 			v.length = max(v.length, d)
 		}
 		for _, a := range capacities[name] {
-			v.capacity[a.Actor] = max(v.capacity[a.Actor], a.Capacity)
+			if has, ok := v.capacity[a.Actor]; !ok || a.Capacity < has {
+				v.capacity[a.Actor] = a.Capacity
+			}
 		}
 		zones = append(zones, n)
 	}

@@ -109,15 +109,11 @@ func (s *Service) timeOfSlots(ctx context.Context, n *fhir.Node) error {
 // maxVisit is how long an appointment can take.
 const maxVisit = 31 * 24 * time.Hour
 
-// findSlots chooses the Slots that a visit is booked by: those within it, or where there are none, one that holds it.
-func (s *Service) findSlots(ctx context.Context, m *move) error {
-	v := m.visit
-	list, err := m.tx.SlotsOf(ctx, v.schedules, v.start, v.end)
-	if err != nil {
-		return err
-	}
-	span, named := scheduling.Interval{Start: v.start, End: v.end}, v.namedServices()
-	for _, schedule := range v.schedules {
+// chooseSlots are those of some Slots of schedules that a visit is booked by: of each schedule those within it, or where there are
+// none, one that holds it.
+func (v *visit) chooseSlots(list []storage.SlotTime, schedules []string, span scheduling.Interval) (chosen []storage.SlotTime) {
+	named := v.namedServices()
+	for _, schedule := range schedules {
 		var within, around []storage.SlotTime
 		for _, t := range list {
 			i := scheduling.Interval{Start: t.Start, End: t.End}
@@ -132,8 +128,19 @@ func (s *Service) findSlots(ctx context.Context, m *move) error {
 		if len(within) == 0 && len(around) > 0 {
 			within = around[:1]
 		}
-		v.slots = append(v.slots, within...)
+		chosen = append(chosen, within...)
 	}
+	return chosen
+}
+
+// findSlots chooses the Slots of a visit that names none.
+func (s *Service) findSlots(ctx context.Context, m *move) error {
+	v := m.visit
+	list, err := m.tx.SlotsOf(ctx, v.schedules, v.start, v.end)
+	if err != nil {
+		return err
+	}
+	v.slots = append(v.slots, v.chooseSlots(list, v.schedules, scheduling.Interval{Start: v.start, End: v.end})...)
 	if len(v.slots) > 0 {
 		refs := make([]fhir.Node, len(v.slots))
 		for i, t := range v.slots {

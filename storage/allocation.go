@@ -68,8 +68,16 @@ locked AS (
   SELECT id FROM allocation WHERE owner IN (SELECT owner FROM over) AND expires <= $4 ORDER BY id FOR UPDATE SKIP LOCKED)
 DELETE FROM allocation WHERE id IN (SELECT id FROM locked) RETURNING owner`
 
+// sqlFence lets those who take time of an actor that serves several at a time do so one after the other: the lanes that others have
+// taken are counted, which the exclusion constraint cannot do.
+const sqlFence = `
+SELECT pg_advisory_xact_lock(7262, h) FROM (
+  SELECT DISTINCT hashtext('lanes of ' || actor) AS h FROM schedule_actor WHERE actor = ANY($1) AND capacity > 1 ORDER BY 1) AS u`
+
 // sqlTake takes what is free and says, for every lane it picked, whether it got it. The order by actor and DO NOTHING
 // keep transactions that want the same time from waiting for each other in a ring: bare inserts deadlock.
+// Of several calendars of an actor the least capacity counts: who serves one visit alone is in no group meanwhile, and
+// time that one of them closes is closed.
 const sqlTake = `
 WITH pick AS MATERIALIZED (
   SELECT c.n, c.actor, c.low, c.high, c.kind, c.capacity, l.lane
@@ -79,6 +87,9 @@ WITH pick AS MATERIALIZED (
     SELECT g::smallint AS lane FROM generate_series(0, c.lanes - 1) AS g
     WHERE c.whole OR NOT EXISTS (
       SELECT FROM allocation a WHERE a.actor = c.actor AND a.lane = g AND a.during && tstzrange(c.low, c.high))
+    AND (c.lanes > c.capacity OR (
+      SELECT count(DISTINCT a.lane) < least(c.lanes, min(CASE a.kind WHEN 'block' THEN 0 ELSE a.capacity END))
+      FROM allocation a WHERE a.actor = c.actor AND a.during && tstzrange(c.low, c.high)))
     ORDER BY g LIMIT CASE WHEN c.whole THEN 32767 ELSE 1 END) AS l),
 taken AS (
   INSERT INTO allocation (actor, lane, during, kind, owner, capacity, expires)
@@ -102,6 +113,7 @@ func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims 
 	for i, c := range claims {
 		actors[i], lows[i], highs[i] = c.Actor, c.Start, c.End
 	}
+	tx.exec(sqlFence, actors)
 	if expired, err = tx.owners(ctx, sqlExpire, actors, lows, highs, tx.store.options.Now().UTC()); err != nil {
 		return nil, nil, err
 	}

@@ -181,6 +181,7 @@ func TestTake_agrees_with_a_list(t *testing.T) {
 			actor, owner string
 			lane         int
 			from, to     int
+			capacity     int
 		}
 		var list []piece
 		for i := range rapid.IntRange(1, 12).Draw(t, "steps") {
@@ -203,14 +204,18 @@ func TestTake_agrees_with_a_list(t *testing.T) {
 				capacity := rapid.IntRange(1, 2).Draw(t, "capacity")
 				claims = append(claims, storage.Claim{Actor: actor, Start: base.Add(time.Duration(from) * time.Minute),
 					End: base.Add(time.Duration(to) * time.Minute), Kind: storage.AllocationBusy, Capacity: capacity})
+				used, most := map[int]bool{}, capacity // of several capacities the least counts
+				for _, p := range list {
+					if p.actor == actor && p.from < to && from < p.to {
+						used[p.lane], most = true, min(most, p.capacity)
+					}
+				}
 				lane := 0
-				for lane < capacity && slices.ContainsFunc(list, func(p piece) bool {
-					return p.actor == actor && p.lane == lane && p.from < to && from < p.to
-				}) {
+				for used[lane] {
 					lane++
 				}
-				possible = possible && lane < capacity
-				want = append(want, piece{actor, owner, lane, from, to})
+				possible = possible && len(used) < most
+				want = append(want, piece{actor, owner, lane, from, to, capacity})
 			}
 			lost, err := take(s, owner, time.Time{}, claims...)
 			if err != nil || (lost == nil) != possible {

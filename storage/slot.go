@@ -167,6 +167,7 @@ ORDER BY l.lane, r ON CONFLICT DO NOTHING`
 
 // Close closes time of an actor for everybody, in all its lanes; visits that are there stay.
 func (tx *Tx) Close(owner string, s Span, lanes int) {
+	tx.exec(sqlFence, []string{s.Actor})
 	tx.exec(sqlClose, owner, s.Actor, s.Start, s.End, lanes)
 	tx.exec(sqlCloseRest, owner, s.Actor, s.Start, s.End, lanes)
 	tx.Touch(s)
@@ -178,6 +179,16 @@ func (tx *Tx) Open(owner string) {
 	tx.Release(owner)
 }
 
+// touches notes spans as touched.
+func (tx *Tx) touches(rows pgx.Rows) error {
+	var s Span
+	_, err := pgx.ForEachRow(rows, []any{&s.Actor, &s.Start, &s.End}, func() error {
+		tx.Touch(s)
+		return nil
+	})
+	return err
+}
+
 // ScheduleActor is one actor of a Schedule, and how many visits it serves at a time.
 type ScheduleActor struct {
 	Actor    string
@@ -185,17 +196,29 @@ type ScheduleActor struct {
 }
 
 const (
+	// sqlRaise makes room beside the visits of a Schedule whose actors serve more from now on.
+	sqlRaise = `
+UPDATE allocation a SET capacity = u.capacity
+FROM unnest($2::text[], $3::smallint[]) AS u(actor, capacity), schedule_actor s
+WHERE s.schedule = $1 AND s.actor = u.actor AND s.capacity < u.capacity AND a.actor = u.actor AND a.capacity = s.capacity AND upper(a.during) > $4
+  AND EXISTS (SELECT FROM booking b JOIN slot_time t ON t.slot = ANY (b.slots) WHERE b.appointment = a.owner AND t.schedule = $1)
+RETURNING a.actor, lower(a.during), upper(a.during)`
 	sqlDropActors = `DELETE FROM schedule_actor WHERE schedule = $1`
 	sqlSaveActors = `
 INSERT INTO schedule_actor (schedule, actor, capacity)
 SELECT DISTINCT ON (a) $1, a, c FROM unnest($2::text[], $3::smallint[]) AS u(a, c)`
 )
 
-// SaveSchedule queues whose time a Schedule offers.
+// SaveSchedule queues whose time a Schedule offers. Visits that are booked by it do not keep others from a capacity that grows.
 func (tx *Tx) SaveSchedule(schedule string, actors []ScheduleActor) {
 	names, capacities := make([]string, len(actors)), make([]int16, len(actors))
 	for i, a := range actors {
 		names[i], capacities[i] = a.Actor, int16(a.Capacity)
+	}
+	if len(actors) > 0 {
+		tx.elevate()
+		tx.releasing = true
+		tx.queue.Queue(sqlRaise, schedule, names, capacities, tx.store.options.Now().UTC()).Query(tx.touches)
 	}
 	tx.exec(sqlDropActors, schedule)
 	tx.exec(sqlSaveActors, schedule, names, capacities)
@@ -242,7 +265,7 @@ func (tx *Tx) SaveSlot(t SlotTime) {
 func (tx *Tx) DropSlot(slot string) { tx.exec(sqlDropSlot, slot) }
 
 // sqlDerive says what the status of Slots follows to. A Slot is taken where an actor of its Schedule is closed, or serves
-// as many as it can at some moment of it. It is busy, or busy-tentative, where that is by a visit booked by the Slot
+// as many as it can at some moment of it, or as a visit there allows. It is busy, or busy-tentative, where that is by a visit booked by the Slot
 // itself, and busy-unavailable where by another. It is overbooked while, at some moment of it, an actor serves more than its
 // Schedule and the policy of a visit there allow; a visit was put there by an override. Of the starts that lie in both, one
 // is such a moment.
@@ -263,7 +286,7 @@ CROSS JOIN (SELECT `
 CROSS JOIN LATERAL (SELECT EXISTS (
   SELECT FROM schedule_actor s
   WHERE s.schedule = t.schedule AND (
-    SELECT count(DISTINCT a.lane) >= s.capacity OR coalesce(bool_or(a.kind = 'block'), false)
+    SELECT count(DISTINCT a.lane) >= least(s.capacity, min(a.capacity)) OR coalesce(bool_or(a.kind = 'block'), false)
     FROM allocation a WHERE a.actor = s.actor AND a.during && t.during AND (a.expires IS NULL OR a.expires > n.now)) IS TRUE) AS is) AS full_
 CROSS JOIN LATERAL (SELECT EXISTS (
   SELECT FROM schedule_actor s
