@@ -109,8 +109,8 @@ func (s *Service) allowService(_ context.Context, c *change) error {
 	return nil
 }
 
-// maxServiceSchedules is how many Schedules follow a service when its capacity changes.
-const maxServiceSchedules = 1000
+// maxFollowing is how many Schedules follow a change of what they name.
+const maxFollowing = 1000
 
 // followService takes a changed capacity to the Schedules of the service.
 func (s *Service) followService(ctx context.Context, c *change) error {
@@ -122,7 +122,25 @@ func (s *Service) followService(ctx context.Context, c *change) error {
 	if policy, _ := scheduling.DefaultPolicy().Read(c.after); policy.Capacity == old.Capacity {
 		return nil
 	}
-	keys, err := s.match(everything(ctx), c.tx, "Schedule", "actor=HealthcareService/"+c.key.ID, maxServiceSchedules)
+	return s.resaveSchedules(ctx, c)
+}
+
+// followActor takes to the Schedules that name a PractitionerRole or a Location whose time that is now: another practitioner's, or
+// nobody's where a room has become a building.
+func (s *Service) followActor(ctx context.Context, c *change) error {
+	before, err := c.current()
+	if err != nil || c.after == nil {
+		return err
+	}
+	if s.local(before.Get("practitioner")) == s.local(c.after.Get("practitioner")) && isWide(before) == isWide(c.after) {
+		return nil
+	}
+	return s.resaveSchedules(ctx, c)
+}
+
+// resaveSchedules notes anew whose time the Schedules offer that name a changed resource.
+func (s *Service) resaveSchedules(ctx context.Context, c *change) error {
+	keys, err := s.match(everything(ctx), c.tx, "Schedule", "actor="+c.key.Type+"/"+c.key.ID, maxFollowing)
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,9 @@ func New(o Options) (*Service, error) {
 		"Binary":                {allow: s.allowBinary},
 		"AppointmentResponse":   {allow: s.allowResponse, follow: s.followResponse},
 		"HealthcareService":     {allow: s.allowService, follow: s.followService},
+		"Location":              {follow: s.followActor},
 		"Patient":               {allow: s.allowPatient},
+		"PractitionerRole":      {follow: s.followActor},
 		"Schedule":              {allow: s.allowSchedule},
 		"Slot":                  {allow: s.allowSlot},
 
