@@ -131,7 +131,7 @@ func forbidden(text string) *fhir.Error {
 
 // notYours refuses a write for what it would make of a resource. It says nothing about what is stored.
 func notYours(typ string) *fhir.Error {
-	return forbidden("This caller may not write a " + typ + " that belongs to these patients, that consents or labels keep from it, or that the token's scopes leave out").Coded("out-of-compartment")
+	return forbidden("This caller may not write this " + typ + ": it belongs to other patients or calendars, consents or labels keep it from the caller, or the scopes of the token leave it out").Coded("out-of-compartment")
 }
 
 func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {
