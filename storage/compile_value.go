@@ -172,7 +172,7 @@ func (c *compiler) partial(key uint32, parts []string, open bool, x string) stri
 	}
 	like := func(column string) string { return "(" + column + strings.Join(patterns, " OR "+column) + ")" }
 	rows, row := c.table("search_string", x), "s.param = "+param+" AND "+like("s.value")
-	if c.was && x == "x" { // the texts of one version
+	if x == "x" && c.was || x != "x" && c.others != "" { // the texts of versions that are past stand nowhere once
 		return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE %s)", x, rows, row)
 	}
 	p := &partialText{param: "s.param = " + param, row: row, texts: fmt.Sprintf("SELECT DISTINCT t.value FROM %s t WHERE t.param = %s AND %s", c.table("search_string_value", x), param, like("t.value"))}
