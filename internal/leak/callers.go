@@ -17,13 +17,19 @@ type Account struct {
 	FHIRUser []string
 }
 
+// fullPractitioners is how many practitioners have scopes for everything.
+const fullPractitioners = 3
+
 // Callers makes n of the callers that this data has: with the rights of its patients, practitioners, administrators and
 // backend systems, by scopes of all kinds. None of them signs in, and none is left behind. The first are one of each kind
 // with scopes for everything, in a random order, so that what only one of them could do is tried each time.
 func (w *World) Callers(r *rand.Rand, accounts []Account, n int) (list []Caller) {
 	patient, practitioner, related := w.of(r, "Patient"), w.of(r, "Practitioner"), w.of(r, "RelatedPerson")
-	if practitioner != nil {
-		list = append(list, w.practitioner(r, practitioner))
+	if practitioner != nil { // several: one may treat all who are treated by anybody, and so miss what opens their records
+		known := w.byType["Practitioner"]
+		for _, i := range r.Perm(len(known))[:min(len(known), fullPractitioners)] {
+			list = append(list, w.practitioner(r, known[i]))
+		}
 	}
 	if patient != nil {
 		list = append(list, w.patient(r, patient.ID()))

@@ -121,7 +121,7 @@ func TestVerify_finds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ofWrites := strings.HasPrefix(name, "writes_")
-			r := verified(t, sql, 60, 15, ofWrites) // as a rule the first finds it
+			r := verified(t, sql, 60, 6, ofWrites)
 			if len(r.Findings) == 0 {
 				t.Error("it found nothing")
 			}
