@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,5 +43,22 @@ func TestCancel_understands_the_reasons_of_IHE(t *testing.T) {
 	mustCall(t, s, "Appointment", id, "cancel", arg("reason", "valueCodeableConcept", ihe("unheard-of")))
 	if got := reason(id); got != "unheard-of" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestCancel_warns_of_an_unknown_reason: it stands all the same, since the binding is of the strength example.
+func TestCancel_warns_of_an_unknown_reason(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, withTerminology(t))
+	for code, want := range map[string]bool{"prov-pers": false, "oth-weath": false, "prov-moon": true} {
+		id := mustCreate(t, s, booking("ada", "s9")).ID
+		resp := do(t, s, Request{Interaction: Operate, Type: "Appointment", ID: id, Operation: "cancel",
+			Body: parse(t, `{"resourceType":"Parameters","parameter":[`+arg("reason", "valueCodeableConcept", `{"coding":[{"system":"`+reasonSystem+`","code":"`+code+`"}]}`)+`]}`)})
+		if got := strings.Contains(fmt.Sprint(resp.Issues), "unknown-reason"); got != want {
+			t.Errorf("%s: warned %v, want %v: %v", code, got, want, resp.Issues)
+		}
+		if got := read(t, s, "Appointment", id).At("cancelationReason", "coding", "code"); got == nil || got.Text != code {
+			t.Errorf("%s does not stand", code)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"kiln/fhir"
 	"kiln/resources/scheduling"
+	"kiln/storage/terminology"
 )
 
 // What patients are held to; practitioners and administrators decide for themselves.
@@ -53,7 +54,11 @@ func (s *Service) meets(ctx context.Context, m *move, c scheduling.Condition) er
 		if onlyPatient(m.who) && m.from == scheduling.Booked && v.start.After(now) && v.start.Sub(now) < moveNotice {
 			flagLate(m)
 		}
-		return reasonGiven(m)
+		own := m.after.Get("cancelationReason") == nil // the server says which side's, then
+		if err := reasonGiven(m); err != nil || own {
+			return err
+		}
+		return s.reasonKnown(ctx, m)
 	case scheduling.NoticeGiven:
 		if onlyPatient(m.who) && m.was != nil && m.was.Start.Sub(now) < moveNotice {
 			return no("Patients can move an appointment until 24 hours before it; call the practice, or cancel it", "Appointment.start")
@@ -221,6 +226,34 @@ func reasonGiven(m *move) error {
 		if code := c.GetText("code"); c.GetText("system") == reasonSystem && code != "pat" && !strings.HasPrefix(code, "pat-") {
 			return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule,
 				"Patients give one of the patients' reasons: their codes begin with pat").Coded("wrong-reason-side").At("Appointment.cancelationReason")
+		}
+	}
+	return nil
+}
+
+// reasonKnown warns of codes that the system of reasons does not have. They stand: the binding is of the strength example. Before the
+// official code systems are in the database, nobody knows.
+func (s *Service) reasonKnown(ctx context.Context, m *move) error {
+	for c := range m.after.Get("cancelationReason").Get("coding").Items() {
+		code := c.GetText("code")
+		if c.GetText("system") != reasonSystem || code == "" {
+			continue
+		}
+		r, err := s.store.Terminology(everything(ctx), m.tx, terminology.Options{})
+		if err != nil {
+			return err
+		}
+		system, err := r.System(ctx, reasonSystem, "")
+		if err != nil || system == nil {
+			return err
+		}
+		known, err := r.Lookup(ctx, system, code, "")
+		if err != nil {
+			return err
+		}
+		if known == nil {
+			m.issues = append(m.issues, fhir.Issue{Severity: fhir.SeverityWarning, Code: fhir.CodeCodeInvalid, Detail: "unknown-reason",
+				Text: "A code of the reason is not one that " + reasonSystem + " has", Expression: []string{"Appointment.cancelationReason"}})
 		}
 	}
 	return nil
