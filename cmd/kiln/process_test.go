@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,16 +93,31 @@ func (p *process) end(signal syscall.Signal) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// reachable makes a data folder that the account of a root user may reach.
+// reachable makes a data folder that the account of a root user may reach. It goes away once no PostgreSQL works in it:
+// that of a Kiln which was killed ends a moment after it, and writes until then.
 func reachable(t *testing.T) string {
 	t.Helper()
 	parent := t.TempDir()
+	t.Cleanup(func() {
+		for patience := time.Now().Add(30 * time.Second); worksIn(parent) && time.Now().Before(patience); {
+			time.Sleep(moment)
+		}
+	})
 	for dir := parent; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return filepath.Join(parent, "data")
+}
+
+// worksIn says whether a process has its working folder within dir, as all of PostgreSQL's have, where there is a /proc.
+func worksIn(dir string) bool {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	return slices.ContainsFunc(links, func(link string) bool {
+		cwd, err := os.Readlink(link)
+		return err == nil && strings.HasPrefix(cwd, dir+string(filepath.Separator))
+	})
 }
 
 // answer is what a request got; err says that there was no whole answer.
