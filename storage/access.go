@@ -18,7 +18,7 @@ import (
 // Access is what one caller may see of the database. The zero value is nothing. It travels in the context of a request,
 // so that no read can be written that does not have it: without one, every read fails.
 //
-// What it lets through is decided in the database, by the rule in migrations/0081_rule_once.sql: reads for a caller run
+// What it lets through is decided in the database, by the rule in migrations/0145_read_at_once.sql: reads for a caller run
 // in a role that may read those views and nothing else, after settings have said who asks. The query builder does
 // three things more: it helps the planner to the rows that can count, it applies granular scopes exactly, and it knows
 // which types there is anything of.
@@ -31,6 +31,8 @@ type Access struct {
 	asks [4]declaration
 	// reads are the statements of reads in one with asks[withProof].
 	reads map[string]string
+	// atOnce are the arguments of sqlReadAtOnce between the proof and the resource; nil where it could give nothing.
+	atOnce []any
 	// reach is what there is of each type.
 	reach map[int16][]grant
 	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.
@@ -176,7 +178,7 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 }
 
 // What there is of a type in one kind of compartment, and the places of the kinds in the byte of the type: see visible.rule
-// in migrations/0081_rule_once.sql.
+// in migrations/0145_read_at_once.sql.
 const (
 	reachTreated = 1
 	reachAll     = 2
@@ -200,7 +202,7 @@ func (a *Access) opens(ix *Indexer, r search.Record) {
 	}
 }
 
-// settings writes what the views read: see visible.rule in migrations/0081_rule_once.sql.
+// settings writes what the views read: see visible.rule in migrations/0145_read_at_once.sql.
 func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, consent string) error {
 	size := 0
 	for n := range a.reach {
@@ -249,6 +251,9 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 		if granular > 0 && granular == len(list) {
 			narrow[n-1] = 'n'
 		}
+	}
+	if len(a.proxies) == 0 && bytes.IndexByte(narrow, 'n') < 0 && (consent == "off" || consent == "permit") {
+		a.atOnce = []any{ways, a.patients, a.record, a.self, a.withheld, clearance, consent}
 	}
 	set := func(name, value string) {
 		if value != "" && value != "{}" {

@@ -3,11 +3,15 @@ package storage_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
+	"time"
 
+	"kiln/fhir"
 	"kiln/fhir/search"
 	"kiln/storage"
+	"kiln/storage/identity"
 )
 
 // TestSearch_of_callers compares what searches that go along the codes of patients give a caller who reads through the views,
@@ -41,6 +45,13 @@ func TestSearch_of_callers(t *testing.T) {
 		t.Fatal(err)
 	}
 	types := []string{"Patient", "Observation", "Appointment", "Encounter"}
+	token, expires := make([]byte, 32), time.Now().Add(time.Hour)
+	if err := s.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Identity().AddToken(t.Context(), &identity.Token{Hash: token, Kind: identity.Access, Grant: "g", Expires: expires}); err != nil {
+		t.Fatal(err)
+	}
 	for name, r := range map[string]*search.Restriction{
 		"patient":            {Caller: "p", Record: "p110", Rules: []search.Rule{{Types: types, Reach: search.ReachOwn}}},
 		"patient_and_shared": {Caller: "p", Record: "p110", Rules: []search.Rule{{Types: types, Reach: search.ReachOwn}, {Types: types, Reach: search.ReachShared}}},
@@ -67,6 +78,12 @@ func TestSearch_of_callers(t *testing.T) {
 				now, err := s.Read(ctx, v.Type, v.ID)
 				if err != nil {
 					t.Fatal(err)
+				}
+				// With a token it is another way in the database, and the same answer; without the token it is none.
+				proof := storage.NewProof(token, time.Now())
+				proven, err := s.Read(storage.WithProof(ctx, proof), v.Type, v.ID)
+				if err != nil || !proof.Settled() || !reflect.DeepEqual(proven, now) {
+					t.Fatalf("%s/%s with a token: %v, %v; without: %v", v.Type, v.ID, proven, err, now)
 				}
 				if now == nil {
 					hidden++
@@ -140,6 +157,13 @@ func TestSearch_of_callers(t *testing.T) {
 					}
 				}
 			})
+		}
+		for _, not := range []*storage.Proof{storage.NewProof(token, expires.Add(time.Second)), storage.NewProof(make([]byte, 31), time.Now())} {
+			for _, id := range []string{"p110", "p20", "nobody"} {
+				if v, err := s.Read(storage.WithProof(ctx, not), "Patient", id); v != nil || fhir.KindOf(err) != fhir.Unauthenticated {
+					t.Errorf("with a token that does not hold: %v, %v", v, err)
+				}
+			}
 		}
 		if seen == 0 || hidden == 0 {
 			t.Errorf("%s sees %d, and %d are hidden: nothing was tried", name, seen, hidden)

@@ -72,6 +72,12 @@ WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND has_ta
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
+	// What reads one resource at once reads nothing without an access token that holds, whatever is said of the caller.
+	var reads int
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM (SELECT visible.resource_read('\x00', now(), decode(repeat('ff', 256), 'hex'), NULL, NULL, NULL, 0, 0, 'off',
+  $1, 'Organization', 'clinic') AS r OFFSET 0) one WHERE (r).rk IS NOT NULL`, s.Hasher().Resource("Organization", "clinic")).Scan(&reads); err != nil || reads != 0 {
+		t.Errorf("read without a token: %d, %v", reads, err)
+	}
 	// A caller who sees the own record sees no more, by whatever statement; and a connection keeps nothing of it.
 	anna, err := s.Access(&search.Restriction{Caller: "anna", Record: "anna", Rules: []search.Rule{
 		{Types: []string{"Patient", "Observation"}, Reach: search.ReachOwn}, {Types: []string{"Organization"}, Reach: search.ReachShared}}})

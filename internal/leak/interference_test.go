@@ -20,6 +20,7 @@ import (
 	"kiln/internal/kilntest"
 	"kiln/resources"
 	"kiln/storage"
+	"kiln/storage/identity"
 )
 
 var (
@@ -28,6 +29,9 @@ var (
 )
 
 const base = "http://localhost:8080/fhir"
+
+// proofHash is that of an access token.
+var proofHash = make([]byte, 32)
 
 // open opens a database. ids begin the ids of new resources: those of earlier callers must not be met again.
 func open(t testing.TB, url string, clock func() time.Time, operator bool, ids string) (*resources.Service, *storage.Store) {
@@ -61,6 +65,12 @@ func TestNonInterference(t *testing.T) {
 	whole := kilntest.DB(t)
 	s, store := open(t, whole, now.read, true, "")
 	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 0)), now: now.read()}).write()
+	if err := store.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Identity().AddToken(t.Context(), &identity.Token{Hash: proofHash, Kind: identity.Access, Grant: "g", Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
 	store.Close()
 	for i, who := range callers() {
 		ids := fmt.Sprintf("%d-", i)
@@ -314,6 +324,9 @@ WHERE table_schema = 'public' AND column_name = 'rk' AND table_type = 'BASE TABL
 	shows := func(r resources.Request) bool {
 		r.Principal = who
 		resp, err := s.Do(t.Context(), r)
+		if _, proven := s.Do(storage.WithProof(t.Context(), storage.NewProof(proofHash, time.Now())), r); fhir.KindOf(proven) != fhir.KindOf(err) {
+			t.Errorf("%s %s/%s with a token: %v; without: %v", r.Interaction, r.Type, r.ID, proven, err)
+		}
 		return err == nil && (r.Interaction != resources.SearchType || len(resp.Bundle.Entries) > 0) || fhir.KindOf(err) == fhir.Gone
 	}
 	// Whether a visit is covered the server finds out for whoever books it, as it knows whose time is taken; and who may ask
