@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"kiln/auth"
@@ -31,7 +32,7 @@ func (s *Service) allowSchedule(ctx context.Context, c *change) error {
 	if problem != "" {
 		return badExtension(problem, "Schedule.extension")
 	}
-	return s.saveSchedule(ctx, c.tx, name, c.after)
+	return s.saveSchedule(ctx, c.tx, name, c.after, true)
 }
 
 func badExtension(problem, at string) error {
@@ -39,8 +40,9 @@ func badExtension(problem, at string) error {
 }
 
 // saveSchedule notes whose time a Schedule offers. A service is no one who has time, unless the Schedule names nobody
-// else; nor is a whole building.
-func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string, n *fhir.Node) error {
+// else; nor is a whole building. own says that the
+// Schedule itself changes, and not what it names.
+func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string, n *fhir.Node, own bool) error {
 	var named []string
 	for a := range n.Get("actor").Items() {
 		if actor := s.local(a); actor != "" {
@@ -81,16 +83,42 @@ func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string,
 		actors = append(actors, storage.ScheduleActor{Actor: a, Capacity: policy.Capacity})
 	}
 	before, err := tx.ActorsOf(ctx, name)
-	if err != nil {
+	if err != nil || slices.Equal(before[name], actors) {
 		return err
 	}
-	if slices.Equal(before[name], actors) {
-		return nil
+	if own {
+		if err := keepsVisits(ctx, tx, name, before[name], actors); err != nil {
+			return err
+		}
 	}
 	tx.SaveSchedule(name, actors)
 	list, err := tx.SlotsOf(ctx, []string{name}, s.now(), s.now().Add(maxAhead))
 	for _, t := range list {
 		tx.TouchSlots(t.Slot)
+	}
+	return err
+}
+
+// keepsVisits refuses that a calendar passes on from actors who have visits to come that were booked by it: its Slots would be
+// free for who takes over, although they are taken.
+func keepsVisits(ctx context.Context, tx *storage.Tx, name string, before, after []storage.ScheduleActor) error {
+	var leave, actors []string
+	for _, a := range after {
+		actors = append(actors, a.Actor)
+	}
+	for _, a := range before {
+		if !slices.Contains(actors, a.Actor) {
+			leave = append(leave, a.Actor)
+		}
+	}
+	if len(leave) == 0 {
+		return nil
+	}
+	tx.ChangesActors(name)
+	leaves, err := tx.LeavesVisits(ctx, name, leave, actors)
+	if err == nil && leaves {
+		err = fhir.NewError(fhir.Conflict, fhir.CodeConflict, name+" has visits to come with "+strings.Join(leave, " and ")+
+			"; move or cancel those first, or make another Schedule for who takes over").Coded("schedule-in-use").At("Schedule.actor")
 	}
 	return err
 }
@@ -151,7 +179,7 @@ func (s *Service) resaveSchedules(ctx context.Context, c *change) error {
 			return err
 		}
 		if n := found[name]; n != nil {
-			if err := s.saveSchedule(ctx, c.tx, name, n); err != nil {
+			if err := s.saveSchedule(ctx, c.tx, name, n, false); err != nil {
 				return err
 			}
 		}

@@ -84,6 +84,22 @@ func (tx *Tx) SaveBooking(b *Booking) {
 		list(b.Slots), list(b.Actors), b.Zone, b.LocalStart, b.Overbooked, b.Replaces)
 }
 
+const sqlLeavesVisits = `
+SELECT EXISTS (SELECT FROM allocation a JOIN booking b ON b.appointment = a.owner
+  WHERE a.actor = ANY($2) AND a.during && tstzrange($4, NULL) AND (a.expires IS NULL OR a.expires > $4)
+    AND b.slots && ARRAY(SELECT slot FROM slot_time WHERE schedule = $1 AND during && tstzrange($4, NULL))
+    AND NOT EXISTS (SELECT FROM allocation o WHERE o.owner = a.owner AND o.actor = ANY($3)))`
+
+// LeavesVisits says whether visits that are still to come were booked by Slots of a Schedule and take time of those who leave it,
+// and of none of those who are its actors from now on.
+func (tx *Tx) LeavesVisits(ctx context.Context, schedule string, leave, actors []string) (leaves bool, err error) {
+	err = tx.system(ctx, func(rows pgx.Rows) (err error) {
+		leaves, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+		return err
+	}, sqlLeavesVisits, schedule, leave, actors, tx.store.options.Now().UTC())
+	return leaves, err
+}
+
 const sqlDropBooking = `DELETE FROM booking WHERE appointment = $1`
 
 // DropBooking queues that an appointment is gone.

@@ -20,6 +20,7 @@ func (tx *Tx) InsertAll(ctx context.Context, list []*Prepared, method string) ([
 	if err := copyAll(ctx, tx.conn.Conn(), tables...); err != nil {
 		return nil, err
 	}
+	tx.lendsNew(method, list...)
 	for i, p := range list {
 		tx.define(p, versions[i])
 		tx.wrote(versions[i], p.Node, ActivityCreate)

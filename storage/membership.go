@@ -81,6 +81,7 @@ func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
 		}
 	case "Binary":
 		row.inherits(ix, n.Get("securityContext"))
+		ix.borrows(row, typ)
 	case "Slot":
 		if ref, ok := ix.parseReference(n.Get("schedule").GetText("reference")); ok && ref.Type == "Schedule" && ref.Base == "" {
 			row.schedules = []int64{ix.hash.Resource(ref.Type, ref.ID)}
@@ -205,10 +206,10 @@ func (ix *Indexer) linksOf(typ, code string) bool {
 
 const sqlLent = `
 SELECT r.rk, CASE WHEN r.type <> 'Group' THEN r.compartments END, r.labels, w.until FROM public.resource r LEFT JOIN public.withholding w ON w.rk = r.rk
-WHERE r.rk = ANY($1) AND (r.compartments <> '{}' OR r.labels <> 0)`
+WHERE r.rk = ANY($1)`
 
-// lent is what a resource lends to those that belong to whom it belongs: its compartments, and, to a Provenance, what keeps
-// it from others. A Group lends nobody: it names others, and is not for its members to read.
+// lent is what a resource lends to those that belong to whom it belongs: its compartments, and what keeps it from others (FHIR
+// R4, Binary.securityContext: "a proxy of the security sensitivity"). A Group lends nobody: it names others, and is not for its members to read.
 type lent struct {
 	compartments []int64
 	labels       int32
@@ -271,13 +272,14 @@ func inherit(of map[int64]lent, list []*Prepared) {
 			continue
 		}
 		for _, target := range p.row.inherit {
-			l := of[target]
+			l, there := of[target]
+			if !there {
+				p.awaits = append(p.awaits, target)
+			}
 			p.inherited.compartments = append(p.inherited.compartments, l.compartments...)
-			if p.Node.ResourceType() == "Provenance" {
-				p.inherited.labels |= l.labels
-				if l.withheld.After(p.inherited.withheld) {
-					p.inherited.withheld = l.withheld
-				}
+			p.inherited.labels |= l.labels
+			if l.withheld.After(p.inherited.withheld) {
+				p.inherited.withheld = l.withheld
 			}
 		}
 		p.inherit()

@@ -120,12 +120,12 @@ func (s *Store) Reindexes(ctx context.Context, limit int) ([]*Reindex, error) {
 }
 
 // Work does the reindex jobs of the database until ctx ends; then it stops between two batches. One server at a time
-// works, the others wait in case it ends. report is told of what fails and will be tried again; it may be nil.
+// works, the others wait in case it ends. It also lends what was awaited (lending.go). report is told of what fails and will be tried again; it may be nil.
 func (s *Store) Work(ctx context.Context, report func(error)) {
 	tick := time.NewTicker(reindexIdle)
 	defer tick.Stop()
 	for {
-		if err := s.work(ctx); err != nil && ctx.Err() == nil && report != nil {
+		if err := errors.Join(s.lendAwaited(ctx), s.work(ctx)); err != nil && ctx.Err() == nil && report != nil {
 			report(err)
 		}
 		select {
@@ -324,7 +324,7 @@ func (s *Store) walk(ctx context.Context, job *Reindex) error {
 const (
 	sqlLockOld = `
 SELECT rk FROM search_index WHERE rk = ANY($1) AND generation < $2 ORDER BY rk FOR UPDATE SKIP LOCKED`
-	sqlVersionsNow = `SELECT rk, version FROM resource WHERE rk = ANY($1)`
+	sqlVersionsNow = `SELECT rk, version, compartments, labels FROM resource WHERE rk = ANY($1)`
 	sqlKeepOld     = `UPDATE search_index SET generation = $2 WHERE rk = $1`
 )
 
@@ -371,15 +371,15 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 		if err != nil {
 			return err
 		}
-		numbers := make(map[int64]int, len(locked))
+		now := make(map[int64]*Version, len(locked))
 		err = tx.system(ctx, func(rows pgx.Rows) error {
 			for rows.Next() {
 				var rk int64
-				var number int
-				if err := rows.Scan(&rk, &number); err != nil {
+				v := &Version{}
+				if err := rows.Scan(&rk, &v.Number, &v.Compartments, &v.labels); err != nil {
 					return err
 				}
-				numbers[rk] = number
+				now[rk] = v
 			}
 			return rows.Err()
 		}, sqlVersionsNow, locked)
@@ -387,9 +387,10 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 			return err
 		}
 		failed := 0
+		var rewritten []*Prepared
 		for _, rk := range locked {
 			v, p := versions[rk], prepared[rk]
-			if numbers[rk] != v.Number {
+			if now[rk] == nil || now[rk].Number != v.Number {
 				continue
 			}
 			if p == nil {
@@ -400,10 +401,14 @@ func (s *Store) rewrite(ctx context.Context, job *Reindex, keys []int64, list []
 			low, high := mainDateColumns(p.row)
 			tx.exec(sqlReindex, rk, p.row.typ, v.LastUpdated, p.row.patient, low, high, p.row.tokens, p.row.refs, p.by.generation,
 				p.row.compartments, p.row.labels)
-			tx.exec(sqlRelabel, rk, p.row.compartments, p.row.labels)
+			rewritten = append(rewritten, p)
+			tx.await(p.awaits)
 			tx.unindexSides(rk, v)
 			tx.sideRows(p, v.LastUpdated)
 			tx.accessRows(p, true)
+		}
+		for _, p := range tx.relabel(rewritten, now) {
+			tx.lenders = append(tx.lenders, p.rk)
 		}
 		mark(tx, failed)
 		return nil

@@ -224,11 +224,23 @@ func (tx *Tx) SaveSchedule(schedule string, actors []ScheduleActor) {
 	tx.exec(sqlSaveActors, schedule, names, capacities)
 }
 
+// Schedules fall into groups: who books by some holds theirs shared, who changes the actors of one holds its group alone.
+const (
+	sqlShareSchedules = `
+SELECT pg_advisory_xact_lock_shared(7264, g) FROM (SELECT DISTINCT hashtext(s) & 63 AS g FROM unnest($1::text[]) AS s ORDER BY 1) AS u`
+	sqlLockSchedule = `SELECT pg_advisory_xact_lock(7264, hashtext($1) & 63)`
+)
+
+// ChangesActors makes sure that nobody books by a Schedule until the transaction ends.
+func (tx *Tx) ChangesActors(schedule string) { tx.exec(sqlLockSchedule, schedule) }
+
 const sqlActorsOf = `SELECT schedule, actor, capacity FROM schedule_actor WHERE schedule = ANY($1) ORDER BY schedule, actor`
 
-// ActorsOf are the actors of Schedules whose time is taken.
+// ActorsOf are the actors of Schedules whose time is taken. They stay until the transaction ends.
 func (tx *Tx) ActorsOf(ctx context.Context, schedules ...string) (map[string][]ScheduleActor, error) {
 	found := map[string][]ScheduleActor{}
+	tx.begin()
+	tx.exec(sqlShareSchedules, schedules)
 	err := tx.system(ctx, func(rows pgx.Rows) error {
 		var schedule string
 		var a ScheduleActor

@@ -56,6 +56,8 @@ type Tx struct {
 	written   []writtenVersion
 	testified map[string]bool
 	reasons   map[string]string
+	// lenders are what was written and lends something else than before: see relend.
+	lenders []int64
 }
 
 const (
@@ -173,6 +175,9 @@ func (tx *Tx) stampNow() {
 // commit sends what is queued. Without an earlier read the whole transaction is one implicit transaction: the
 // statements of one pipeline up to its Sync commit together or not at all.
 func (tx *Tx) commit(ctx context.Context) error {
+	if err := tx.relend(ctx); err != nil {
+		return err
+	}
 	if err := tx.queueKin(); err != nil {
 		return err
 	}
@@ -197,6 +202,9 @@ func (tx *Tx) commit(ctx context.Context) error {
 
 // rehearse does all that commit would find out; the transaction is then rolled back.
 func (tx *Tx) rehearse(ctx context.Context) error {
+	if err := tx.relend(ctx); err != nil {
+		return err
+	}
 	if err := tx.queueKin(); err != nil {
 		return err
 	}

@@ -27,7 +27,9 @@ type Version struct {
 	// Container is Type/id of the resource that this one is inside of; "" for a resource of its own, as nearly all are. The
 	// rest is the container's, but for Type, ID and Content.
 	Container string
-	part      string // the id of a contained resource that the version stands for
+	// labels are those that restrict it; nil where they were not asked for.
+	labels *int32
+	part   string // the id of a contained resource that the version stands for
 }
 
 // How a version came about. The first letter is what the database keeps.

@@ -28,6 +28,8 @@ type Prepared struct {
 	codes *terminology.Prepared
 	// inherited is what its targets lend it: see Tx.Inherit.
 	inherited lent
+	// awaits are those of its targets that are not there.
+	awaits []int64
 }
 
 // Prepare extracts what searches need from a resource that has its id in place. It may change node.meta later, so the
@@ -53,7 +55,7 @@ func (s *Store) prepare(node *fhir.Node, words wording) (*Prepared, error) {
 type Key struct{ Type, ID string }
 
 const sqlLock = `
-SELECT rk, type, id, version, last_updated, method, content, literal, compartments FROM public.resource
+SELECT rk, labels, type, id, version, last_updated, method, content, literal, compartments FROM public.resource
 WHERE rk = ANY($1) ORDER BY rk FOR UPDATE`
 
 // Lock reads the current versions of the resources named, deleted ones included, and keeps others from changing them
@@ -78,10 +80,12 @@ func (tx *Tx) LockAll(ctx context.Context, keys ...Key) (map[Key]*Version, error
 	err := tx.system(ctx, func(rows pgx.Rows) error {
 		for rows.Next() {
 			var rk int64
-			v, err := scanVersion(rows, &rk)
+			var labels int32
+			v, err := scanVersion(rows, &rk, &labels)
 			if err != nil {
 				return err
 			}
+			v.labels = &labels
 			found[Key{v.Type, v.ID}] = v
 		}
 		return rows.Err()
@@ -201,6 +205,7 @@ func (tx *Tx) Insert(p *Prepared, method string) *Version {
 	tx.sideRows(p, v.LastUpdated)
 	tx.define(p, v)
 	tx.accessRows(p, false)
+	tx.lendsNew(method, p)
 	tx.wrote(v, p.Node, ActivityCreate)
 	return v
 }
@@ -248,6 +253,7 @@ func (tx *Tx) Replace(p *Prepared, old *Version, method string) *Version {
 	tx.forget(v.Type, p.rk)
 	tx.define(p, v)
 	tx.accessRows(p, true)
+	tx.lends(p, old)
 	tx.wrote(v, p.Node, ActivityUpdate)
 	return v
 }

@@ -32,10 +32,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	// What stays behind when a label is taken away decides over old versions alone.
 	sqlWithhold = `
 INSERT INTO public.withholding (rk, until) VALUES ($1, $2) ON CONFLICT (rk) DO UPDATE SET until = EXCLUDED.until`
-
-	// The current version only: the others are history, and judged by what they said when they were written.
-	sqlRelabel = `UPDATE public.resource SET compartments = $2, labels = $3
-WHERE rk = $1 AND (compartments, labels) IS DISTINCT FROM ($2::bigint[], $3::integer)`
 )
 
 // accessRows queues what a resource says about who treats whom and who consents to what. again says that an earlier

@@ -195,6 +195,9 @@ func (v *session) matches(ctx context.Context, typ string, p Param) (map[string]
 		return found, all, err
 	}
 	a := Ask{Request: resources.Request{Interaction: resources.SearchType, Type: typ}, Params: append(fixed(fmt.Sprintf("_count=%d", most)), p)}
+	if typ == "Appointment" { // a list of them leaves out what was entered in error unless it is asked like this (docs/scheduling.md); a step does not
+		a.Params = append(a.Params, fixed("_lastUpdated=ge1900")...)
+	}
 	l, err := v.visible(ctx, a)
 	if err != nil || !l.complete {
 		return nil, false, err
