@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -31,8 +32,13 @@ const (
 // token decoder (docs/adr/0004), and node texts are cut out of one copy of the input.
 //
 // Errors: Invalid, or TooLarge beyond MaxValues, with the line and column, and the path where the parser was.
-func ParseJSON(data []byte) (*Node, error) {
-	p := parser{src: string(data)}
+func ParseJSON(data []byte) (*Node, error) { return ParseText(string(data)) }
+
+// ParseText is ParseJSON of a text, which the nodes hold on to.
+func ParseText(src string) (*Node, error) {
+	p := parser{src: src, room: rooms.Get().(*[]Node)}
+	defer p.release()
+	p.stack = (*p.room)[:0]
 	var root Node
 	if !utf8.ValidString(p.src) {
 		for size := 0; p.pos < len(p.src); p.pos += size {
@@ -53,17 +59,38 @@ func ParseJSON(data []byte) (*Node, error) {
 	return &root, nil
 }
 
+// rooms are stacks of parsers at rest.
+var rooms = sync.Pool{New: func() any {
+	room := make([]Node, 0, 64)
+	return &room
+}}
+
+// maxRoom is how many values a stack at rest may have room for.
+const maxRoom = 1024
+
 type parser struct {
 	src   string
 	pos   int
-	stack []Node // kids of the values still open
-	slab  []Node // where finished kids are laid down, to spare an allocation a value
-	count int    // of values read
+	stack []Node  // kids of the values still open
+	room  *[]Node // where the stack came from
+	high  int     // how far up the stack was used
+	slab  []Node  // where finished kids are laid down, to spare an allocation a value
+	count int     // of values read
 	// reason is what is wrong, "" for nothing; trail is where, innermost first.
 	reason  string
 	tooLong bool
 	tooMany bool
 	trail   []string
+}
+
+// release gives the stack back. Nothing of the document stays in it.
+func (p *parser) release() {
+	if cap(p.stack) > maxRoom {
+		return
+	}
+	clear(p.stack[:min(max(p.high, len(p.stack)), cap(p.stack))])
+	*p.room = p.stack[:0]
+	rooms.Put(p.room)
 }
 
 // fail records the first fault.
@@ -155,6 +182,7 @@ func (p *parser) container(depth int, open byte) (n Node) {
 		}
 		if p.reason != "" {
 			index := len(p.stack) - base
+			p.high = max(p.high, len(p.stack))
 			p.stack = p.stack[:base]
 			p.locate(n.Kind, name, index)
 			return n
@@ -175,6 +203,7 @@ func (p *parser) container(depth int, open byte) (n Node) {
 				p.distinct(base)
 			}
 			n.Kids = p.lay(p.stack[base:])
+			p.high = max(p.high, len(p.stack))
 			p.stack = p.stack[:base]
 			return n
 		default:
@@ -248,11 +277,23 @@ func (p *parser) distinct(base int) {
 // lay copies kids into the slab. The result has no spare capacity, so appending to it never touches a neighbour.
 func (p *parser) lay(kids []Node) []Node {
 	if cap(p.slab)-len(p.slab) < len(kids) {
-		p.slab = make([]Node, 0, max(len(kids), min(8+len(p.src)/40, 2048)))
+		p.slab = make([]Node, 0, max(len(kids), p.expected()))
 	}
 	start := len(p.slab)
 	p.slab = append(p.slab, kids...)
 	return p.slab[start:len(p.slab):len(p.slab)]
+}
+
+// maxSlab is how many values are made room for at once.
+const maxSlab = 2048
+
+// expected is about how many values are still to be laid down: those on the stack, and of the rest nearly each has a name, and so a colon.
+func (p *parser) expected() int {
+	const perValue = 25 // bytes, at the least, in what people send
+	if len(p.src)-p.pos > maxSlab*perValue {
+		return maxSlab
+	}
+	return min(8+len(p.stack)+strings.Count(p.src[p.pos:], ":"), maxSlab)
 }
 
 // string reads a string; p.pos is at its quote.

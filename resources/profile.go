@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"kiln/conformance/profile"
 	"kiln/conformance/validate"
@@ -54,7 +55,56 @@ type codesIn struct {
 }
 
 func (c codesIn) ValidateCodes(ctx context.Context, questions []validate.CodeQuestion) ([]validate.CodeAnswer, error) {
-	return c.store.ValidateCodesIn(ctx, c.tx, questions)
+	told, ok := ctx.Value(toldCodesKey{}).(*toldCodes)
+	if !ok || c.tx != nil {
+		return c.store.ValidateCodesIn(ctx, c.tx, questions)
+	}
+	answers, unknown := told.of(questions)
+	if len(unknown) == 0 {
+		return answers, nil
+	}
+	list, err := c.store.ValidateCodesIn(ctx, nil, unknown)
+	if err != nil {
+		return nil, err
+	}
+	told.remember(unknown, list)
+	answers, _ = told.of(questions)
+	return answers, nil
+}
+
+// toldCodes are what the entries of one Bundle have been told about codes, before its transaction: they ask the same.
+type toldCodes struct {
+	mu    sync.Mutex
+	known map[validate.CodeQuestion]validate.CodeAnswer
+}
+
+type toldCodesKey struct{}
+
+// sharingCodes is a context in which what one validation is told about codes holds for the others.
+func sharingCodes(ctx context.Context) context.Context {
+	return context.WithValue(ctx, toldCodesKey{}, &toldCodes{known: map[validate.CodeQuestion]validate.CodeAnswer{}})
+}
+
+// of are the answers to questions, zero for those that are unknown.
+func (t *toldCodes) of(questions []validate.CodeQuestion) (answers []validate.CodeAnswer, unknown []validate.CodeQuestion) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	answers = make([]validate.CodeAnswer, len(questions))
+	for i, q := range questions {
+		var ok bool
+		if answers[i], ok = t.known[q]; !ok {
+			unknown = append(unknown, q)
+		}
+	}
+	return answers, unknown
+}
+
+func (t *toldCodes) remember(questions []validate.CodeQuestion, answers []validate.CodeAnswer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, q := range questions {
+		t.known[q] = answers[i]
+	}
 }
 
 // defines says whether a StructureDefinition is one that writes are checked by: a profile, or the definition of an

@@ -24,6 +24,7 @@ func (s *Service) plan(ctx context.Context, list []fhir.Node, r *Request) (*tran
 	t := &transaction{Service: s, entries: make([]*txEntry, len(list)), provenance: r.Provenance}
 	t.links = links{service: s, named: make(map[string]*txEntry, len(list)), byCriteria: map[string]*txEntry{}}
 	faults := make([]error, len(list))
+	ctx = sharingCodes(ctx)
 	inParallel(len(list), func(i int) {
 		e := &txEntry{i: i}
 		t.entries[i] = e

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,6 +32,12 @@ type tableRows struct {
 // copyChunk is from how many bytes on the next row goes into another slice.
 const copyChunk = 32 << 10
 
+// copySlices are slices at rest, with room for copyChunk and a row.
+var copySlices = sync.Pool{New: func() any {
+	b := make([]byte, 0, copyChunk+copyChunk/8)
+	return &b
+}}
+
 // What values are to PostgreSQL where their Go type does not tell: the text of a JSON document, of a number with any
 // digits ("" is NULL), and of a tsvector as textVector makes it.
 type (
@@ -49,10 +57,10 @@ func (t *tableRows) add(values ...any) {
 	}
 	switch {
 	case t.data == nil:
-		t.data = append(make([]byte, 0, 1024), copyHeader...)
+		t.data = append((*copySlices.Get().(*[]byte))[:0], copyHeader...)
 	case len(t.data) >= copyChunk:
 		t.full = append(t.full, t.data)
-		t.data = make([]byte, 0, copyChunk+copyChunk/8)
+		t.data = (*copySlices.Get().(*[]byte))[:0]
 	}
 	t.data = binary.BigEndian.AppendUint16(t.data, uint16(len(values)))
 	for _, v := range values {
@@ -65,14 +73,21 @@ func (t *tableRows) add(values ...any) {
 	}
 }
 
-// copyTo sends the rows by COPY, if there are any.
+// copyTo sends the rows by COPY, if there are any. They are gone then.
 func (t *tableRows) copyTo(ctx context.Context, conn *pgconn.PgConn) error {
 	if t.count == 0 {
 		return nil
 	}
 	sql := "COPY public." + t.table + ` ("` + strings.Join(t.columns, `", "`) + `") FROM STDIN BINARY`
-	chunks := net.Buffers(append(t.full, append(t.data, 0xff, 0xff)))
+	list := append(t.full, append(t.data, 0xff, 0xff))
+	chunks := net.Buffers(slices.Clone(list)) // reading takes it apart
 	_, err := conn.CopyFrom(ctx, &chunks, sql)
+	for i := range list {
+		if cap(list[i]) <= 2*copyChunk {
+			copySlices.Put(&list[i])
+		}
+	}
+	t.count, t.data, t.full = 0, nil, nil
 	return err
 }
 

@@ -63,10 +63,18 @@ type paramPlan struct {
 	lists    bool
 	// member puts what it leads to into compartments, worker the practitioners; links are looked at by rules.
 	member, worker, links bool
-	components            []*path.Expression
+	components            []componentPlan
 	// custom marks the definition of a client: where it cannot be evaluated, the resource has no value for it. The
 	// mistakes of one client keep no other from writing.
 	custom bool
+}
+
+// componentPlan is one component of a composite parameter.
+type componentPlan struct {
+	expr  *path.Expression
+	param *conformance.SearchParameter
+	key   uint32
+	codes *conformance.CodeSet // as those of a paramPlan
 }
 
 // indexRow is all that search_index and its side tables hold of one resource.
@@ -86,6 +94,7 @@ type indexRow struct {
 	numbers           []numberEntry
 	composites        []compositeEntry
 	displays          []displayEntry
+	quantities        []quantity
 	words             string // a tsvector
 
 	// Whose it is: see membership.go. inherit are the resources whose compartments it shares.
@@ -119,6 +128,13 @@ type numberEntry struct {
 	low, high string // decimal literals, or "-Infinity" and "Infinity"
 	units     []int64
 	canonical *canonicalQuantity
+}
+
+// quantity is a number that was read for one parameter: others look at the same element.
+type quantity struct {
+	value *fhir.Node
+	entry numberEntry
+	ok    bool
 }
 
 type compositeEntry struct {
@@ -169,12 +185,12 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 			}
 			p.expr = expr
 		}
-		for _, c := range def.Components {
+		for i, c := range def.Components {
 			expr, err := path.Compile(c.Expression, ix.registry.Schema())
 			if err != nil {
 				return nil, err
 			}
-			p.components = append(p.components, expr)
+			p.components = append(p.components, componentPlan{expr, c.Param, componentKey(def.Key, i), implicitCodes(ix.registry, c.Param)})
 		}
 		plan.params = append(plan.params, p)
 	}
@@ -227,13 +243,13 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 	if typ == "Patient" {
 		row.patient = &rk
 	}
+	var values []path.Element
 	for _, p := range plan.params {
 		if p.expr == nil || skipInIndex(p.def.Code) {
 			continue
 		}
 		tuples, present := len(row.composites), false
-		values, err := p.expr.Eval(env, self)
-		if err != nil && p.custom {
+		if values, err = p.expr.Append(values[:0], env, self); err != nil && p.custom {
 			continue
 		}
 		if err != nil {
@@ -255,6 +271,7 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 			row.shape = append(row.shape, int32(p.def.Key))
 		}
 	}
+	row.quantities = nil // they were for here
 	for _, p := range plan.params {
 		if p.mainValue {
 			row.value = row.mainValue(int32(p.def.Key))

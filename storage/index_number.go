@@ -3,6 +3,7 @@ package storage
 import (
 	"math"
 	"math/big"
+	"slices"
 
 	"kiln/conformance"
 	"kiln/fhir"
@@ -21,6 +22,24 @@ const (
 	negativeInfinity = "-Infinity"
 	positiveInfinity = "Infinity"
 )
+
+// numberOf is number, once for all parameters that look at one element.
+func (ix *Indexer) numberOf(row *indexRow, key uint32, e path.Element) (numberEntry, bool) {
+	for _, q := range row.quantities {
+		if q.value == e.Value {
+			q.entry.param = int32(key)
+			return q.entry, q.ok
+		}
+	}
+	entry, ok := ix.number(key, e)
+	if len(row.quantities) < maxQuantities {
+		row.quantities = append(row.quantities, quantity{e.Value, entry, ok})
+	}
+	return entry, ok
+}
+
+// maxQuantities is how many numbers of a resource are remembered while its parameters are read.
+const maxQuantities = 16
 
 // number makes the entry of a number, Quantity (with its comparator), Money or Range.
 func (ix *Indexer) number(key uint32, e path.Element) (numberEntry, bool) {
@@ -149,8 +168,10 @@ func (ix *Indexer) canonical(system, code, low, high string) *canonicalQuantity 
 // composite makes one entry for every combination of the components' values within one element.
 func (ix *Indexer) composite(row *indexRow, p *paramPlan, env *path.Env, focus path.Element) error {
 	entries := []compositeEntry{{param: int32(p.def.Key)}}
-	for i, component := range p.def.Components {
-		values, err := p.components[i].Eval(env, focus)
+	var room [4]path.Element
+	for i := range p.components {
+		c := &p.components[i]
+		values, err := c.expr.Append(room[:0], env, focus)
 		if err != nil {
 			return err
 		}
@@ -160,8 +181,8 @@ func (ix *Indexer) composite(row *indexRow, p *paramPlan, env *path.Env, focus p
 				continue
 			}
 			for _, entry := range entries {
-				if e, ok := ix.withComponent(entry, i, component.Param, v); ok && len(row.composites)+len(next) < maxTuples {
-					next = append(next, e...)
+				if len(row.composites)+len(next) < maxTuples {
+					next = ix.withComponent(next, row, entry, c, v)
 				}
 			}
 		}
@@ -179,38 +200,47 @@ const maxTuples = 2000
 // componentKey sets the terms of the i-th component apart from those of the others.
 func componentKey(composite uint32, i int) uint32 { return composite*31 + uint32(i) + 1 }
 
-func (ix *Indexer) withComponent(entry compositeEntry, i int, def *conformance.SearchParameter, v path.Element) ([]compositeEntry, bool) {
-	key := componentKey(uint32(entry.param), i)
-	entry.tokens = append([]int64(nil), entry.tokens...)
-	entry.numbers = append([]numberEntry(nil), entry.numbers...)
-	switch def.Type {
+// withComponent appends what becomes of an entry with a value of a component: nothing, where the component cannot be searched
+// by it.
+func (ix *Indexer) withComponent(dst []compositeEntry, row *indexRow, entry compositeEntry, c *componentPlan, v path.Element) []compositeEntry {
+	before := len(entry.tokens)
+	entry.tokens = append(make([]int64, 0, before+4), entry.tokens...)
+	switch c.param.Type {
 	case search.Token:
-		terms := ix.tokenTerms(nil, key, implicitCodes(ix.registry, def), v)
-		entry.tokens = append(entry.tokens, terms...)
-		return []compositeEntry{entry}, len(terms) > 0
+		entry.tokens = ix.tokenTerms(entry.tokens, c.key, c.codes, v)
+		if len(entry.tokens) == before {
+			return dst
+		}
 	case search.Reference, search.URI:
 		var refs indexRow
-		component := &paramPlan{def: &conformance.SearchParameter{Key: key, Type: def.Type}, salt: ix.hash.Salt(key)}
+		component := &paramPlan{def: &conformance.SearchParameter{Key: c.key, Type: c.param.Type}, salt: ix.hash.Salt(c.key)}
 		ix.reference(&refs, component, v)
 		entry.tokens = append(entry.tokens, refs.refs...)
-		return []compositeEntry{entry}, len(refs.refs) > 0
+		if len(refs.refs) == 0 {
+			return dst
+		}
 	case search.Number, search.Quantity:
-		n, ok := ix.number(key, v)
+		n, ok := ix.numberOf(row, c.key, v)
 		entry.tokens = append(entry.tokens, n.units...)
-		entry.numbers = append(entry.numbers, n)
-		return []compositeEntry{entry}, ok && len(entry.numbers) <= 2
+		entry.numbers = append(slices.Clip(entry.numbers), n)
+		if !ok || len(entry.numbers) > 2 {
+			return dst
+		}
 	case search.Date:
 		low, high, ok := dateRange(v, ix.zone)
 		entry.date = &dateEntry{low: low, high: high}
-		return []compositeEntry{entry}, ok
+		if !ok {
+			return dst
+		}
 	case search.String:
-		var all []compositeEntry
 		eachString(v, func(s string) {
 			one, folded := entry, foldIndexed(s)
 			one.value = &folded
-			all = append(all, one)
+			dst = append(dst, one)
 		})
-		return all, len(all) > 0
+		return dst
+	default:
+		return dst
 	}
-	return nil, false
+	return append(dst, entry)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"kiln/fhir"
 	"kiln/storage/fold"
@@ -18,40 +19,114 @@ const (
 
 // textVector makes the tsvector of a resource: its narrative with weight A, and every other string that people read.
 func (ix *Indexer) textVector(n *fhir.Node) string {
-	v := &vector{schema: ix.registry.Schema(), words: map[string][]string{}}
+	v := vectors.Get().(*vector)
+	v.schema = ix.registry.Schema()
 	v.walk(n, v.schema.Type(n.ResourceType()))
-	return v.text()
+	text := v.text()
+	if v.reset(); cap(v.lexemes) <= maxPooledWords {
+		vectors.Put(v)
+	}
+	return text
+}
+
+// vectors are those at rest: most of what one takes is room for words, which the next resource needs again.
+var vectors = sync.Pool{New: func() any { return newVector() }}
+
+// maxPooledWords is how many words a vector at rest may have room for.
+const maxPooledWords = 1000
+
+type vector struct {
+	schema *fhir.Schema
+	// lexemes are the words, by the order they came in; words says where each is. places are those of all of them.
+	words   map[string]int32
+	lexemes []lexeme
+	places  []place
+	at      int
+	bytes   int
+	out     []byte
+}
+
+// lexeme is one word, with the first and the last of its places.
+type lexeme struct {
+	word        string
+	first, last int32
+	n           int
+}
+
+// place is where a word stands, as tsvector counts: next is that of the following one of the same word, 0 for none.
+type place struct {
+	at   int
+	next int32
+	// narrative says that it has weight A.
+	narrative bool
+}
+
+func newVector() *vector { return &vector{words: map[string]int32{}, places: make([]place, 1, 64)} }
+
+// reset makes a vector ready for the next resource.
+func (v *vector) reset() {
+	clear(v.words)
+	clear(v.lexemes) // they hold on to the texts of the resource
+	*v = vector{words: v.words, lexemes: v.lexemes[:0], places: v.places[:1], out: v.out[:0]}
 }
 
 // text is the vector as PostgreSQL writes one.
 func (v *vector) text() string {
-	list := make([]string, 0, len(v.words))
-	for w, positions := range v.words {
-		list = append(list, "'"+w+"':"+strings.Join(positions, ","))
+	if len(v.lexemes) == 0 {
+		return ""
 	}
-	slices.Sort(list)
-	return strings.Join(list, " ")
+	slices.SortFunc(v.lexemes, func(a, b lexeme) int { return strings.Compare(a.word, b.word) })
+	b := v.out
+	for i := range v.lexemes {
+		l := &v.lexemes[i]
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(append(b, '\''), l.word...), '\'')
+		separator := byte(':')
+		for p := l.first; p != 0; p = v.places[p].next {
+			b = strconv.AppendInt(append(b, separator), int64(v.places[p].at), 10)
+			if v.places[p].narrative {
+				b = append(b, 'A')
+			}
+			separator = ','
+		}
+	}
+	v.out = b
+	return string(b)
 }
 
-type vector struct {
-	schema *fhir.Schema
-	words  map[string][]string // the places of each word, as tsvector writes them
-	at     int
-	bytes  int
-}
+// maxPlaces is how many places of one word are kept.
+const maxPlaces = 50
 
-func (v *vector) add(s, weight string) {
+func (v *vector) add(s string, narrative bool) {
 	fold.Words(s, func(w string) bool {
 		v.at++
 		v.bytes += len(w)
 		if v.at > maxWords || v.bytes > maxTextBytes {
 			return false
 		}
-		if places := v.words[w]; len(places) < 50 {
-			v.words[w] = append(places, strconv.Itoa(v.at)+weight)
-		} else if weight == "A" && !strings.HasSuffix(places[len(places)-1], "A") {
-			places[len(places)-1] = strconv.Itoa(v.at) + weight
+		i, known := v.words[w]
+		if !known {
+			i = int32(len(v.lexemes))
+			v.words[w] = i
+			v.lexemes = append(v.lexemes, lexeme{word: w})
 		}
+		l := &v.lexemes[i]
+		switch last := &v.places[l.last]; {
+		case l.n == 0:
+			l.first, l.last = int32(len(v.places)), int32(len(v.places))
+		case l.n < maxPlaces:
+			last.next = int32(len(v.places))
+			l.last = last.next
+		default:
+			if narrative && !last.narrative {
+				*last = place{at: v.at, narrative: true}
+			}
+			return true
+		}
+		l.n++
+		v.places = append(v.places, place{at: v.at, narrative: narrative})
 		return true
 	})
 	v.at += 3 // no phrase goes from one text to the next
@@ -75,11 +150,11 @@ func (v *vector) walk(n *fhir.Node, t *fhir.Type) {
 			case one.Kind == fhir.Object && p.Type == nil: // contained
 				v.walk(one, v.schema.Type(one.ResourceType()))
 			case one.Kind == fhir.Object && p.Type.Name == "Narrative":
-				v.add(narrativeText(one.GetText("div")), "A")
+				v.add(narrativeText(one.GetText("div")), true)
 			case one.Kind == fhir.Object:
 				v.walk(one, p.Type)
 			case one.Kind == fhir.String && p.Type != nil && !unread[m.Name] && (p.Type.Name == "string" || p.Type.Name == "markdown"):
-				v.add(one.Text, "")
+				v.add(one.Text, false)
 			}
 		}
 	}

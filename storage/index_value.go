@@ -60,7 +60,7 @@ func (ix *Indexer) value(row *indexRow, p *paramPlan, e path.Element) {
 			row.dates = append(row.dates, dateEntry{int32(key), low, high})
 		}
 	case search.Number, search.Quantity:
-		if n, ok := ix.number(key, e); ok {
+		if n, ok := ix.numberOf(row, key, e); ok {
 			row.numbers = append(row.numbers, n)
 		}
 	}

@@ -123,15 +123,17 @@ func (c *ctx) release() {
 //
 // Errors: Invalid when the data does not fit the expression, TooCostly beyond a limit, and what Env's functions return.
 func (x *Expression) Eval(env *Env, focus Element) ([]Element, error) {
+	return x.Append(nil, env, focus)
+}
+
+// Append is Eval for callers who have room for the result: it appends to dst, and returns it also with an error.
+func (x *Expression) Append(dst []Element, env *Env, focus Element) ([]Element, error) {
 	c := x.start(env, focus)
 	defer c.release()
 	if err := x.root.eval(c); err != nil {
-		return nil, err
+		return dst, err
 	}
-	if len(c.stack) == 0 {
-		return nil, nil
-	}
-	return append(make([]Element, 0, len(c.stack)), c.stack...), nil
+	return append(dst, c.stack...), nil
 }
 
 // Each calls yield for every item of the result. It does not allocate for expressions that only walk and filter.

@@ -19,6 +19,10 @@ type chunk struct {
 	entries []fhir.Node
 	places  []int // entry or line of each, counted from 1
 	bytes   int64
+	// texts are what the resources were parsed from; none where an entry is more than its resource. taken is how many
+	// entries have been given away.
+	texts []string
+	taken int
 	// whole says that it must go in as a whole: it is a transaction of whoever wrote the file.
 	whole bool
 	// puts says that all entries name their id, so that repeating them doubles nothing.
@@ -26,6 +30,27 @@ type chunk struct {
 }
 
 func (c *chunk) start() int32 { return int32(c.places[0]) }
+
+// take gives the entries from i to before j away: the service may change them. Those that may be needed again are made anew.
+func (c *chunk) take(i, j int) []fhir.Node {
+	list := make([]fhir.Node, 0, j-i)
+	for ; i < j; i++ {
+		switch {
+		case len(c.texts) == 0:
+			list = append(list, c.entries[i].Clone())
+		case i >= c.taken:
+			list = append(list, c.entries[i])
+			c.entries[i], c.taken = fhir.Node{}, i+1
+		default:
+			node, err := fhir.ParseText(c.texts[i])
+			if err != nil {
+				panic("load: what was parsed before cannot be parsed: " + err.Error())
+			}
+			list = append(list, asEntry(*node, ""))
+		}
+	}
+	return list
+}
 
 const (
 	maxTries  = 5
@@ -42,7 +67,7 @@ func (w *work) importChunk(ctx context.Context, c *chunk) error {
 	if slices.Contains(w.known.Split, c.start()) {
 		return w.importSplit(ctx, c)
 	}
-	resp, err := w.do(ctx, resources.Transaction, c, c.entries, w.key("chunk", c.start()))
+	resp, err := w.do(ctx, resources.Transaction, c, 0, len(c.entries), w.key("chunk", c.start()))
 	switch {
 	case err == nil:
 		for _, e := range resp.Bundle.Entries {
@@ -70,30 +95,24 @@ func (w *work) importChunk(ctx context.Context, c *chunk) error {
 
 // importSplit performs the entries of a chunk one by one.
 func (w *work) importSplit(ctx context.Context, c *chunk) error {
-	var places []int
-	var rest []fhir.Node
-	for i := range c.entries {
-		if slices.Contains(w.known.Done, int32(-c.places[i])) {
+	var done []int32
+	failed := false
+	for i, place := range c.places {
+		if slices.Contains(w.known.Done, int32(-place)) {
 			w.result.Repeated++
 			continue
 		}
-		places, rest = append(places, c.places[i]), append(rest, c.entries[i])
-	}
-	var done []int32
-	failed := false
-	for i := range rest {
-		one := &chunk{places: places[i : i+1], puts: c.puts}
-		resp, err := w.do(ctx, resources.Batch, one, rest[i:i+1], w.key("entry", one.start()))
+		resp, err := w.do(ctx, resources.Batch, c, i, i+1, w.key("entry", int32(place)))
 		if err == nil {
 			w.result.count(resp.Bundle.Entries[0])
-			done = append(done, -one.start())
+			done = append(done, int32(-place))
 			continue
 		}
 		if ctx.Err() != nil || !isRefusal(err) {
 			return errors.Join(err, w.store.MarkImport(context.WithoutCancel(ctx), w.file.hash[:], storage.ImportFile{Done: done}))
 		}
 		failed = true
-		w.result.fail(one.places, err)
+		w.result.fail(c.places[i:i+1], err)
 	}
 	w.progress.add(len(done), c.bytes)
 	if !failed {
@@ -102,16 +121,14 @@ func (w *work) importSplit(ctx context.Context, c *chunk) error {
 	return w.store.MarkImport(ctx, w.file.hash[:], storage.ImportFile{Done: done})
 }
 
-// do sends entries as a Bundle. What may pass by itself is tried again.
-func (w *work) do(ctx context.Context, kind resources.Interaction, c *chunk, entries []fhir.Node, key string) (*resources.Response, error) {
+// do sends the entries from i to before j as a Bundle. What may pass by itself is tried again.
+func (w *work) do(ctx context.Context, kind resources.Interaction, c *chunk, i, j int, key string) (*resources.Response, error) {
 	if c.puts {
 		key = ""
 	}
 	wait := firstWait
 	for try := 1; ; try++ {
-		body := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str(string(kind)).As("type"))
-		list := fhir.Arr(entries...)
-		body.Set("entry", list.Clone()) // the service may change it, and it may be needed again
+		body := fhir.Obj(fhir.Str("Bundle").As("resourceType"), fhir.Str(string(kind)).As("type"), fhir.Arr(c.take(i, j)...).As("entry"))
 		resp, err := w.service.Do(ctx, resources.Request{Interaction: kind, Body: &body, IdempotencyKey: key})
 		if err == nil && kind == resources.Batch { // of one entry
 			err = resp.Bundle.Entries[0].Err

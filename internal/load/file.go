@@ -69,10 +69,10 @@ func (w *work) importLines(ctx context.Context, in io.Reader) error {
 		if len(line) == 0 {
 			continue
 		}
-		// The tree may share the memory of what it was parsed from, and the scanner uses that again.
-		node, err := fhir.ParseJSON(bytes.Clone(line))
+		text := string(line)
+		node, err := fhir.ParseText(text)
 		if err == nil {
-			err = b.resource(*node, "", n, int64(len(line))+1)
+			err = b.resource(*node, "", text, n, int64(len(line))+1)
 		} else if isRefusal(err) {
 			w.result.fail([]int{n}, err)
 			err = nil
@@ -107,7 +107,7 @@ func (w *work) importJSON(ctx context.Context, in io.Reader) error {
 	}
 	b := chunker{work: w, ctx: ctx}
 	if node.ResourceType() != "Bundle" {
-		if err := b.resource(*node, "", 1, w.file.size); err != nil {
+		if err := b.resource(*node, "", "", 1, w.file.size); err != nil {
 			return err
 		}
 		return b.flush()
@@ -132,7 +132,7 @@ func (w *work) importJSON(ctx context.Context, in io.Reader) error {
 		return w.importChunk(ctx, c)
 	case kind == "batch":
 		for i := range entries {
-			if err := b.add(entries[i], i+1, each); err != nil {
+			if err := b.add(entries[i], "", i+1, each); err != nil {
 				return err
 			}
 		}
@@ -142,7 +142,7 @@ func (w *work) importJSON(ctx context.Context, in io.Reader) error {
 			if resource == nil || entries[i].At("search").GetText("mode") == "outcome" {
 				continue
 			}
-			if err := b.resource(*resource, entries[i].GetText("fullUrl"), i+1, each); err != nil {
+			if err := b.resource(*resource, entries[i].GetText("fullUrl"), "", i+1, each); err != nil {
 				return err
 			}
 		}
@@ -192,15 +192,16 @@ type chunker struct {
 	urls map[string]bool
 }
 
-func (b *chunker) resource(resource fhir.Node, fullURL string, place int, size int64) error {
+// resource adds what stores a resource; text is what it was parsed from, "" where that is not at hand.
+func (b *chunker) resource(resource fhir.Node, fullURL, text string, place int, size int64) error {
 	if resource.Kind != fhir.Object || resource.ResourceType() == "" {
 		b.result.fail([]int{place}, fhir.NewError(fhir.Invalid, fhir.CodeRequired, "This is not a resource: it has no resourceType"))
 		return nil
 	}
-	return b.add(asEntry(resource, fullURL), place, size)
+	return b.add(asEntry(resource, fullURL), text, place, size)
 }
 
-func (b *chunker) add(entry fhir.Node, place int, size int64) error {
+func (b *chunker) add(entry fhir.Node, text string, place int, size int64) error {
 	request := entry.Get("request")
 	method, url := request.GetText("method"), request.GetText("url")
 	// A transaction writes each resource once: a second version of one begins a new chunk.
@@ -215,6 +216,9 @@ func (b *chunker) add(entry fhir.Node, place int, size int64) error {
 	c := b.next
 	b.urls[url] = true
 	c.entries, c.places, c.bytes = append(c.entries, entry), append(c.places, place), c.bytes+size
+	if text != "" {
+		c.texts = append(c.texts, text)
+	}
 	c.puts = c.puts && method == "PUT" && request.Get("ifMatch") == nil
 	return nil
 }

@@ -177,7 +177,8 @@ func phaseOf(name string, types map[string]bool) phase {
 // typeScanner looks for "resourceType":"X" in a stream, without parsing it.
 type typeScanner struct {
 	found map[string]bool
-	tail  []byte
+	// data is what the last write looked at; of it the end is looked at again.
+	data []byte
 }
 
 var typeMember = []byte(`"resourceType"`)
@@ -185,8 +186,9 @@ var typeMember = []byte(`"resourceType"`)
 const typeWindow = 128 // longer than the member with any type's name
 
 func (s *typeScanner) write(p []byte) {
-	data := append(s.tail, p...)
-	for rest := data; ; {
+	tail := copy(s.data, s.data[max(0, len(s.data)-typeWindow-len(typeMember)):])
+	s.data = append(s.data[:tail], p...)
+	for rest := s.data; ; {
 		i := bytes.Index(rest, typeMember)
 		if i < 0 {
 			break
@@ -194,12 +196,11 @@ func (s *typeScanner) write(p []byte) {
 		rest = rest[i+len(typeMember):]
 		value := bytes.TrimLeft(rest[:min(len(rest), typeWindow)], " \t\r\n:")
 		if len(value) > 0 && value[0] == '"' {
-			if end := bytes.IndexByte(value[1:], '"'); end > 0 {
+			if end := bytes.IndexByte(value[1:], '"'); end > 0 && !s.found[string(value[1:1+end])] {
 				s.found[string(value[1:1+end])] = true
 			}
 		}
 	}
-	s.tail = append([]byte(nil), data[max(0, len(data)-typeWindow-len(typeMember)):]...)
 }
 
 // stages sorts the files into stages: all of one are in before the next begins. A folder with prerequisites of its own

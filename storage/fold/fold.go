@@ -15,15 +15,20 @@ import (
 // String folds a string as string searches compare it: no case, no accents, white space runs as one blank
 // (FHIR R4 search.html#string). ß becomes ss.
 func String(s string) string {
-	plain := true
+	ascii, blanks := true, true // blanks: white space is as it is to be
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= utf8.RuneSelf || c <= ' ' && (c != ' ' || i == 0 || s[i-1] == ' ' || i == len(s)-1) {
-			plain = false
-			break
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
+			ascii = false
+		case c <= ' ' && (c != ' ' || i == 0 || s[i-1] == ' ' || i == len(s)-1):
+			blanks = false
 		}
 	}
-	if plain {
+	switch {
+	case ascii && blanks:
 		return strings.ToLower(s)
+	case ascii:
+		return strings.Join(strings.Fields(strings.ToLower(s)), " ")
 	}
 	t := transform.Chain(norm.NFD, runes.Remove(runes.In(unicode.Mn)), cases.Fold(), norm.NFC)
 	if folded, _, err := transform.String(t, s); err == nil {
@@ -37,11 +42,30 @@ const MaxWord = 64
 
 // Words yields the words of a text as full-text search compares them: runs of letters and digits, folded.
 func Words(s string, yield func(string) bool) {
-	for w := range strings.FieldsFuncSeq(String(s), func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) }) {
-		if !yield(Cut(w, MaxWord)) {
+	s = String(s)
+	for i := 0; i < len(s); {
+		start, end := i, len(s)
+		for i < len(s) {
+			c, size := rune(s[i]), 1
+			if c >= utf8.RuneSelf {
+				c, size = utf8.DecodeRuneInString(s[i:])
+			}
+			if i += size; !inWord(c) {
+				end = i - size
+				break
+			}
+		}
+		if end > start && !yield(Cut(s[start:end], MaxWord)) {
 			return
 		}
 	}
+}
+
+func inWord(c rune) bool {
+	if c < utf8.RuneSelf {
+		return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z'
+	}
+	return unicode.IsLetter(c) || unicode.IsDigit(c)
 }
 
 // Cut returns the first n characters of a string.
