@@ -23,8 +23,10 @@ type compiler struct {
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
 	others string
-	// steps counts the steps of a chain around what is compiled.
+	// steps counts the steps of a chain around what is compiled, and sets are the keys that its further steps lead to, each as
+	// a table with one array a: see targets.
 	steps int
+	sets  []string
 	// inside says that the rows that the search returns come from search_contained.
 	inside bool
 	// closer has conditions in pairs: one as it is compiled, and one that is the same and cheaper where only some rows are
@@ -140,18 +142,24 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		return "", err
 	}
 	y := c.alias()
+	around := c.sets
+	c.sets = nil
 	c.steps++
 	where, err := c.expr(e.Where, y)
 	c.steps--
-	if err != nil {
+	within := c.sets
+	if c.sets = around; err != nil {
 		return "", err
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		of, known := c.sideRows(e.Where, where, y)
 		if !known {
-			if of, err = c.targets(e, where, y, y+".rk"); err != nil {
+			if of, err = c.targets(e, where, within, y, y+".rk"); err != nil {
 				return "", err
 			}
+		}
+		if set, ok := c.asSet(of); ok {
+			return fmt.Sprintf("%s.patient = ANY(%s)", x, set), nil
 		}
 		all := fmt.Sprintf("%s.patient IN (%s)", x, of)
 		if x == "x" {
@@ -160,7 +168,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		return all, nil
 	}
 	salt := c.arg(p.salt, "bigint")
-	of, err := c.targets(e, where, y, y+".rk # "+salt)
+	of, err := c.targets(e, where, within, y, y+".rk # "+salt)
 	if err != nil {
 		return "", err
 	}
@@ -171,42 +179,63 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		}
 		of += fmt.Sprintf(" UNION ALL SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
 	}
+	if set, ok := c.asSet(of); ok {
+		return fmt.Sprintf("%s.refs && %s", x, set), nil
+	}
 	return fmt.Sprintf("%s.refs && ARRAY(%s)", x, of), nil
 }
 
-// twofold is at how many steps of a chain its condition stands twice in the statement.
-const twofold = 2
+// asSet makes a query of keys one of the sets of the chain around it, and returns it as an array.
+func (c *compiler) asSet(query string) (string, bool) {
+	if c.steps == 0 || c.access == nil || c.access.everything {
+		return "", false
+	}
+	c.aliases++
+	name := "set" + strconv.Itoa(c.aliases)
+	c.sets = append(c.sets, name+" AS MATERIALIZED (SELECT ARRAY("+query+") AS a)")
+	return "(SELECT a FROM " + name + ")::bigint[]", true
+}
 
 // targets is a query for what a chain leads to: resources, and those inside of others (FHIR R4 search.html#contained). For
-// callers the two are views, which the planner looks through one by one alone; so the condition stands there twice, and a
-// long chain leads into the others at its first steps. Where granular scopes narrow a type, it does not.
-func (c *compiler) targets(e *search.Chain, where, y, what string) (string, error) {
-	if c.access == nil || c.access.everything {
-		const columns = "rk, type, patient, date_low, date_high, last_updated, tokens, refs"
-		cond, err := c.joined(y, e.Target, where)
-		return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s t UNION ALL SELECT %s FROM %s i) %s WHERE %s", what, columns, c.table("search_index", y),
-			columns, c.table("search_contained", y), y, cond), err
-	}
+// callers the two are views, which the planner looks through one by one alone; so the condition stands there twice, and what
+// its further steps lead to is found beforehand, or a chain would be twice as long with each step. Granular scopes are asked of
+// what contains, as in seen.
+func (c *compiler) targets(e *search.Chain, where string, sets []string, y, what string) (string, error) {
 	cond, err := c.joined(y, e.Target, where)
 	if err != nil {
 		return "", err
 	}
-	of := fmt.Sprintf("SELECT %s FROM %s %s WHERE %s", what, c.table("search_index", y), y, cond)
-	number := c.ix.registry.TypeNumber(e.Target)
-	if c.steps >= twofold || c.access.narrows(number) {
-		return of, nil
+	if c.access == nil || c.access.everything {
+		const columns = "rk, type, patient, date_low, date_high, last_updated, tokens, refs"
+		return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s t UNION ALL SELECT %s FROM %s i) %s WHERE %s", what, columns, c.table("search_index", y),
+			columns, c.table("search_contained", y), y, cond), nil
+	}
+	with := ""
+	if len(sets) > 0 {
+		with = "WITH " + strings.Join(sets, ", ") + " "
+	}
+	of := fmt.Sprintf("%sSELECT %s FROM %s %s WHERE %s", with, what, c.table("search_index", y), y, cond)
+	seen, err := c.container(y)
+	if err != nil {
+		return "", err
 	}
 	return of + fmt.Sprintf(" UNION ALL SELECT %s FROM %s %s WHERE %s.type = %s AND %s%s", what, c.table("search_contained", y), y, y,
-		c.arg(number, "smallint"), where, c.notTogether(y)), nil
+		c.arg(c.ix.registry.TypeNumber(e.Target), "smallint"), where, seen), nil
 }
 
-// notTogether leaves out what lies inside a visit, where the caller sees of visits only the own part.
-func (c *compiler) notTogether(i string) string {
-	if c.access == nil || !c.access.alone {
-		return ""
+// container is what the caller may see of contained resources i beside what the view search_contained knows: those in what
+// granular scopes grant, and nothing inside a visit of which the caller sees the own part alone.
+func (c *compiler) container(i string) (string, error) {
+	cond := ""
+	if c.access.alone {
+		cond = fmt.Sprintf(" AND NOT EXISTS (SELECT FROM search_index v WHERE v.rk = %s.container AND v.type = %s)", i,
+			c.arg(c.ix.registry.TypeNumber(visitType), "smallint"))
 	}
-	return fmt.Sprintf(" AND NOT EXISTS (SELECT FROM search_index v WHERE v.rk = %s.container AND v.type = %s)", i,
-		c.arg(c.ix.registry.TypeNumber(visitType), "smallint"))
+	visible, err := c.visible("w", nil)
+	if err == nil && visible != "" {
+		cond += fmt.Sprintf(" AND EXISTS (SELECT FROM search_index w WHERE w.rk = %s.container AND %s)", i, visible)
+	}
+	return cond, err
 }
 
 // joined is the condition on the row of another resource: that it is of a type, that the caller may see it, and where.
@@ -251,13 +280,20 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		return "", err
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
-		all := fmt.Sprintf("%s.rk IN (SELECT %s.patient FROM %s %s WHERE %s)", x, y, c.table("search_index", y), y, cond)
+		of := fmt.Sprintf("SELECT %s.patient FROM %s %s WHERE %s", y, c.table("search_index", y), y, cond)
+		if set, ok := c.asSet(of); ok {
+			return fmt.Sprintf("%s.rk = ANY(%s)", x, set), nil
+		}
+		all := fmt.Sprintf("%s.rk IN (%s)", x, of)
 		c.byPatient(e, all, where, x, y, cond)
 		return all, nil
 	}
 	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), c.table("search_index", y), y, y, cond)
 	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
 		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
+	}
+	if set, ok := c.asSet(from); ok {
+		return fmt.Sprintf("%s.rk = ANY(%s)", x, set), nil
 	}
 	return fmt.Sprintf("%s.rk IN (%s)", x, from), nil
 }

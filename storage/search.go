@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -86,7 +87,11 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	case probe:
 		rows, err = plan.run(ctx, run, plan.ordered(mark, limit+1, probeRows), limit+1)
 	case walk:
-		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1), limit+1)
+		if plan.sifts() {
+			rows, how, err = plan.sift(ctx, run, mark, limit+1)
+			break
+		}
+		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1, 0), limit+1)
 	case gather:
 		rows, err = plan.run(ctx, run, plan.gather(mark, limit+1), limit+1)
 	case listed:
@@ -246,7 +251,10 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 	case probe:
 		statements = []statement{plan.ordered(nil, limit, probeRows), statements[0]}
 	case walk:
-		statements = []statement{plan.walk(nil, limit), statements[0]}
+		statements = []statement{plan.walk(nil, limit, 0), statements[0]}
+		if plan.sifts() {
+			statements = slices.Insert(statements, 1, plan.sifted(nil, limit))
+		}
 	case gather:
 		statements = []statement{plan.gather(nil, limit)}
 	case listed:

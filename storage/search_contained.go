@@ -149,15 +149,13 @@ func (s *Store) countContained(ctx context.Context, run *runner, q *search.Query
 	return n, translate(err)
 }
 
-// seen is the condition that the caller's granular scopes make on what a contained resource is in; "" for none. The rest
-// of what the caller may see, the view search_contained knows.
+// seen is the condition on the contained resources found: see container. "" is none.
 func (c *compiler) seen() (string, error) {
-	together := c.notTogether("x")
-	visible, err := c.visible("i", nil)
-	if err != nil || visible == "" {
-		return strings.TrimPrefix(together, " AND "), err
+	if c.access == nil || c.access.everything {
+		return "", nil
 	}
-	return "EXISTS (SELECT FROM search_index i WHERE i.rk = x.container AND " + visible + ")" + together, nil
+	cond, err := c.container("x")
+	return strings.TrimPrefix(cond, " AND "), err
 }
 
 // takeOut replaces the versions that stand for a resource inside by that resource.

@@ -272,6 +272,72 @@ func TestSearch_contained_is_as_visible_as_its_container(t *testing.T) {
 	}
 }
 
+// TestSearch_contained_at_the_end_of_a_chain of any length, for callers of all kinds: what is inside counts as what it is in does.
+func TestSearch_contained_at_the_end_of_a_chain(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for _, id := range []string{"1", "2"} {
+		put(t, s, person(id, id, ""))
+	}
+	prescriptions(t, s)
+	about := func(id, target, patient string) {
+		put(t, s, `{"resourceType":"Provenance","id":"`+id+`","recorded":"2024-01-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/d"}}],
+			"target":[{"reference":"`+target+`"},{"reference":"`+patient+`"}]}`)
+	}
+	about("of1", "MedicationRequest/r1", "Patient/1")
+	about("of2", "MedicationRequest/r2", "Patient/2")
+	about("ofof2", "Provenance/of2", "Patient/2")
+	granted := func(typ, query string) []*search.Match {
+		q, err := parseQuery(s, typ, query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return matches(q)
+	}
+	types := []string{"Patient", "MedicationRequest", "Medication", "Substance", "Provenance"}
+	own := []search.Rule{{Types: types, Reach: search.ReachOwn}}
+	everyone := []search.Rule{{Types: types, Reach: search.ReachAny}}
+	narrowed := func(reach search.Reach, typ, query string) []search.Rule {
+		rules := []search.Rule{{Types: []string{typ}, Reach: reach, Where: granted(typ, query)}}
+		for _, other := range types {
+			if other != typ {
+				rules = append(rules, search.Rule{Types: []string{other}, Reach: reach})
+			}
+		}
+		return rules
+	}
+	for _, c := range []struct {
+		name, record      string
+		rules             []search.Rule
+		typ, query, match string
+	}{
+		{"own", "2", own, "MedicationRequest", "medication.ingredient:Substance.code=S", "r2"},
+		{"own", "1", own, "MedicationRequest", "medication.ingredient:Substance.code=S", ""},
+		{"own", "2", own, "Provenance", "target:MedicationRequest.medication.ingredient:Substance.code=S", "of2"},
+		{"own", "1", own, "Provenance", "target:MedicationRequest.medication.ingredient:Substance.code=S", ""},
+		{"own", "2", own, "Provenance", "target:Provenance.target:MedicationRequest.medication.ingredient:Substance.code=S", "ofof2"},
+		{"own", "2", own, "Provenance", "target:MedicationRequest.medication.code=B&target:MedicationRequest.medication.ingredient:Substance.code=S", "of2"},
+		{"own", "2", own, "Provenance", "target:MedicationRequest._has:Provenance:target:target:Patient._id=2", "of2"},
+		{"own", "1", own, "Provenance", "target:Provenance.target:MedicationRequest.medication.ingredient:Substance.code=S", ""},
+		{"own", "2", own, "Patient", "_has:Provenance:target:target:MedicationRequest.medication.ingredient:Substance.code=S", "2"},
+		{"any", "", everyone, "Provenance", "target:Provenance.target:MedicationRequest.medication.ingredient:Substance.code=S", "ofof2"},
+		{"Substance of another code", "2", narrowed(search.ReachOwn, "Substance", "code=other"), "MedicationRequest", "medication.ingredient:Substance.code=S", "r2"},
+		{"active Medication", "1", narrowed(search.ReachOwn, "Medication", "status=inactive"), "MedicationRequest", "medication.code=A", "r1"},
+		{"active Medication", "", narrowed(search.ReachAny, "Medication", "status=active"), "MedicationRequest", "medication.code=A&_sort=_id", "r1 r3"},
+		{"Medication", "1", narrowed(search.ReachOwn, "Medication", "status=inactive"), "Provenance", "target:MedicationRequest.medication.code=A", "of1"},
+		{"completed MedicationRequest", "1", narrowed(search.ReachOwn, "MedicationRequest", "status=completed"), "Provenance", "target:MedicationRequest.medication.code=A", ""},
+		{"active MedicationRequest", "1", narrowed(search.ReachOwn, "MedicationRequest", "status=active"), "Provenance", "target:MedicationRequest.medication.code=A", "of1"},
+	} {
+		access, err := s.Access(&search.Restriction{Caller: "c", Record: c.record, Rules: c.rules})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := inside(storage.WithAccess(t.Context(), access), t, s, c.typ, c.query); got != c.match {
+			t.Errorf("%s of %q: %s?%s finds %q, want %q", c.name, c.record, c.typ, c.query, got, c.match)
+		}
+	}
+}
+
 func matches(q *search.Query) (list []*search.Match) {
 	for _, e := range q.Where {
 		list = append(list, e.(*search.Match))

@@ -102,7 +102,8 @@ func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark
 		if side.column == "date_low" && p.order.keys[0].descending && len(p.dates.since) > 0 { // long periods were passed over
 			more = fmt.Sprintf(" + CASE WHEN EXISTS (%s) THEN %d ELSE 0 END", p.long(), entryRows)
 		}
-		window, look = p.window(c, mark, limit)
+		look = p.look(limit)
+		window = p.window(c, mark, look)
 	} else {
 		known, key := p.known(), func(int) string { return p.order.keys[0].sql }
 		window, look = fmt.Sprintf("SELECT FROM search_index x WHERE %s AND %s LIMIT %d", p.bounds, known.after(c, mark, key, "x.rk"), probeRows), probeRows
@@ -125,28 +126,34 @@ func (p *searchPlan) known() *searchPlan {
 	return &known
 }
 
-// window is a query of the rows of the table of values in the order asked for, from mark on, with the value as k0, and how
-// many there are at most.
-func (p *searchPlan) window(c *compiler, mark *SearchMark, limit int) (sql string, look int) {
+// look is how many rows of the table of values a walk looks at.
+func (p *searchPlan) look(limit int) int {
+	if p.valued() {
+		return entryRows
+	}
+	return probeRows + 2*limit
+}
+
+// window is a query of so many rows of the table of values in the order asked for, from mark on, with the value as k0.
+func (p *searchPlan) window(c *compiler, mark *SearchMark, look int) string {
 	side, known := p.order.side, p.known()
 	which, more := side.which, ""
-	look = probeRows + 2*limit
 	if side.column == "date_low" && p.order.keys[0].descending { // long periods come behind the others
 		which += p.dates.short("s.date_low")
 	} else if side.column == "date_low" {
 		which += p.dates.bounds("s.date_low")
 	}
 	if p.valued() {
-		more, look = ", s.value", entryRows
+		more = ", s.value"
 	}
 	if t := side.partial; t != nil {
 		key := func(int) string { return "t.value" }
 		return fmt.Sprintf("SELECT s.rk, t.value AS k0 FROM (%s) t CROSS JOIN LATERAL (SELECT s.rk FROM %s s WHERE %s AND s.value = t.value) s WHERE %s ORDER BY %s LIMIT %d",
-			t.texts, side.table, t.param, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look), look
+			t.texts, side.table, t.param, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look)
 	}
 	key := func(int) string { return "s." + side.column }
 	return fmt.Sprintf("SELECT s.rk, s.%s AS k0%s FROM %s s WHERE %s AND %s ORDER BY %s LIMIT %d",
-		side.column, more, side.table, which, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look), look
+		side.column, more, side.table, which, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look)
 }
 
 // valued says whether a walk along a code is told by the index which rows have the value that the search asks for.
@@ -154,10 +161,10 @@ func (p *searchPlan) valued() bool {
 	return p.order.side != nil && p.order.side.table == "search_code" && p.value != nil && p.lister == nil
 }
 
-// walk looks at a bounded number of values in the order asked for, from mark on. Of a resource with several only the
+// walk looks at up to look values in the order asked for, from mark on; 0 is the usual number. Of a resource with several only the
 // one that sorts first counts. What it gives is the beginning of the answer; a page that it does not fill may lack
 // resources further on and those without a value.
-func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
+func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 	c := p.compiler(p.conditions)
 	if p.skips() {
 		found := p.fetch(c, p.skip(c, mark, limit)+fmt.Sprintf("SELECT w.rk FROM w WHERE w.ok ORDER BY %s LIMIT %d", p.orderBy(nil, "w.rk"), limit))
@@ -173,7 +180,10 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 			window, p.closer(""), known.orderBy(name("x.k0"), "x.rk"), limit))
 	}
 	side := p.order.side
-	window, _ := p.window(c, mark, limit)
+	if look == 0 {
+		look = p.look(limit)
+	}
+	window := p.window(c, mark, look)
 	told := ""
 	if p.valued() {
 		told = " AND " + p.value(c)
@@ -184,16 +194,31 @@ func (p *searchPlan) walk(mark *SearchMark, limit int) statement {
 		found.once = !strings.Contains(p.where, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
 		return found
 	}
-	// Not by the index that begins with param: it would be read again for each resource.
-	others := strings.ReplaceAll(strings.Replace(side.which, "s.param ", "s.param + 0 ", 1), "s.", "o.")
+	return p.firstOf(c, window, limit)
+}
+
+// firstOf looks at the rows of a window, of a resource at the first alone.
+func (p *searchPlan) firstOf(c *compiler, window string, limit int) statement {
+	side, known := p.order.side, p.known()
+	key := func(int) string { return "w.k0" }
+	// For each row by the index of the key and the parameter: that of the values would be read again for each resource, and all
+	// values of the parameter for a join.
+	others := strings.ReplaceAll(side.which, "s.", "o.")
 	before := "<"
 	if side.highest {
 		before = ">"
 	}
-	found := p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s
-AND NOT EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND o.%s %s w.k0) ORDER BY %s LIMIT %d`,
-		window, p.closer(side.condition), side.table, others, side.column, before, known.orderBy(name("w.k0"), "w.rk"), limit))
-	found.once = p.once()
+	where := p.closer(side.condition)
+	from := fmt.Sprintf("(%s) w JOIN search_index x ON x.rk = w.rk WHERE %s AND", window, where)
+	row := !strings.Contains(where, "(SELECT") // what a row tells by itself is asked of one after the other, until the page is full
+	if row {
+		from = fmt.Sprintf("(SELECT w.k0, w.rk FROM (%s) w, LATERAL (SELECT FROM search_index x WHERE x.rk = w.rk AND %s OFFSET 0) x ORDER BY %s OFFSET 0) w WHERE",
+			window, where, known.orderBy(key, "w.rk"))
+	}
+	found := p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM %s
+CASE WHEN EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND coalesce(o.%[4]s, o.%[4]s) %[5]s w.k0) THEN false ELSE true END ORDER BY %[6]s LIMIT %[7]d`,
+		from, side.table, others, side.column, before, known.orderBy(key, "w.rk"), limit))
+	found.once = row || p.once()
 	return found
 }
 

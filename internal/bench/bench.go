@@ -130,6 +130,10 @@ func (r *report) measureSearches(ctx context.Context, databases []*database) err
 		if sc.ceiling != nil {
 			contenders = append(contenders, contender{bare, databases[0], sc.ceiling})
 		}
+		if err := r.alike(ctx, sc.name, contenders, len(lists)); err != nil {
+			r.searched(sc, 0, []tally{{wrong: err}}, nil)
+			continue
+		}
 		for _, workers := range r.options.Workers {
 			tallies := r.options.measure(ctx, contenders, workers)
 			if ctx.Err() != nil {

@@ -71,7 +71,7 @@ func (p *population) each(n int, visit func(made int, node *fhir.Node) bool) {
 		made++
 		return visit(made, node) && made < n
 	}
-	practitioners := p.practitioners[:min(len(p.practitioners), n/10/appointmentsPerPractitioner+1)]
+	practitioners := p.practitioners[:min(len(p.practitioners), max(n/10/appointmentsPerPractitioner, 1))]
 	for number := 1; ; number++ {
 		random := rand.New(rand.NewPCG(1, uint64(number)))
 		r := p.records[number%len(p.records)]

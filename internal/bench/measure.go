@@ -104,7 +104,7 @@ func (c *contender) measure(ctx context.Context, workers int, during time.Durati
 				at := time.Now()
 				body, err := send(ctx, c.process.base, r)
 				times = append(times, time.Since(at))
-				matches += int64(bytes.Count(body, []byte(`"mode":"match"`)))
+				matches += int64(matchesIn(body))
 				if err == nil {
 					err = r.check(body)
 				}

@@ -109,7 +109,8 @@ func (s *shapes) patients(name string, selective bool, query string, match func(
 	})
 }
 
-// searches are the shapes of searches: those whose answer does not grow with the data are selective.
+// searches are the shapes of searches: those whose answer does not grow with the data are selective. Pages of five are those
+// of which 10,000 resources seldom fill one of twenty.
 func (s *sample) searches() []scenario {
 	q := url.QueryEscape
 	const selective, unselective = true, false
@@ -174,9 +175,14 @@ func (s *sample) searches() []scenario {
 		}))
 	}
 
+	list.add(scenario{name: "$everything", selective: true}, func(random *rand.Rand) (string, func([]byte) error) {
+		p := pick(random, s.known)
+		return "Patient/" + p.id + "/$everything", found(1, nil)
+	})
+
 	list.observations("code + value-quantity", unselective, "Observation?code=CODE&value-quantity=geVALUE", ofCode)
 	list.deep("code + value-quantity, page 100", "Observation?code="+q(s.common.system+"|"+s.common.code)+"&value-quantity=gt0&_count=5", s.common, ofCode)
-	list.observations("code, date range", unselective, "Observation?code=CODE&date=geMONTH&date=leMONTH", ofCode)
+	list.observations("code, date range", unselective, "Observation?code=CODE&date=geMONTH&date=leMONTH&_count=5", ofCode)
 	list.observations("date range", unselective, "Observation?date=MONTH", nil)
 	list.patients("name prefix", unselective, "Patient?family=PREFIX", named(func(f string) string { return f[:min(4, len(f))] }))
 	list.patients("name contains", unselective, "Patient?family:contains=PART", named(func(f string) string { return f[1:min(6, len(f))] }))
@@ -188,7 +194,7 @@ func (s *sample) searches() []scenario {
 		p := pick(random, s.known)
 		return get("/fhir/Observation?subject:Patient.family="+q(p.family[:min(4, len(p.family))]), found(1, nil))
 	}
-	list.observations("_has", unselective, "Patient?_has:Observation:patient:code=CODE&_count=20", nil)
+	list.observations("_has", unselective, "Patient?_has:Observation:patient:code=CODE&_count=5", nil)
 	list.add(scenario{name: "_lastUpdated"}, func(*rand.Rand) (string, func([]byte) error) {
 		return "Observation?_lastUpdated=ge2020-01-01&_sort=-_lastUpdated", found(1, nil)
 	})
