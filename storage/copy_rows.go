@@ -83,7 +83,7 @@ func (t *tableRows) copyTo(ctx context.Context, conn *pgconn.PgConn) error {
 	chunks := net.Buffers(slices.Clone(list)) // reading takes it apart
 	_, err := conn.CopyFrom(ctx, &chunks, sql)
 	for i := range list {
-		if cap(list[i]) <= 2*copyChunk {
+		if err == nil && cap(list[i]) <= 2*copyChunk { // after an error pgx may still be reading
 			copySlices.Put(&list[i])
 		}
 	}
