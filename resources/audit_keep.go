@@ -2,7 +2,11 @@ package resources
 
 import (
 	"context"
+	"strings"
+	"sync/atomic"
 	"time"
+
+	"kiln/fhir"
 )
 
 // auditBatch is how many entries become AuditEvents in one transaction; auditTick is how long the worker waits for new
@@ -12,41 +16,74 @@ const (
 	auditTick  = 200 * time.Millisecond
 )
 
-// While there are requests, the worker rests auditYield times as long as it works. What is behind for longer than auditPatience it
-// works off at half of the speed there is.
+// While there are requests, the worker rests auditYield times as long as it works, and altogether while auditBatch of them come in an
+// auditTick: they are what the machine is there for. What is behind for longer than auditPatience it works off at half of the speed
+// there is, and what a search of AuditEvents waits for at all of it.
 const (
 	auditYield    = 7
 	auditPatience = 30 * time.Second
+	// auditWait is how long such a search waits.
+	auditWait = 3 * time.Second
+	// auditRetry is how long the worker waits after an error.
+	auditRetry = 5 * time.Second
 )
+
+// auditWorker is what the worker and the searches that wait for it know of each other.
+type auditWorker struct {
+	running atomic.Bool
+	hurry   chan struct{}
+	// late is until when, in nanoseconds since 1970, nobody waits any more, since one has waited in vain.
+	late atomic.Int64
+}
 
 // KeepAudit makes AuditEvents of what the log has noted, until ctx ends. All servers of a database do it in turn. report
 // is told of what fails and will be tried again.
 func (s *Service) KeepAudit(ctx context.Context, report func(error)) {
+	s.worker.running.Store(true)
+	defer s.worker.running.Store(false)
 	var behind time.Time // since when there has been a backlog
-	for {
+	for ctx.Err() == nil {
 		began, asked := time.Now(), s.asked.Load()
 		n, err := s.ChainAudit(ctx)
-		if err != nil && ctx.Err() == nil {
-			report(err)
-		}
-		wait := auditTick
 		switch {
-		case err != nil:
-			wait = 5 * time.Second
+		case err != nil && ctx.Err() == nil:
+			report(err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(auditRetry):
+			}
 		case n < auditBatch:
 			behind = time.Time{}
+			s.rest(ctx, auditTick)
 		default:
 			if behind.IsZero() {
 				behind = began
 			}
-			wait = auditRest(time.Since(began), began.Sub(behind), s.asked.Load() != asked)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
+			requests := s.asked.Load() != asked
+			s.rest(ctx, auditRest(time.Since(began), began.Sub(behind), requests))
+			for requests && time.Since(behind) < auditPatience && s.crowded(ctx) {
+			}
 		}
 	}
+}
+
+// rest waits, or until somebody waits for AuditEvents.
+func (s *Service) rest(ctx context.Context, wait time.Duration) {
+	if wait == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.worker.hurry:
+	case <-time.After(wait):
+	}
+}
+
+// crowded rests for auditTick and says whether requests came meanwhile that leave no time for anything else.
+func (s *Service) crowded(ctx context.Context) bool {
+	asked := s.asked.Load()
+	s.rest(ctx, auditTick)
+	return ctx.Err() == nil && s.asked.Load()-asked >= auditBatch
 }
 
 // auditRest is how long the worker leaves the machine to requests after a batch that took some time, where more is waiting.
@@ -58,6 +95,29 @@ func auditRest(took, behind time.Duration, requests bool) time.Duration {
 		return auditYield * took
 	}
 	return took
+}
+
+// unlogged lets a search for AuditEvents wait until what was noted before it can be found. It tells what cannot.
+func (s *Service) unlogged(ctx context.Context, r *Request) []fhir.Issue {
+	if !s.worker.running.Load() || r.Type != auditEventType && !strings.Contains(r.Query, auditEventType) {
+		return nil
+	}
+	if time.Now().UnixNano() > s.worker.late.Load() {
+		waiting, cancel := context.WithTimeout(ctx, auditWait)
+		defer cancel()
+		caught, err := s.store.AwaitAudit(waiting, func() {
+			select {
+			case s.worker.hurry <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil || caught {
+			return nil // where the database fails, the search says so
+		}
+		s.worker.late.Store(time.Now().Add(auditWait).UnixNano())
+	}
+	return []fhir.Issue{{Severity: fhir.SeverityWarning, Code: fhir.CodeIncomplete,
+		Text: "There is much to write into the log at the moment: what was noted last is not found yet. Nothing of it is lost; search again in a minute."}}
 }
 
 // ChainAudit makes AuditEvents and Provenances of the oldest entries that have none yet, auditBatch at most, and says how many it took.

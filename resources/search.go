@@ -17,7 +17,7 @@ import (
 
 // search answers search-type, search-system and compartment searches.
 func (s *Service) search(ctx context.Context, r Request) (*Response, error) {
-	issues := s.lacking(ctx, &r)
+	issues := append(s.lacking(ctx, &r), s.unlogged(ctx, &r)...)
 	resp, err := s.searchIn(ctx, nil, r)
 	if err == nil && resp.Bundle != nil {
 		resp.Bundle.Issues = append(resp.Bundle.Issues, issues...)

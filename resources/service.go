@@ -106,6 +106,7 @@ type Service struct {
 	rights     rightsCache
 	refusals   refusals
 	asked      atomic.Int64 // how many requests there have been
+	worker     auditWorker
 	// observer and place are the server and its address, the same wherever an AuditEvent names them.
 	observer, place fhir.Node
 }
@@ -127,6 +128,7 @@ func New(o Options) (*Service, error) {
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	s := &Service{store: o.Store, registry: o.Registry, options: o, limits: o.Limits.withDefaults(), place: network(o.Base, networkURI)}
 	s.observer = fhir.Obj(fhir.Obj(fhir.Str("urn:ietf:rfc:3986").As("system"), fhir.Str(o.Base).As("value")).As("identifier"), fhir.Str("Kiln").As("display"))
+	s.worker.hurry = make(chan struct{}, 1)
 	s.rules = map[string]rule{
 		searchParameterType:     {follow: s.defineParameters},
 		structureDefinitionType: {follow: s.defineProfile},

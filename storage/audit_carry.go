@@ -33,6 +33,8 @@ type auditJournal struct {
 	current *auditBatch // nil: nothing can be kept
 	times   []time.Time // of the entries in current
 	texts   []string
+	// kept and carried are how many entries the journal has had, and how many of them the database has.
+	kept, carried int64
 	// late says that the database did not take the last batch.
 	late bool
 
@@ -94,6 +96,7 @@ func (j *auditJournal) keep(times []time.Time, texts []string) bool {
 		return false
 	}
 	j.times, j.texts = append(j.times, times...), append(j.texts, texts...)
+	j.kept += int64(len(texts))
 	select {
 	case j.wake <- struct{}{}:
 	default:
@@ -109,6 +112,13 @@ func (j *auditJournal) waiting() (n int, since time.Time) {
 		since = j.times[0]
 	}
 	return n, since
+}
+
+// counts are kept and carried.
+func (j *auditJournal) counts() (kept, carried int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.kept, j.carried
 }
 
 // turn gives the carrier what is there, and puts what comes next into another file.
@@ -171,7 +181,9 @@ func (s *Store) carryOn(j *auditJournal, b *auditBatch, times []time.Time, texts
 		err := s.carry(ctx, b, times, texts)
 		cancel()
 		j.mu.Lock()
-		j.late = err != nil
+		if j.late = err != nil; !j.late {
+			j.carried += int64(len(texts))
+		}
 		j.mu.Unlock()
 		if err == nil {
 			return true

@@ -236,3 +236,48 @@ func (s *Store) AuditBacklog(ctx context.Context) (entries int64, behind time.Du
 	}
 	return entries, behind, translate(err)
 }
+
+// The worker takes entries in the order of their numbers; one that becomes visible later with a smaller number has had no answer before.
+const sqlAuditReached = `
+SELECT coalesce((SELECT max(id) FROM public.audit_entry), 0), coalesce((SELECT max(entry) FROM public.audit_chain), 0)`
+
+// auditPoll is how often AwaitAudit looks.
+const auditPoll = 10 * time.Millisecond
+
+// AwaitAudit waits until all that this server had noted when it was called, and all that others had brought into the database, is in the
+// chain, or ctx ends, and says which. waits is called where there is something to wait for, once it is in the database.
+func (s *Store) AwaitAudit(ctx context.Context, waits func()) (reached bool, err error) {
+	pause := func() bool {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(auditPoll):
+			return true
+		}
+	}
+	if s.journal != nil {
+		for kept, carried := s.journal.counts(); carried < kept; _, carried = s.journal.counts() {
+			if !pause() {
+				return false, nil
+			}
+		}
+	}
+	for target, last, chained := int64(-1), int64(0), int64(0); ; {
+		if err := s.pool.QueryRow(ctx, sqlAuditReached).Scan(&last, &chained); err != nil {
+			if ctx.Err() != nil {
+				return false, nil
+			}
+			return false, translate(err)
+		}
+		if target < 0 {
+			target = last
+		}
+		if chained >= target {
+			return true, nil
+		}
+		waits()
+		if !pause() {
+			return false, nil
+		}
+	}
+}
