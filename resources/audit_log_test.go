@@ -1,10 +1,14 @@
 package resources
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"kiln/auth"
 	"kiln/fhir"
@@ -354,6 +358,60 @@ func TestAudit_late_entries_are_not_lost(t *testing.T) {
 	}
 	if found != 1 {
 		t.Errorf("found %d times", found)
+	}
+}
+
+// Nor is one whose transaction has a later number than those of entries behind it, and ends long after them; nor one in the midst of
+// a backlog that is worked off meanwhile.
+func TestAudit_entries_of_late_transactions_are_not_lost(t *testing.T) {
+	t.Parallel()
+	w := newLog(t)
+	begin := func() *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), w.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	first, late := begin(), begin()
+	run := func(conn *pgx.Conn, sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	const entry = `INSERT INTO audit_entry (recorded, entry) SELECT now(), '{"a":"read"}' FROM generate_series(1, %d)`
+	run(first, "BEGIN; SELECT pg_current_xact_id()")
+	run(late, "BEGIN; "+fmt.Sprintf(entry, 1))
+	run(first, fmt.Sprintf(entry, 2*auditBatch)+"; COMMIT")
+	for range 5 {
+		if _, err := w.ChainAudit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		run(first, fmt.Sprintf(entry, auditBatch/2))
+	}
+	w.catchUp()
+	w.catchUp()
+	run(late, "COMMIT")
+	w.catchUp()
+	var left int
+	if err := first.QueryRow(t.Context(), "SELECT count(*) FROM audit_entry e WHERE NOT EXISTS (SELECT FROM audit_chain c WHERE c.entry = e.id)").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d entries are in no place of the chain, %v", left, err)
+	}
+	// What is done of a backlog is not gone through again: low moves before the end is reached.
+	low := func() (n int64) {
+		if err := first.QueryRow(t.Context(), "SELECT low FROM audit_progress").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	run(first, fmt.Sprintf(entry, 2*auditBatch))
+	for before := low(); low() == before; {
+		run(first, fmt.Sprintf(entry, auditBatch)) // as many as are taken, so that there is never an end
+		if n, err := w.ChainAudit(t.Context()); err != nil || n != auditBatch {
+			t.Fatalf("%d entries, %v", n, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,10 +28,13 @@ ORDER BY e.id LIMIT $1`
 	sqlPatientIDs = `SELECT rk, id FROM public.resource WHERE rk = ANY($1) AND type = 'Patient'`
 	// Before sqlUnchained: whether all that there will ever be up to mark can be seen by then.
 	sqlSettled = `SELECT mark, mark_xid <= pg_snapshot_xmin(pg_current_snapshot()) FROM public.audit_progress`
-	// After it, where it found all there was: low goes up to a mark that is settled, and the next mark is set.
+	// After it, where it was so: all up to $1 are in the chain, as far as they are there. low goes as far as to the mark, so that a
+	// backlog is not gone through anew for each batch, and from there on the next mark is set. Who has an entry up to that had a number
+	// of its transaction before this one did.
 	sqlProgress = `
-UPDATE public.audit_progress SET low = greatest(low, mark), mark = (SELECT coalesce(max(entry), 0) FROM public.audit_chain),
-  mark_xid = pg_snapshot_xmax(pg_current_snapshot())`
+UPDATE public.audit_progress SET low = greatest(low, least(mark, $1)),
+  mark = CASE WHEN mark <= $1 THEN (SELECT coalesce(max(entry), 0) FROM public.audit_chain) ELSE mark END,
+  mark_xid = CASE WHEN mark <= $1 THEN pg_current_xact_id() ELSE mark_xid END`
 )
 
 // ChainAudit takes up to limit entries that are not in the chain yet, makes AuditEvents of them and binds both to all that
@@ -127,8 +131,12 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 			return 0, err
 		}
 	}
-	if settled && len(list) < limit {
-		tx.exec(sqlProgress)
+	if settled {
+		reached := int64(math.MaxInt64) // there are no others
+		if len(list) == limit {
+			reached = list[limit-1].ID
+		}
+		tx.exec(sqlProgress, reached)
 	}
 	return len(list), tx.testify(ctx, list, provenances)
 }
@@ -198,8 +206,8 @@ func nodeDigest(n *fhir.Node) []byte {
 func appendCanonical(b []byte, n *fhir.Node, name string) []byte {
 	b = strconv.AppendInt(b, int64(n.Kind), 10)
 	b = strconv.AppendInt(append(b, ' '), int64(len(n.Kids)), 10)
-	b = strconv.AppendQuote(append(b, ' '), name)
-	b = strconv.AppendQuote(append(b, ' '), n.Text)
+	b = appendQuoted(append(b, ' '), name)
+	b = appendQuoted(append(b, ' '), n.Text)
 	b = append(b, '\n')
 	if n.Kind != fhir.Object {
 		for i := range n.Kids {
@@ -217,6 +225,16 @@ func appendCanonical(b []byte, n *fhir.Node, name string) []byte {
 		b = appendCanonical(b, &n.Kids[i], n.Kids[i].Name)
 	}
 	return b
+}
+
+// appendQuoted is strconv.AppendQuote, in a tenth of the time where nothing is to be escaped.
+func appendQuoted(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return strconv.AppendQuote(b, text)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
 }
 
 const sqlAuditBacklog = `
