@@ -23,7 +23,8 @@ const (
 	// What is in no place of the chain yet. Rows that become visible late have small numbers: hence low, and not the last.
 	sqlUnchained = `
 SELECT e.id, e.recorded, e.entry FROM public.audit_entry e
-WHERE e.id > (SELECT low FROM public.audit_progress) AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id)
+WHERE e.id > (SELECT low FROM public.audit_progress)
+  AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id AND c.entry > (SELECT low FROM public.audit_progress))
 ORDER BY e.id LIMIT $1`
 	sqlPatientIDs = `SELECT rk, id FROM public.resource WHERE rk = ANY($1) AND type = 'Patient'`
 	// Before sqlUnchained: whether all that there will ever be up to mark can be seen by then.
@@ -239,7 +240,8 @@ func appendQuoted(b []byte, text string) []byte {
 
 const sqlAuditBacklog = `
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(e.recorded)), 0) FROM public.audit_entry e
-WHERE e.id > (SELECT low FROM public.audit_progress) AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id)`
+WHERE e.id > (SELECT low FROM public.audit_progress)
+  AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id AND c.entry > (SELECT low FROM public.audit_progress))`
 
 // AuditBacklog is how many entries are not in the chain yet, those in the journal of this server among them, and for how
 // long the oldest has waited.
