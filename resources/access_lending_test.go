@@ -80,6 +80,17 @@ func TestLending_follows_the_target(t *testing.T) {
 	w.shows(anna, false, all...)
 	w.shows(ben, true, all...)
 
+	// So does one of the patient and of something in the record, but for whose it is.
+	w.put(device("anna", ""))
+	w.put(`{"resourceType":"Provenance","id":"both","recorded":"2024-01-01T00:00:00Z","target":[{"reference":"Patient/anna"},{"reference":"Device/d"}],"agent":[{"who":{"display":"x"}}]}`)
+	w.shows(treats, true, "Provenance/both")
+	w.put(device("anna", restricted))
+	w.shows(treats, false, "Provenance/both")
+	w.shows(anna, true, "Provenance/both")
+	w.put(device("ben", ""))
+	w.shows(treats, true, "Provenance/both")
+	w.shows(ben, false, "Provenance/both")
+
 	// A result that becomes final is shown with what tells of it.
 	w.put(provenance("p2", "Observation/b2"))
 	w.shows(ben, false, "Provenance/p2")

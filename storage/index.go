@@ -97,8 +97,10 @@ type indexRow struct {
 	quantities        []quantity
 	words             string // a tsvector
 
-	// Whose it is: see membership.go. inherit are the resources whose compartments it shares.
+	// Whose it is: see membership.go. inherit are the resources whose compartments and labels it shares; where it is named, it
+	// names the patients itself and shares the labels alone.
 	compartments, practitioners, inherit []int64
+	named                                bool
 	// lent are those of labels that are of the resources whose compartments it shares.
 	lent   int32
 	labels int32

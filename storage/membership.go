@@ -74,10 +74,10 @@ func (ix *Indexer) belonging(row *indexRow, n *fhir.Node, rk int64) {
 	row.compartments = unique(row.compartments)
 	switch typ {
 	case "Provenance":
-		if len(row.compartments) == 0 {
-			for target := range n.Get("target").Items() {
-				row.inherits(ix, target)
-			}
+		// Of a target that is a Patient it is, and of nobody else; what keeps the other targets from others keeps it, too.
+		row.named = len(row.compartments) > 0
+		for target := range n.Get("target").Items() {
+			row.inherits(ix, target)
 		}
 	case "Binary":
 		row.inherits(ix, n.Get("securityContext"))
@@ -276,7 +276,9 @@ func inherit(of map[int64]lent, list []*Prepared) {
 			if !there {
 				p.awaits = append(p.awaits, target)
 			}
-			p.inherited.compartments = append(p.inherited.compartments, l.compartments...)
+			if !p.row.named {
+				p.inherited.compartments = append(p.inherited.compartments, l.compartments...)
+			}
 			p.inherited.labels |= l.labels
 			if l.withheld.After(p.inherited.withheld) {
 				p.inherited.withheld = l.withheld
