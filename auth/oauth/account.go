@@ -125,38 +125,48 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
 	if done {
 		return err
 	}
-	return s.showAccount(w, r, visitor, fault{}, nil, nil)
+	return s.showAccount(w, r, visitor, accountPage{})
 }
 
-func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, wrong fault, seed []byte, made *ceremony) error {
+// accountPage is what the account page shows beside what is always there: what was wrong, a new seed of one-time codes, a passkey
+// about to be made, or new recovery codes, this once.
+type accountPage struct {
+	wrong fault
+	seed  []byte
+	made  *ceremony
+	codes []string
+}
+
+func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, visitor *visitor, page accountPage) error {
 	sessions, err := s.store.Sessions(r.Context(), visitor.account.ID)
 	if err != nil {
 		return err
 	}
 	v := s.view(r, "account")
-	v.Title, v.Fault, v.wrong, v.Done = "Your account", wrong.text, wrong.field, r.URL.Query().Has("done")
+	v.Title, v.Fault, v.wrong, v.Done = "Your account", page.wrong.text, page.wrong.field, r.URL.Query().Has("done") || page.codes != nil
+	v.Codes = page.codes
 	v.Sessions, v.Account = len(sessions), visitor.account
 	v.Staff = !onlyPatient(visitor.account)
 	v.HasPasskeys = s.passkeys != nil
 	if v.Passkeys, err = s.store.Passkeys(r.Context(), visitor.account.ID); err != nil {
 		return err
 	}
-	if v.Ceremony = made; made != nil {
+	if v.Ceremony = page.made; page.made != nil {
 		v.Script = pathScript
 	}
-	if seed != nil {
-		v.Seed, v.SeedURI = totpText(seed), s.totpURI(visitor.account.Username, seed)
-		v.Halfway = sealedText(s.seal.seal(totpPurpose+"new"+visitor.account.ID, seed))
+	if page.seed != nil {
+		v.Seed, v.SeedURI = totpText(page.seed), s.totpURI(visitor.account.Username, page.seed)
+		v.Halfway = sealedText(s.seal.seal(totpPurpose+"new"+visitor.account.ID, page.seed))
 	}
 	status := http.StatusOK
-	if wrong.text != "" {
+	if page.wrong.text != "" {
 		status = http.StatusBadRequest
 	}
 	return s.write(w, status, v)
 }
 
 // currentFields are the ids of the fields for the current password, by what is done.
-var currentFields = map[string]string{"password": "current", "totp-start": "current2", "totp-remove": "current2", "passkey-start": "current3", "passkey-remove": "current3"}
+var currentFields = map[string]string{"password": "current", "totp-start": "current2", "totp-remove": "current2", "recovery": "current2", "passkey-start": "current3", "passkey-remove": "current3"}
 
 // changeAccount takes one of the forms of the account page. Each change of how to sign in needs the password again.
 func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
@@ -170,7 +180,7 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 		return s.change(w, r, visitor, "other sessions ended", func(ctx context.Context) error {
 			return s.store.EndOtherSessions(ctx, account.ID, visitor.login.ID)
 		})
-	case "password", "totp-start", "totp-remove", "passkey-start", "passkey-remove":
+	case "password", "totp-start", "totp-remove", "recovery", "passkey-start", "passkey-remove":
 		locked, err := s.attempt(r, account.Username)
 		if err != nil {
 			return err
@@ -189,7 +199,7 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 			if locked {
 				wrong.text = tooManyAttempts
 			}
-			return s.showAccount(w, r, visitor, wrong, nil, nil)
+			return s.showAccount(w, r, visitor, accountPage{wrong: wrong})
 		}
 		if err := s.fitted(r, account.Username); err != nil {
 			return err
@@ -199,7 +209,7 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 	case "password":
 		return s.changePassword(w, r, visitor)
 	case "totp-start":
-		return s.showAccount(w, r, visitor, fault{}, newTOTPSeed(), nil)
+		return s.showAccount(w, r, visitor, accountPage{seed: newTOTPSeed()})
 	case "totp-confirm":
 		seed, err := s.seal.open(totpPurpose+"new"+account.ID, unsealedText(form.Get("halfway")))
 		if err != nil {
@@ -207,11 +217,17 @@ func (s *Server) changeAccount(w http.ResponseWriter, r *http.Request) error {
 		}
 		step, ok := s.totpFits(seed, form.Get("code"))
 		if !ok {
-			return s.showAccount(w, r, visitor, fault{"code", "The code does not fit. Enter the one that your app shows now."}, seed, nil)
+			return s.showAccount(w, r, visitor, accountPage{wrong: fault{"code", "The code does not fit. Enter the one that your app shows now."}, seed: seed})
 		}
-		return s.change(w, r, visitor, "totp", func(ctx context.Context) error {
-			return s.store.SetTOTP(ctx, account.ID, s.seal.seal(totpPurpose+account.ID, seed), step)
+		return s.giveCodes(w, r, visitor, "totp", func(ctx context.Context) error {
+			account.TOTP = s.seal.seal(totpPurpose+account.ID, seed)
+			return s.store.SetTOTP(ctx, account.ID, account.TOTP, step)
 		})
+	case "recovery":
+		if account.TOTP == nil {
+			return s.showAccount(w, r, visitor, accountPage{wrong: fault{"", "Recovery codes stand for one-time codes, which are off."}})
+		}
+		return s.giveCodes(w, r, visitor, "recovery codes", func(context.Context) error { return nil })
 	case "totp-remove":
 		return s.change(w, r, visitor, "totp removed", func(ctx context.Context) error { return s.store.SetTOTP(ctx, account.ID, nil, 0) })
 	}
@@ -226,7 +242,7 @@ func (s *Server) changePasskeys(w http.ResponseWriter, r *http.Request, visitor 
 		if err != nil {
 			return err
 		}
-		return s.showAccount(w, r, visitor, fault{}, nil, made)
+		return s.showAccount(w, r, visitor, accountPage{made: made})
 	case "passkey-confirm":
 		made, err := s.madePasskey(ctx, account, form)
 		if err != nil {
@@ -244,11 +260,11 @@ func (s *Server) changePasskeys(w http.ResponseWriter, r *http.Request, visitor 
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, visitor *visitor) error {
 	form := r.PostForm
 	if form.Get("new") != form.Get("again") {
-		return s.showAccount(w, r, visitor, fault{"again", "The two new passwords differ."}, nil, nil)
+		return s.showAccount(w, r, visitor, accountPage{wrong: fault{"again", "The two new passwords differ."}})
 	}
 	hash, err := HashPassword(form.Get("new"))
 	if err != nil {
-		return s.showAccount(w, r, visitor, fault{"new", "Choose another password: " + err.Error() + "."}, nil, nil)
+		return s.showAccount(w, r, visitor, accountPage{wrong: fault{"new", "Choose another password: " + err.Error() + "."}})
 	}
 	var cookie string
 	return s.change(w, r, visitor, "password", func(ctx context.Context) error {
@@ -271,6 +287,20 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, visitor *visitor
 		f()
 	}
 	return redirect(w, pathAccount+"?done")
+}
+
+// giveCodes does a change, with which new recovery codes are made, notes it, and shows them.
+func (s *Server) giveCodes(w http.ResponseWriter, r *http.Request, visitor *visitor, what string, work func(context.Context) error) error {
+	codes, hashes := newRecoveryCodes()
+	if err := s.noted(r.Context(), &Event{Principal: s.self(visitor.account), Action: ActCredential, Detail: what}, func(ctx context.Context) error {
+		if err := work(ctx); err != nil {
+			return err
+		}
+		return s.store.SetRecoveryCodes(ctx, visitor.account.ID, hashes)
+	}); err != nil {
+		return err
+	}
+	return s.showAccount(w, r, visitor, accountPage{codes: codes})
 }
 
 // jsonOf is for values whose encoding cannot fail.

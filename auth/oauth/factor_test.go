@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
+	"github.com/jackc/pgx/v5"
 
 	"kiln/internal/browser"
 )
@@ -117,6 +118,90 @@ func TestLogin_with_one_time_codes(t *testing.T) {
 	}
 	if r := b.signIn(b.open("/auth/login"), "greta"); !strings.Contains(r.body, "Sign out") {
 		t.Errorf("the password alone does not sign in: %s", r.body)
+	}
+}
+
+// recoveryCodes are those that a page shows.
+func recoveryCodes(page string) (codes []string) {
+	for _, m := range regexp.MustCompile(`<li><code>([A-Z2-7-]+)</code></li>`).FindAllStringSubmatch(page, -1) {
+		codes = append(codes, m[1])
+	}
+	return codes
+}
+
+func TestLogin_with_recovery_codes(t *testing.T) {
+	w := newWorld(t)
+	first := w.coded()
+	if len(first) != 10 || len(first[0]) != 19 {
+		t.Fatalf("codes %v", first)
+	}
+	conn, err := pgx.Connect(t.Context(), w.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	stored := func() (n int) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM recovery_code`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	enter := func(code string) (*person, *response) {
+		t.Helper()
+		b := w.browser()
+		f := form(b.signIn(b.open("/auth/login"), "coded").body)
+		f.Set("recovery", code)
+		f.Del("code")
+		return b, b.submit("/auth/login/code", f)
+	}
+	for _, wrong := range []string{"", "AAAA-BBBB-CCCC-DDDD", first[0][:18], strings.Repeat("A", 1000)} {
+		if _, r := enter(wrong); r.StatusCode != http.StatusUnauthorized || !strings.Contains(r.body, `id="recovery" aria-invalid="true"`) {
+			t.Errorf("%q: %d %s", wrong, r.StatusCode, r.body)
+		}
+	}
+	b, r := enter(" " + strings.ToLower(strings.ReplaceAll(first[0], "-", " ")))
+	if r.StatusCode != 200 || !strings.Contains(r.body, "Sign out") || stored() != 9 {
+		t.Fatalf("%d, %d codes are left: %s", r.StatusCode, stored(), r.body)
+	}
+	if _, r := enter(first[0]); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a code signs in twice: %d", r.StatusCode)
+	}
+
+	page := b.open("/auth/account").body
+	if len(recoveryCodes(page)) != 0 {
+		t.Error("codes are shown again")
+	}
+	renew := func(current string) *response {
+		return b.submit("/auth/account", url.Values{"token": {form(page).Get("token")}, "do": {"recovery"}, "current": {current}})
+	}
+	if r := renew("wrong password"); r.StatusCode != 400 || stored() != 9 {
+		t.Errorf("new codes without the password: %d", r.StatusCode)
+	}
+	again := recoveryCodes(renew(password).body)
+	if len(again) != 10 || stored() != 10 {
+		t.Fatalf("new codes: %v", again)
+	}
+	if _, r := enter(first[1]); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a code from before new ones were made: %d", r.StatusCode)
+	}
+	if _, r := enter(again[9]); r.StatusCode != 200 {
+		t.Errorf("a new code: %d", r.StatusCode)
+	}
+	var hashes [][]byte
+	if err := conn.QueryRow(t.Context(), `SELECT array_agg(hash) FROM recovery_code`).Scan(&hashes); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range hashes {
+		if len(h) != 32 || strings.Contains(string(h), strings.ReplaceAll(again[0], "-", "")) {
+			t.Errorf("stored as %q", h)
+		}
+	}
+	if r := b.submit("/auth/account", url.Values{"token": {form(page).Get("token")}, "do": {"totp-remove"}, "current": {password}}); r.StatusCode != 200 || stored() != 0 {
+		t.Errorf("turned off: %d, %d codes are left", r.StatusCode, stored())
+	}
+	if r := renew(password); r.StatusCode != 400 || stored() != 0 {
+		t.Errorf("codes for nothing: %d", r.StatusCode)
 	}
 }
 

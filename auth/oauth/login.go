@@ -100,7 +100,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if account.TOTP != nil {
-		return s.showCode(w, r, http.StatusOK, account, "pwd", handle, to, "")
+		return s.showCode(w, r, http.StatusOK, account, "pwd", handle, to, fault{})
 	}
 	if err := s.signIn(w, r, account, "pwd"); err != nil {
 		return err
@@ -138,18 +138,18 @@ type halfway struct {
 
 const halfwayPurpose, halfwayLife = "second factor", 5 * time.Minute
 
-func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, account *identity.Account, method, handle, to, fault string) error {
+func (s *Server) showCode(w http.ResponseWriter, r *http.Request, status int, account *identity.Account, method, handle, to string, wrong fault) error {
 	plain, err := json.Marshal(halfway{account.ID, method, s.now().Add(halfwayLife)})
 	if err != nil {
 		return err
 	}
 	v := s.view(r, "code")
-	v.Title, v.Request, v.To, v.Fault, v.wrong = "One more step", handle, to, fault, "code"
+	v.Title, v.Request, v.To, v.Fault, v.wrong = "One more step", handle, to, wrong.text, wrong.field
 	v.Halfway = sealedText(s.seal.seal(halfwayPurpose, plain))
 	return s.write(w, status, v)
 }
 
-// loginCode takes the one-time code after the first step.
+// loginCode takes the one-time code after the first step, or a recovery code instead.
 func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 	form := r.PostForm
 	expired := bad("That took too long", "Sign in again.")
@@ -175,7 +175,11 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.showLogin(w, r, http.StatusTooManyRequests, form.Get("request"), form.Get("to"), account.Username, tooManyAttempts)
 	}
-	fits, err := s.useTOTP(r.Context(), account, form.Get("code"))
+	use, field := s.useTOTP, "code"
+	if form.Has("recovery") {
+		use, field = s.useRecoveryCode, "recovery"
+	}
+	fits, err := use(r.Context(), account, form.Get(field))
 	if err != nil {
 		return err
 	}
@@ -183,7 +187,7 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 		if err := s.note(r.Context(), Event{Principal: s.self(account), Action: ActLogin, Refused: true, Detail: at.Method + " otp"}); err != nil {
 			return err
 		}
-		return s.showCode(w, r, http.StatusUnauthorized, account, at.Method, form.Get("request"), form.Get("to"), "The code is wrong, or was used before.")
+		return s.showCode(w, r, http.StatusUnauthorized, account, at.Method, form.Get("request"), form.Get("to"), fault{field, "The code is wrong, or was used before."})
 	}
 	if err := s.fitted(r, account.Username); err != nil {
 		return err

@@ -186,7 +186,7 @@ func (s *Server) outsideAnswer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if account.TOTP != nil {
-		return s.showCode(w, r, http.StatusOK, account, "ext", v.Request, v.To, "")
+		return s.showCode(w, r, http.StatusOK, account, "ext", v.Request, v.To, fault{})
 	}
 	if err := s.signIn(w, r, account, "ext"); err != nil {
 		return err

@@ -81,11 +81,12 @@ func TestBrowser_every_page(t *testing.T) {
 	})
 	w.put(`{"resourceType":"Appointment","id":"a1","status":"proposed","start":"2027-03-01T09:00:00Z","end":"2027-03-01T09:30:00Z","description":"Check-up","participant":[{"actor":{"reference":"Patient/p1"},"status":"needs-action"},{"actor":{"reference":"Practitioner/dr"},"status":"accepted"}]}`)
 	w.tokens("ada", "", "launch/patient offline_access patient/Condition.rs?category="+category+"problem-list-item patient/Patient.rs patient/Observation.cruds")
-	w.coded()
+	recovery := w.coded()[0]
 	ask := func(scope string) string { return w.origin + "/auth/authorize?" + w.request("public", scope).Encode() }
 	for _, size := range sizes() {
 		t.Run(size.name, func(t *testing.T) {
 			b := browser.Open(t)
+			var codes string
 			page := func(name string) step { return sound(b, size.name+"-"+name, size.width) }
 			b.Do(size.screen,
 				// A patient: sign-in, consent, apps, account.
@@ -113,12 +114,18 @@ func TestBrowser_every_page(t *testing.T) {
 				chromedp.SendKeys(css("#current2"), password), chromedp.Submit(css("#current2")), chromedp.WaitVisible(css(".seed")), page("account-codes"),
 				chromedp.Navigate(w.origin+"/auth/apps"), chromedp.WaitVisible(css("header button")), page("apps-none"), out,
 				signIn("coded", password), chromedp.WaitVisible(css("#code")), page("code"),
+				chromedp.SendKeys(css("#recovery"), "lost"), chromedp.Submit(css("#recovery")), chromedp.WaitVisible(css(`#recovery[aria-invalid]`)), page("code-wrong"),
+				chromedp.SendKeys(css("#recovery"), recovery), chromedp.Submit(css("#recovery")), chromedp.WaitVisible(css("header button")),
+				chromedp.Navigate(w.origin+"/auth/account"), chromedp.WaitVisible(css("#current2")),
+				chromedp.SendKeys(css("#current2"), password), chromedp.Click(css(`button[value="recovery"]`)), chromedp.WaitVisible(css(".codes")), page("account-recovery"),
+				keep(&codes, chromedp.Text(css(".codes"))), out,
 				// An administrator, and somebody new.
 				chromedp.Navigate(w.origin+"/auth/join"), chromedp.WaitVisible(css("h1")), page("join"),
 				chromedp.Navigate(w.origin+"/auth/newcomers"), signIn("root", password), chromedp.WaitVisible(css("header button")), page("newcomers"),
 				chromedp.Navigate(w.origin+"/auth/manage"), chromedp.WaitVisible(css("#q")), page("manage"),
 			)
-			for _, line := range b.Complaints() { // statuses that were meant
+			recovery, _, _ = strings.Cut(codes, "\n") // the earlier ones are void
+			for _, line := range b.Complaints() {     // statuses that were meant
 				if !strings.Contains(line, "status of 4") {
 					t.Errorf("the console says %q", line)
 				}
@@ -226,8 +233,8 @@ func (w *world) reviewed(keep bool) (is bool) {
 	return is
 }
 
-// coded makes an account whose sign-in takes a one-time code as well.
-func (w *world) coded() {
+// coded makes an account whose sign-in takes a one-time code as well, and returns its recovery codes.
+func (w *world) coded() (recovery []string) {
 	w.Helper()
 	if err := w.identity.AddAccount(w.Context(), &identity.Account{Username: "coded", Roles: []string{"admin"}, Password: passwordHash()}); err != nil {
 		w.Fatal(err)
@@ -240,6 +247,6 @@ func (w *world) coded() {
 	if seed == nil {
 		w.Fatal(page.body)
 	}
-	b.submit("/auth/account", url.Values{"token": f["token"], "do": {"totp-confirm"}, "halfway": {form(page.body).Get("halfway")},
-		"code": {otp(w.TB, seed[1], w.clock.now())}})
+	return recoveryCodes(b.submit("/auth/account", url.Values{"token": f["token"], "do": {"totp-confirm"}, "halfway": {form(page.body).Get("halfway")},
+		"code": {otp(w.TB, seed[1], w.clock.now())}}).body)
 }

@@ -86,6 +86,7 @@ type view struct {
 	Account  *identity.Account
 	Seed     string
 	SeedURI  template.URL
+	Codes    []string
 	// Ceremony is for a form that asks the device for a passkey; HasPasskeys says that the page may offer to add one.
 	Ceremony    *ceremony
 	Passkeys    []*identity.Passkey

@@ -136,9 +136,30 @@ func (s *Store) endAccount(ctx context.Context, id string) error {
 }
 
 // SetTOTP sets or, with nil, removes the sealed seed of one-time codes. The code of a time step has shown that it works: it
-// is used.
+// is used. With another seed there are no recovery codes.
 func (s *Store) SetTOTP(ctx context.Context, id string, sealed []byte, step int64) error {
+	if err := s.SetRecoveryCodes(ctx, id, nil); err != nil {
+		return err
+	}
 	return s.must(ctx, "set totp", `UPDATE account SET totp = $2, totp_step = $3 WHERE id = $1::text::uuid`, id, sealed, step)
+}
+
+// SetRecoveryCodes replaces the recovery codes of an account, by their hashes.
+func (s *Store) SetRecoveryCodes(ctx context.Context, id string, hashes [][]byte) error {
+	if _, err := s.exec(ctx, "remove recovery codes", `DELETE FROM recovery_code WHERE account = $1::text::uuid`, id); err != nil {
+		return err
+	}
+	_, err := s.exec(ctx, "add recovery codes", `INSERT INTO recovery_code (account, hash) SELECT $1::text::uuid, unnest($2::bytea[])`, id, hashes)
+	return err
+}
+
+// UseRecoveryCode uses a recovery code up. Errors: ErrUsed where there is none with this hash.
+func (s *Store) UseRecoveryCode(ctx context.Context, id string, hash []byte) error {
+	n, err := s.exec(ctx, "use recovery code", `DELETE FROM recovery_code WHERE account = $1::text::uuid AND hash = $2`, id, hash)
+	if err == nil && n == 0 {
+		err = ErrUsed
+	}
+	return err
 }
 
 // RemoveFactors takes one-time codes and passkeys off an account, ends its sessions and revokes what it granted: whoever has
