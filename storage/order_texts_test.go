@@ -1,0 +1,111 @@
+package storage_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/conformance"
+	"kiln/internal/kilntest"
+	"kiln/storage"
+)
+
+// TestOrderTexts puts texts that lie in no order in their order, while others are written, and with an interruption: none is lost,
+// and those with the same part lie together.
+func TestOrderTexts(t *testing.T) {
+	t.Parallel()
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := kilntest.DB(t)
+	s, err := storage.Open(t.Context(), storage.Options{URL: url, Registry: registry, Unrestricted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	texts := func() []string {
+		t.Helper()
+		rows, err := conn.Query(t.Context(), "SELECT DISTINCT param || ' ' || value FROM search_string_value ORDER BY 1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	number := func(sql string) (n int) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const pages = "SELECT count(DISTINCT (ctid::text::point)[0]) FROM search_string_value WHERE value LIKE 'name77%'"
+	// The parameters are no ones that anything searches by; the order of 7919 × n among 40,000 is as good as none.
+	exec("INSERT INTO search_string_value SELECT n % 3 - 1, 'name' || (n * 7919) % 40000 FROM generate_series(1, 40000) n")
+	put(t, s, `{"resourceType":"Patient","id":"before","name":[{"family":"Early-before"}]}`)
+	exec("VACUUM ANALYZE search_string_value")
+	before, scattered := texts(), number(pages)
+
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := s.OrderTexts(short); err == nil {
+		t.Log("all was done before the interruption")
+	}
+	if now := texts(); !slices.Equal(now, before) {
+		t.Fatalf("an interruption leaves %d texts of %d", len(now), len(before))
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for i := range 40 {
+			put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"p%d","name":[{"family":"Late-%d"},{"family":"Early-before"}]}`, i, i%20))
+		}
+	})
+	if err := s.OrderTexts(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wait.Wait()
+	after := texts()
+	for _, one := range before {
+		if _, found := slices.BinarySearch(after, one); !found {
+			t.Fatalf("%q is lost", one)
+		}
+	}
+	if together := number(pages); together*10 > scattered || together > 8 {
+		t.Errorf("texts of one beginning lie on %d pages; they did on %d", together, scattered)
+	}
+	for query, want := range map[string]int{"family:contains=ate-7": 2, "family:contains=rly-befo": 41} {
+		if got := find(t, s, "Patient", query); len(got) != want {
+			t.Errorf("%s finds %d, not %d", query, len(got), want)
+		}
+	}
+	const state = "SELECT count(*) FROM search_string_order WHERE param IS NULL AND texts >= 40001"
+	if number(state) != 1 {
+		t.Error("it does not know that all is in order")
+	}
+	exec("VACUUM ANALYZE search_string_value")
+	const last = "SELECT hashtext(string_agg(ctid::text, ',' ORDER BY ctid)) FROM search_string_value"
+	was := number(last)
+	if err := s.OrderTexts(t.Context()); err != nil || number(last) != was {
+		t.Errorf("what is in order is written again, %v", err)
+	}
+}
