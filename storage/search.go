@@ -37,7 +37,8 @@ type SearchMark struct {
 // what the transaction has written. Pages behind the first show, in its order, what was there at the first: each match
 // once, as it is now, without those that are gone or hidden from the caller meanwhile.
 //
-// Errors: TooCostly where more than MaxChangedWhilePaging resources have changed since the first page.
+// Errors: TooCostly where more than MaxChangedWhilePaging resources have changed since the first page, or more than
+// MaxSortedByContent match a search sorted by a code or a reference.
 func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, mark *SearchMark) (*SearchPage, error) {
 	run, err := s.runner(ctx, tx)
 	if err != nil {
@@ -103,6 +104,9 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
 		all, err = plan.covers(ctx, run, how, mark, limit+1)
 	}
+	if err == nil && !all && how == set {
+		err = plan.sortable(ctx, run, q)
+	}
 	if err == nil && !all && unchanged(rows) <= limit {
 		rows, err = plan.run(ctx, run, plan.all(mark, limit+1), limit+1)
 	}
@@ -150,21 +154,26 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 	if err != nil {
 		return 0, err
 	}
-	where, c := plan.collected(plan.conditions)
+	n, err := plan.count(ctx, run, most)
+	return n, translate(err)
+}
+
+// count is Count for a plan.
+func (p *searchPlan) count(ctx context.Context, run *runner, most int) (n int64, err error) {
+	where, c := p.collected(p.conditions)
 	from := "search_index x WHERE " + where
-	if plan.codeOnly { // the index has it all; the rest only gives the arguments a place
-		from = "search_code s WHERE s.term = " + plan.code + " AND " + plan.typeArgument + " IS NOT NULL"
+	if p.codeOnly { // the index has it all; the rest only gives the arguments a place
+		from = "search_code s WHERE s.term = " + p.code + " AND " + p.typeArgument + " IS NOT NULL"
 	}
 	sql := "SELECT count(*) FROM " + from
 	if most > 0 {
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
-	var n int64
-	err = query(ctx, run, plan.anew(), sql, c.args, func(rows pgx.Rows) (err error) {
+	err = query(ctx, run, p.anew(), sql, c.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 		return err
 	}, nil)
-	return n, translate(err)
+	return n, err
 }
 
 // Keys returns up to limit matches, only by name: what conditional interactions need.

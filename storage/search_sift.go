@@ -50,7 +50,7 @@ func (p *searchPlan) sift(ctx context.Context, run *runner, mark *SearchMark, li
 // sifts says whether the search is for a range of the main date in the order of a table of values.
 func (p *searchPlan) sifts() bool {
 	side := p.order.side
-	return side != nil && !side.unique && side.condition == "" && !p.bounded && len(p.dates.low)+len(p.dates.high)+len(p.dates.since) > 0
+	return side != nil && !side.unique && side.condition == "" && !p.bounded && p.before == "" && len(p.dates.low)+len(p.dates.high)+len(p.dates.since) > 0
 }
 
 // datedKeys is a query of the keys of what may lie in the range.

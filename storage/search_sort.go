@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
@@ -28,6 +30,27 @@ type sortKey struct {
 	nullsFirst bool
 	// notNull spares the comparisons with missing values.
 	notNull bool
+	// content says that the key is read from the resource itself: no table has it.
+	content bool
+}
+
+// MaxSortedByContent is how many matches are sorted by what no table of the index has in order: a code or a reference.
+const MaxSortedByContent = 100_000
+
+// sortable fails where the search is sorted by content and has more matches than that. Later pages are of one that has not.
+//
+// Errors: TooCostly.
+func (p *searchPlan) sortable(ctx context.Context, run *runner, q *search.Query) error {
+	by := slices.IndexFunc(p.order.keys, func(k sortKey) bool { return k.content })
+	if by < 0 || p.past != nil || p.rare(q) {
+		return nil
+	}
+	n, err := p.count(ctx, run, MaxSortedByContent+1)
+	if err == nil && n > MaxSortedByContent {
+		err = fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf("More than %d resources match, which is too many to sort by %q; narrow the search, for instance by patient, code or date.",
+			MaxSortedByContent, q.Sort[by].Param.Code))
+	}
+	return err
 }
 
 func (o *sortOrder) reverse() {
@@ -135,6 +158,7 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 	case search.String, search.URI:
 		key.sql = from("value", "search_string")
 	default:
+		key.content = true
 		if p.c.inside {
 			key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM %s r, jsonb_array_elements(r.content->'contained') AS i(content), unnest(%s) AS path, jsonb_path_query(i.content, path::jsonpath) AS v(value) WHERE r.rk = x.container AND i.content->>'id' = x.id)`,
 				best, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))

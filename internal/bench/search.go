@@ -177,7 +177,7 @@ func (s *sample) searches() []scenario {
 
 	list.add(scenario{name: "$everything", selective: true}, func(random *rand.Rand) (string, func([]byte) error) {
 		p := pick(random, s.known)
-		return "Patient/" + p.id + "/$everything", found(1, nil)
+		return "Patient/" + p.id + "/$everything", has(`"Patient/` + p.id + `"`) // the records refer to it
 	})
 
 	list.observations("code + value-quantity", unselective, "Observation?code=CODE&value-quantity=geVALUE", ofCode)
