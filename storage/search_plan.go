@@ -372,6 +372,11 @@ func (p *searchPlan) column(i int) string { return fmt.Sprintf("k%d", i) }
 
 // fetch adds the resources to the rows found.
 func (p *searchPlan) fetch(c *compiler, inner string) statement {
+	return p.fetchOf(c, inner, "", "", 0)
+}
+
+// fetchOf is fetch of those rows m whose resources r meet a condition, with more tables for it, and of so many; 0 is all.
+func (p *searchPlan) fetchOf(c *compiler, inner, tables, where string, limit int) statement {
 	column := func(i int) string { return fmt.Sprintf("m.k%d", i) }
 	snapshot, changed := sqlPresent, "false"
 	if p.past != nil {
@@ -384,8 +389,12 @@ func (p *searchPlan) fetch(c *compiler, inner string) statement {
 		}
 		inner, changed = fmt.Sprintf("SELECT %s, false AS changed FROM (%s) a\nUNION ALL SELECT %s, true FROM (%s) b", list, inner, list, p.before), "m.changed"
 	}
-	return statement{sql: fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk) WHERE r.content IS NOT NULL\nORDER BY %s",
-		snapshot, changed, p.columns("m."), versionColumns, inner, p.orderBy(column, "m.rk")), args: c.args}
+	sql := fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk)%s WHERE r.content IS NOT NULL%s\nORDER BY %s",
+		snapshot, changed, p.columns("m."), versionColumns, inner, tables, where, p.orderBy(column, "m.rk"))
+	if limit > 0 {
+		sql += fmt.Sprintf(" LIMIT %d", limit)
+	}
+	return statement{sql: sql, args: c.args}
 }
 
 // found is one match with its place in the order.

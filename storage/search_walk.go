@@ -208,16 +208,22 @@ func (p *searchPlan) firstOf(c *compiler, window string, limit int) statement {
 	if side.highest {
 		before = ">"
 	}
-	where := p.closer(side.condition)
+	where, order := p.closer(side.condition), known.orderBy(key, "w.rk")
+	first := fmt.Sprintf("CASE WHEN EXISTS (SELECT FROM %[1]s o WHERE o.rk = w.rk AND %[2]s AND coalesce(o.%[3]s, o.%[3]s) %[4]s w.k0) THEN false ELSE true END",
+		side.table, others, side.column, before)
+	if p.once() && p.before == "" { // all else that is asked is the type, which the resource itself has
+		found := p.fetchOf(c, fmt.Sprintf("SELECT DISTINCT w.k0, w.rk FROM (%s) w WHERE %s ORDER BY %s", window, first, order),
+			", LATERAL (SELECT m.rk, r.type_number AS type) x", " AND "+where, limit)
+		found.once = true
+		return found
+	}
 	from := fmt.Sprintf("(%s) w JOIN search_index x ON x.rk = w.rk WHERE %s AND", window, where)
 	row := !strings.Contains(where, "(SELECT") // what a row tells by itself is asked of one after the other, until the page is full
 	if row {
 		from = fmt.Sprintf("(SELECT w.k0, w.rk FROM (%s) w, LATERAL (SELECT FROM search_index x WHERE x.rk = w.rk AND %s OFFSET 0) x ORDER BY %s OFFSET 0) w WHERE",
-			window, where, known.orderBy(key, "w.rk"))
+			window, where, order)
 	}
-	found := p.fetch(c, fmt.Sprintf(`SELECT DISTINCT w.k0, w.rk FROM %s
-CASE WHEN EXISTS (SELECT FROM %s o WHERE o.rk = w.rk AND %s AND coalesce(o.%[4]s, o.%[4]s) %[5]s w.k0) THEN false ELSE true END ORDER BY %[6]s LIMIT %[7]d`,
-		from, side.table, others, side.column, before, known.orderBy(key, "w.rk"), limit))
+	found := p.fetch(c, fmt.Sprintf("SELECT DISTINCT w.k0, w.rk FROM %s\n%s ORDER BY %s LIMIT %d", from, first, order, limit))
 	found.once = row || p.once()
 	return found
 }
