@@ -220,7 +220,11 @@ const sqlImportMark = `
 UPDATE import_file SET done = done || $2::integer[], split = split || $3::integer[],
   finished = CASE WHEN $4 THEN now() ELSE finished END WHERE hash = $1`
 
-// MarkImport adds to what is known of a file.
+// sqlNoWait has the transaction not wait until the disk has it.
+const sqlNoWait = `SELECT set_config('synchronous_commit', 'off', true)`
+
+// MarkImport adds to what is known of a file. It does not wait for the disk: of what a crash of PostgreSQL takes away, the import
+// does the same again, which changes nothing.
 func (s *Store) MarkImport(ctx context.Context, hash []byte, more ImportFile) error {
 	done, split := more.Done, more.Split
 	if done == nil {
@@ -229,8 +233,10 @@ func (s *Store) MarkImport(ctx context.Context, hash []byte, more ImportFile) er
 	if split == nil {
 		split = []int32{}
 	}
-	_, err := s.pool.Exec(ctx, sqlImportMark, hash, done, split, more.Finished)
-	return translate(err)
+	batch := &pgx.Batch{} // one transaction
+	batch.Queue(sqlNoWait)
+	batch.Queue(sqlImportMark, hash, done, split, more.Finished)
+	return translate(s.pool.SendBatch(ctx, batch).Close())
 }
 
 // Hasher is how the keys of this database are made: for kiln bench, which writes its statements by hand.

@@ -47,7 +47,9 @@ type typePlan struct {
 type paramPlan struct {
 	def  *conformance.SearchParameter
 	expr *path.Expression // nil for what has no expression (_text, near)
-	salt int64
+	// begins are the elements of which expr needs one at least.
+	begins nameSet
+	salt   int64
 	// codes is the value set of a code element: it names the system that the code itself leaves out.
 	codes *conformance.CodeSet
 	// rare sends hashes to refs: values that hardly ever repeat would ruin the statistics of tokens.
@@ -185,7 +187,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.expr = expr
+			p.expr, p.begins = expr, beginsWith(expr)
 		}
 		for i, c := range def.Components {
 			expr, err := path.Compile(c.Expression, ix.registry.Schema())
@@ -246,11 +248,12 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 		row.patient = &rk
 	}
 	var values []path.Element
+	present := membersOf(n)
 	for _, p := range plan.params {
-		if p.expr == nil || skipInIndex(p.def.Code) {
+		if p.expr == nil || p.begins&present == 0 || skipInIndex(p.def.Code) {
 			continue
 		}
-		tuples, present := len(row.composites), false
+		tuples, has := len(row.composites), false
 		if values, err = p.expr.Append(values[:0], env, self); err != nil && p.custom {
 			continue
 		}
@@ -262,14 +265,14 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 				err = ix.composite(row, p, env, values[i])
 			} else {
 				ix.value(row, p, values[i])
-				present = present || values[i].IsSystem() || values[i].Value != nil
+				has = has || values[i].IsSystem() || values[i].Value != nil
 			}
 			if err != nil {
 				return nil, err
 			}
 		}
 		// An element that no search can find, such as a reference to a contained resource, is not missing.
-		if present || len(row.composites) > tuples {
+		if has || len(row.composites) > tuples {
 			row.shape = append(row.shape, int32(p.def.Key))
 		}
 	}
@@ -284,6 +287,40 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 	}
 	row.shape = append(row.shape, ix.specialShape(plan, row)...)
 	return row, nil
+}
+
+// nameSet is a set of element names by their first two letters, which those of value and valueQuantity share: a name that is not
+// in it is none of them. So most parameters of a type are known to have no value without being looked for.
+type nameSet uint64
+
+func (s nameSet) with(name string) nameSet {
+	if len(name) > 0 && name[0] == '_' {
+		name = name[1:]
+	}
+	if len(name) < 2 {
+		return ^nameSet(0)
+	}
+	return s | 1<<((uint(name[0])*7+uint(name[1]))%64)
+}
+
+// beginsWith are the elements of which an expression needs one at least; all, where that cannot be told.
+func beginsWith(expr *path.Expression) (set nameSet) {
+	names, ok := expr.Begins()
+	if !ok {
+		return ^nameSet(0)
+	}
+	for _, name := range names {
+		set = set.with(name)
+	}
+	return set
+}
+
+// membersOf are the elements that a resource has.
+func membersOf(n *fhir.Node) (set nameSet) {
+	for i := range n.Kids {
+		set = set.with(n.Kids[i].Name)
+	}
+	return set
 }
 
 // finish puts the hashes of a row in order.

@@ -34,6 +34,7 @@ func (c *benchCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if c.Ceiling {
 		return bench.ServeCeiling(ctx, string(c.DatabaseURL), c.Addr)
 	}
+	defer suitCollector(importing)() // it imports in this process
 	command := "kiln " + strings.Join(os.Args[1:], " ")
 	url := string(c.DatabaseURL)
 	if url != "" {

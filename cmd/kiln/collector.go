@@ -7,18 +7,25 @@ import (
 	"runtime/metrics"
 )
 
-// collectorSteps say how much the heap may grow beyond what is alive, in percent, before garbage is collected. A server that
-// reads has some 20 MiB alive, and collecting each time that these have doubled took a twelfth of a read. With many large
-// transactions at once 70 MiB are alive, and memory is what is short then.
-var collectorSteps = []struct {
+// collectorSteps say how much the heap may grow beyond what is alive, in percent, before garbage is collected. Beyond the last
+// step it is leastGrowth.
+type collectorSteps []struct {
 	below   uint64 // bytes alive
 	percent int
-}{{24 << 20, 200}, {40 << 20, 100}}
+}
+
+// A server that reads has some 20 MiB alive, and collecting each time that these have doubled took a twelfth of a read. With many
+// large transactions at once 70 MiB are alive, and memory is what is short then.
+var serving = collectorSteps{{24 << 20, 200}, {40 << 20, 100}}
+
+// An import leaves 20 kB of garbage for each resource, and marking what is alive each time that this has doubled took a tenth of its
+// time. It ends, and gives its memory back.
+var importing = collectorSteps{{48 << 20, 400}, {96 << 20, 150}}
 
 const leastGrowth = 50
 
-func growthFor(alive uint64) int {
-	for _, step := range collectorSteps {
+func (c collectorSteps) growthFor(alive uint64) int {
+	for _, step := range c {
 		if alive < step.below {
 			return step.percent
 		}
@@ -26,13 +33,13 @@ func growthFor(alive uint64) int {
 	return leastGrowth
 }
 
-// suitCollector has the garbage collector follow collectorSteps, until stop is called. Where GOGC is set, that holds.
-func suitCollector() (stop func()) {
+// suitCollector has the garbage collector follow steps, until stop is called. Where GOGC is set, that holds.
+func suitCollector(steps collectorSteps) (stop func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	before := debug.SetGCPercent(growthFor(0))
-	now, stopped := growthFor(0), make(chan struct{})
+	before := debug.SetGCPercent(steps.growthFor(0))
+	now, stopped := steps.growthFor(0), make(chan struct{})
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	// An object that nobody holds is finalized after each collection, and put up again.
 	type mark struct{ _ *byte }
@@ -44,7 +51,7 @@ func suitCollector() (stop func()) {
 		default:
 		}
 		metrics.Read(sample)
-		if next := growthFor(sample[0].Value.Uint64()); next != now {
+		if next := steps.growthFor(sample[0].Value.Uint64()); next != now {
 			debug.SetGCPercent(next)
 			now = next
 		}

@@ -10,7 +10,7 @@ import (
 // TestSuitCollector_follows_what_is_alive holds much, and then nothing.
 func TestSuitCollector_follows_what_is_alive(t *testing.T) {
 	t.Setenv("GOGC", "")
-	stop := suitCollector()
+	stop := suitCollector(serving)
 	defer stop()
 	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 	becomes := func(want func(percent uint64) bool) {

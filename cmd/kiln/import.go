@@ -27,6 +27,7 @@ type importCmd struct {
 
 // Run imports the files and tells what became of them.
 func (c *importCmd) Run(ctx context.Context, stdout io.Writer) error {
+	defer suitCollector(importing)()
 	return offline(ctx, c.Config, func(store *storage.Store, service *resources.Service) error {
 		what := strconv.Itoa(len(c.Paths)) + " paths"
 		if err := store.Audit(ctx, resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActImport, what)); err != nil {

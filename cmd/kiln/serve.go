@@ -24,7 +24,7 @@ type serveCmd struct {
 func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	began := time.Now()
 	log := c.Logger()
-	defer suitCollector()()
+	defer suitCollector(serving)()
 	// First of all the address: when another server has it, nothing else needs to be started.
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
