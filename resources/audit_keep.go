@@ -45,6 +45,7 @@ func (s *Service) KeepAudit(ctx context.Context, report func(error)) {
 	for ctx.Err() == nil {
 		began, asked := time.Now(), s.asked.Load()
 		n, err := s.ChainAudit(ctx)
+		wait := auditTick
 		switch {
 		case err != nil && ctx.Err() == nil:
 			report(err)
@@ -54,36 +55,34 @@ func (s *Service) KeepAudit(ctx context.Context, report func(error)) {
 			}
 		case n < auditBatch:
 			behind = time.Time{}
-			s.rest(ctx, auditTick)
 		default:
 			if behind.IsZero() {
 				behind = began
 			}
-			requests := s.asked.Load() != asked
-			s.rest(ctx, auditRest(time.Since(began), began.Sub(behind), requests))
-			for requests && time.Since(behind) < auditPatience && s.crowded(ctx) {
+			wait = auditRest(time.Since(began), began.Sub(behind), s.asked.Load() != asked)
+		}
+		for s.crowded(ctx, wait) && (behind.IsZero() || time.Since(behind) < auditPatience) {
+			if wait = auditTick; behind.IsZero() {
+				behind = time.Now()
 			}
 		}
 	}
 }
 
-// rest waits, or until somebody waits for AuditEvents.
-func (s *Service) rest(ctx context.Context, wait time.Duration) {
+// crowded rests, or until somebody waits for AuditEvents, and says whether requests came meanwhile that leave no time for anything else.
+func (s *Service) crowded(ctx context.Context, wait time.Duration) bool {
 	if wait == 0 {
-		return
+		return false
 	}
+	began, asked := time.Now(), s.asked.Load()
 	select {
 	case <-ctx.Done():
+		return false
 	case <-s.worker.hurry:
+		return false
 	case <-time.After(wait):
+		return float64(s.asked.Load()-asked) >= auditBatch*float64(time.Since(began))/float64(auditTick)
 	}
-}
-
-// crowded rests for auditTick and says whether requests came meanwhile that leave no time for anything else.
-func (s *Service) crowded(ctx context.Context) bool {
-	asked := s.asked.Load()
-	s.rest(ctx, auditTick)
-	return ctx.Err() == nil && s.asked.Load()-asked >= auditBatch
 }
 
 // auditRest is how long the worker leaves the machine to requests after a batch that took some time, where more is waiting.
