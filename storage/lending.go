@@ -21,11 +21,11 @@ var securityContext = conformance.Key("Binary", "securityContext")
 
 const (
 	// Those whose compartments and labels may come from others: $2 are their references. One by one, since of many at a time the
-	// planner would guess that nearly all rows have one.
+	// planner would guess that nearly all rows have one; and the type afterwards, else it may read all rows of it.
 	sqlBorrowers = `
 WITH b AS MATERIALIZED (
   SELECT DISTINCT i.rk FROM unnest($2::bigint[]) AS t(term)
-  CROSS JOIN LATERAL (SELECT i.rk FROM public.search_index i WHERE i.type = ANY($1) AND i.refs @> ARRAY[t.term] OFFSET 0) i)
+  CROSS JOIN LATERAL (SELECT i.rk, i.type FROM public.search_index i WHERE i.refs @> ARRAY[t.term] OFFSET 0) i WHERE i.type = ANY($1))
 SELECT r.rk, r.labels, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments
 FROM b JOIN public.resource r USING (rk) WHERE r.content IS NOT NULL ORDER BY r.rk FOR UPDATE OF r`
 
