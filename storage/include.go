@@ -9,23 +9,26 @@ import (
 	"kiln/fhir/search"
 )
 
+// sqlIncluded looks at each reference with the salts of the parameters of its type: $2 are these, $5 the types.
 const sqlIncluded = `
 SELECT ` + versionColumns + ` FROM resource r
 WHERE r.rk = ANY(ARRAY(
-  SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[]) AS s(salt) WHERE x.rk = ANY($1::bigint[])))
+  SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[], $5::smallint[]) AS s(salt, type)
+  WHERE x.rk = ANY($1::bigint[]) AND s.type = x.type))
 AND r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
 // sqlIncludedByURL finds what canonical references lead to: see Indexer.canonicalTerm.
 const sqlIncludedByURL = `
 WITH m AS MATERIALIZED (SELECT t.rk FROM search_index t WHERE t.refs && ARRAY(
-  SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[]) AS s(salt) WHERE x.rk = ANY($1::bigint[])))
+  SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[], $5::smallint[]) AS s(salt, type)
+  WHERE x.rk = ANY($1::bigint[]) AND s.type = x.type))
 SELECT ` + versionColumns + ` FROM m JOIN resource r USING (rk)
 WHERE r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
 // fromInside makes a statement look for references of contained resources as well.
-var fromInside = strings.NewReplacer("FROM search_index x,", "FROM (SELECT rk, refs FROM search_index UNION ALL SELECT rk, refs FROM search_contained) x,")
+var fromInside = strings.NewReplacer("FROM search_index x,", "FROM (SELECT rk, type, refs FROM search_index UNION ALL SELECT rk, type, refs FROM search_contained) x,")
 
 // sqlRevIncluded is MATERIALIZED, or the planner walks the primary key in the hope of finding enough soon.
 const sqlRevIncluded = `
@@ -126,7 +129,6 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 	if len(rks) == 0 {
 		return nil, nil
 	}
-	var salts, byURL []int64
 	if in.Reverse {
 		numbers, salts := ix.referrers(in, types)
 		terms := make([]int64, 0, len(rks)*len(salts))
@@ -138,9 +140,13 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		terms = s.canonicalReferrers(sources, in, salts, terms)
 		return collect(ctx, run, sqlRevIncluded, numbers, terms, limit)
 	}
+	var salts, byURL []int64
+	var saltTypes, urlTypes []int16
 	for typ := range types {
-		salts = append(salts, ix.referenceSalts(typ, in.Param, "")...)
-		byURL = append(byURL, ix.canonicalSalts(typ, in.Param)...)
+		number := []int16{ix.registry.TypeNumber(typ)}
+		one, urls := ix.referenceSalts(typ, in.Param, ""), ix.canonicalSalts(typ, in.Param)
+		salts, saltTypes = append(salts, one...), append(saltTypes, slices.Repeat(number, len(one))...)
+		byURL, urlTypes = append(byURL, urls...), append(urlTypes, slices.Repeat(number, len(urls))...)
 	}
 	var targets []string
 	if in.Target != "" {
@@ -150,11 +156,11 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 	if inside {
 		included, byURLs = fromInside.Replace(included), fromInside.Replace(byURLs)
 	}
-	found, err := collect(ctx, run, included, rks, unique(salts), targets, limit)
+	found, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes)
 	if err != nil || len(byURL) == 0 {
 		return found, err
 	}
-	more, err := collect(ctx, run, byURLs, rks, unique(byURL), targets, limit)
+	more, err := collect(ctx, run, byURLs, rks, byURL, targets, limit, urlTypes)
 	return append(found, more...), err
 }
 

@@ -131,7 +131,11 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		for i, t := range q.Types {
 			numbers[i] = ix.registry.TypeNumber(t)
 		}
-		p.where = "x.type = ANY(" + p.c.arg(numbers, "smallint[]") + ") AND " + where
+		filter := "x.type = ANY("
+		if slices.ContainsFunc(q.Where, areMembers) { // terms of a compartment are rare: see ofType
+			filter = "x.type + 0 = ANY("
+		}
+		p.where = filter + p.c.arg(numbers, "smallint[]") + ") AND " + where
 	}
 	var numbers []int16
 	for _, t := range q.Types {
@@ -177,6 +181,17 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		return p, nil
 	}
 	return p, p.sort(q)
+}
+
+// areMembers says whether a condition is met by members of a compartment alone.
+func areMembers(e search.Expr) bool {
+	switch e := e.(type) {
+	case *search.Member:
+		return true
+	case search.Or:
+		return len(e) > 0 && !slices.ContainsFunc(e, func(one search.Expr) bool { return !areMembers(one) })
+	}
+	return false
 }
 
 type strategy int
