@@ -180,7 +180,7 @@ func (s *Service) duringCare(q *search.Query, types []string, start, end string,
 // beside finds what the members of a page refer to and is in no compartment of this kind, so that it is no part of
 // another's record; and the Provenance of the members.
 func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Version) ([]*storage.Version, bool, error) {
-	found, cut, err := s.store.Include(ctx, nil, matches, []search.Include{{Source: "*", Param: "*"}}, s.limits.MaxIncluded)
+	found, cut, err := s.store.Include(ctx, nil, matches, []search.Include{{Source: "*", Param: "*", Except: e.members}}, s.limits.MaxIncluded)
 	if err != nil {
 		return nil, false, err
 	}

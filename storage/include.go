@@ -9,12 +9,14 @@ import (
 	"kiln/fhir/search"
 )
 
-// sqlIncluded looks at each reference with the salts of the parameters of its type: $2 are these, $5 the types.
+// sqlIncluded looks at each reference with the salts of the parameters of its type: $2 are these, $5 the types. With all but one of
+// them it makes the key of nothing; where it is known what the sources refer to, $6, those are not looked for.
 const sqlIncluded = `
 SELECT ` + versionColumns + ` FROM resource r
 WHERE r.rk = ANY(ARRAY(
   SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[], $5::smallint[]) AS s(salt, type)
-  WHERE x.rk = ANY($1::bigint[]) AND s.type = x.type))
+  WHERE x.rk = ANY($1::bigint[]) AND s.type = x.type
+  AND CASE WHEN $6::bigint[] IS NULL OR u.f # s.salt IN (SELECT unnest($6::bigint[])) THEN true ELSE false END))
 AND r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
@@ -156,12 +158,46 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 	if inside {
 		included, byURLs = fromInside.Replace(included), fromInside.Replace(byURLs)
 	}
-	found, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes)
+	var known []int64
+	if in.Param == "*" && !inside {
+		known = ix.referred(sources, in.Except)
+	}
+	found, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes, known)
 	if err != nil || len(byURL) == 0 {
 		return found, err
 	}
 	more, err := collect(ctx, run, byURLs, rks, byURL, targets, limit, urlTypes)
 	return append(found, more...), err
+}
+
+// referred are the keys of all that the texts of versions could refer to, except resources of some types; nil where a text cannot be read.
+func (ix *Indexer) referred(sources []*Version, except map[string]bool) []int64 {
+	keys := []int64{}
+	done := map[Key]bool{}
+	add := func(typ, id string) {
+		if k := (Key{typ, id}); typ != "" && id != "" && !except[typ] && !done[k] {
+			done[k] = true
+			keys = append(keys, ix.hash.Resource(typ, id))
+		}
+	}
+	for _, v := range sources {
+		n, err := fhir.ParseJSON(v.Content)
+		if err != nil {
+			return nil
+		}
+		n.Walk(func(n *fhir.Node) bool {
+			switch n.Kind {
+			case fhir.Object: // a resource inside a Bundle
+				add(n.ResourceType(), n.ID())
+			case fhir.String:
+				if ref, ok := ix.parseReference(n.Text); ok && ref.Base == "" {
+					add(ref.Type, ref.ID)
+				}
+			}
+			return true
+		})
+	}
+	return keys
 }
 
 // canonicalSalts are those of a type's parameters that look at canonical URLs.
