@@ -143,9 +143,44 @@ func TestSearch_finds_the_official_examples(t *testing.T) {
 			}
 		}
 	}
+	includesAllAsOneByOne(t, w, len(nodes))
 	t.Logf("%d examples, %d parameters of types with a value in them, %d searches", len(nodes), known, asked)
 	if known < 1000 {
 		t.Errorf("only %d parameters have a value", known)
+	}
+}
+
+// includesAllAsOneByOne follows the references of all resources of each type, all at once and one parameter after the other.
+func includesAllAsOneByOne(t *testing.T, w *world, limit int) {
+	t.Helper()
+	total := 0
+	for _, typ := range w.store.Registry().Schema().Resources {
+		page, err := w.store.Search(t.Context(), nil, w.parse(t, []string{typ}, nil), limit, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		follow := func(includes ...search.Include) []string {
+			added, cut, err := w.store.Include(t.Context(), nil, page.Matches, includes, limit)
+			if err != nil || cut {
+				t.Fatal(err, cut)
+			}
+			got := ids(added)
+			slices.Sort(got)
+			return got
+		}
+		var each []search.Include
+		for _, def := range w.store.Registry().SearchParameters(typ) {
+			if def.Type == search.Reference {
+				each = append(each, search.Include{Source: typ, Param: def.Code})
+			}
+		}
+		got, want := follow(search.Include{Source: typ, Param: "*"}), follow(each...)
+		if total += len(got); !slices.Equal(got, want) {
+			t.Errorf("%s: all references lead to %v, and one by one to %v", typ, got, want)
+		}
+	}
+	if total < 200 {
+		t.Errorf("only %d resources are referred to", total)
 	}
 }
 
