@@ -228,9 +228,31 @@ func (w *World) visitTime(r *rand.Rand) time.Time {
 // references finds references to resources in texts.
 var references = regexp.MustCompile(`\b[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}`)
 
+// texts are those of the resources that a text names, as far as the caller reads them.
+func (w *writer) texts(ctx context.Context, text string) (string, error) {
+	var all strings.Builder
+	for _, key := range references.FindAllString(text, -1) {
+		typ, id, _ := strings.Cut(key, "/")
+		if w.world.byKey[key] == nil {
+			continue
+		}
+		resp, err := w.as(ctx, w.who, Ask{Request: resources.Request{Interaction: resources.Read, Type: typ, ID: id}})
+		switch fhir.KindOf(err) {
+		case fhir.Internal, fhir.Transient:
+			if err != nil {
+				return "", err
+			}
+		}
+		if err == nil && resp.Version != nil {
+			all.Write(resp.Version.Content)
+		}
+	}
+	return all.String(), nil
+}
+
 // tells says what an answer to a write tells of what its caller cannot read: a resource as it is stored, whole or within
 // another, or one that a message names. Whose time is taken and which calendars are open may be told without a scope for
-// those, and what was sent is no news.
+// those, and what was sent is no news, nor what a read shows of the resources that were named in it.
 func (w *writer) tells(ctx context.Context, a *attempt, resp *resources.Response, failed error) (string, error) {
 	var keys []string
 	content := func(n *fhir.Node) {
@@ -266,11 +288,18 @@ func (w *writer) tells(ctx context.Context, a *attempt, resp *resources.Response
 		}
 	}
 	look(resp)
-	sent := a.ask.String() + a.ask.Body
-	for _, key := range references.FindAllString(messages(resp, failed), -1) {
-		key = strings.TrimRight(key, ".") // which ends the sentence
-		if typ, _, _ := strings.Cut(key, "/"); w.world.byKey[key] != nil && !strings.Contains(sent, key) && w.granted(ctx, typ) {
-			keys = append(keys, key)
+	known := a.ask.String() + a.ask.Body
+	if named := references.FindAllString(messages(resp, failed), -1); len(named) > 0 {
+		shown, err := w.texts(ctx, known)
+		if err != nil {
+			return "", err
+		}
+		known += shown
+		for _, key := range named {
+			key = strings.TrimRight(key, ".") // which ends the sentence
+			if typ, _, _ := strings.Cut(key, "/"); w.world.byKey[key] != nil && !strings.Contains(known, key) && w.granted(ctx, typ) {
+				keys = append(keys, key)
+			}
 		}
 	}
 	for _, key := range keys {
