@@ -40,8 +40,7 @@ func badExtension(problem, at string) error {
 }
 
 // saveSchedule notes whose time a Schedule offers. A service is no one who has time, unless the Schedule names nobody
-// else; nor is a whole building. own says that the
-// Schedule itself changes, and not what it names.
+// else; nor is a whole building. own says that the Schedule itself changes, and not what it names.
 func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string, n *fhir.Node, own bool) error {
 	var named []string
 	for a := range n.Get("actor").Items() {
