@@ -67,6 +67,9 @@ func scanVersion(rows pgx.Rows, before ...any) (*Version, error) {
 	if len(fields) != n+versionWidth {
 		return nil, fmt.Errorf("storage: %d columns, which are no version", len(fields))
 	}
+	if fields[n+2].Format != pgx.BinaryFormatCode { // a URL may ask for a protocol whose answers are texts
+		return scanTexts(rows, before)
+	}
 	if n > 0 {
 		if err := rows.Scan(append(before, make([]any, versionWidth)...)...); err != nil {
 			return nil, err
@@ -78,6 +81,22 @@ func scanVersion(rows pgx.Rows, before ...any) (*Version, error) {
 		content = content[1:] // behind the version of the form
 	}
 	return versionOf(raw, content)
+}
+
+// scanTexts is scanVersion for answers of any form.
+func scanTexts(rows pgx.Rows, before []any) (*Version, error) {
+	v := &Version{}
+	var method string
+	var literal *string
+	if err := rows.Scan(append(before, &v.Type, &v.ID, &v.Number, &v.LastUpdated, &method, &v.Content, &literal, &v.Compartments)...); err != nil {
+		return nil, err
+	}
+	v.LastUpdated = v.LastUpdated.UTC()
+	v.Method, v.Deleted = methodOf(method[0]), v.Content == nil
+	if literal != nil {
+		v.Content = []byte(*literal)
+	}
+	return v, nil
 }
 
 // y2kMicro is when PostgreSQL begins to count time, in microseconds since 1970.
