@@ -24,13 +24,16 @@ func normalCriteria(typ, criteria string) string {
 	return typ + "?" + search.Encode(pairs)
 }
 
-// trimCriteria takes off what clients put before criteria that stand without a URL: "?", "Patient?".
-func trimCriteria(typ, criteria string) string {
+// TrimCriteria takes off what clients put before criteria that stand without a URL: "?", "Patient?", or the whole
+// address of the search, which HAPI FHIR's client sends in If-None-Exist.
+func TrimCriteria(typ, criteria string) string {
 	criteria = strings.TrimSpace(criteria)
-	if rest, found := strings.CutPrefix(criteria, typ+"?"); found {
+	before, rest, found := strings.Cut(criteria, "?")
+	absolute := strings.HasPrefix(before, "http://") || strings.HasPrefix(before, "https://")
+	if found && (before == "" || before == typ || absolute && strings.HasSuffix(before, "/"+typ)) {
 		return rest
 	}
-	return strings.TrimPrefix(criteria, "?")
+	return criteria
 }
 
 // matchOne gives the one resource that criteria find, or nil. Errors: Precondition where they find several.

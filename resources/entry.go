@@ -60,7 +60,7 @@ func entryConditions(r *Request, request *fhir.Node) (err error) {
 		r.IfModifiedSince = d.Time
 	}
 	if exist := request.Get("ifNoneExist"); exist != nil && r.Interaction == Create {
-		r.IfNoneExist = trimCriteria(r.Type, exist.Text)
+		r.IfNoneExist = TrimCriteria(r.Type, exist.Text)
 		if exist.Kind != fhir.String || r.IfNoneExist == "" {
 			return fhir.NewError(fhir.Invalid, fhir.CodeValue,
 				"ifNoneExist must hold search criteria, such as identifier=system|value").At("request.ifNoneExist")

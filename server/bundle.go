@@ -68,7 +68,8 @@ func (x *exchange) appendBundle(dst []byte, b *resources.Bundle) []byte {
 	if len(b.Issues) > 0 {
 		outcome := fhir.OperationOutcome(b.Issues...)
 		dst = appendSeparator(dst, count, `,"entry":[`)
-		dst = append(dst, `{"resource":`...)
+		dst = x.appendOutcomeURL(append(dst, '{'))
+		dst = append(dst, `,"resource":`...)
 		dst = outcome.AppendJSON(dst)
 		switch b.Type {
 		case "searchset":
@@ -128,9 +129,12 @@ func (x *exchange) appendEntry(dst []byte, bundleType string, e *resources.Entry
 	}
 	dst = append(dst, '{')
 	if e.Version != nil {
-		if e.Mode != "outcome" {
-			dst = append(x.appendFullURL(dst, e.Version), ',')
+		if e.Mode == "outcome" {
+			dst = x.appendOutcomeURL(dst)
+		} else {
+			dst = x.appendFullURL(dst, e.Version)
 		}
+		dst = append(dst, ',')
 		dst = append(append(dst, `"resource":`...), e.Version.Content...)
 		dst = append(dst, ',')
 	}
@@ -150,6 +154,12 @@ func (x *exchange) appendEntry(dst []byte, bundleType string, e *resources.Entry
 		dst = strconv.AppendFloat(dst, min(e.Score, 1), 'f', -1, 64)
 	}
 	return append(dst, "}}"...)
+}
+
+// appendOutcomeURL gives an OperationOutcome that is nowhere but in its Bundle a fullUrl: outside of batches and transactions
+// every entry has one (FHIR R4 bundle.html#bundle-unique; HAPI FHIR's validator insists).
+func (x *exchange) appendOutcomeURL(dst []byte) []byte {
+	return append(append(append(dst, `"fullUrl":"urn:uuid:`...), x.s.newID()...), '"')
 }
 
 func (x *exchange) appendFullURL(dst []byte, v *storage.Version) []byte {

@@ -72,8 +72,11 @@ func article(noun string) string {
 	return "a " + noun
 }
 
-// readResource reads a body that must be a resource of the given type.
-func (x *exchange) readResource(typ string) (*fhir.Node, error) {
+// readResource reads a body that must be a resource of the given type. id is that of the URL; "" where it has none.
+func (x *exchange) readResource(typ, id string) (*fhir.Node, error) {
+	if typ == binaryType {
+		return x.readBinary(id)
+	}
 	if _, err := x.contentType(bodyFHIR); err != nil {
 		return nil, err
 	}

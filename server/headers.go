@@ -152,8 +152,7 @@ func (x *exchange) createConditions(req *resources.Request) (err error) {
 			Coded("unexpected-query")
 	}
 	if h := x.r.Header["If-None-Exist"]; len(h) > 0 {
-		criteria := strings.TrimSpace(h[0])
-		criteria = strings.TrimPrefix(strings.TrimPrefix(criteria, req.Type), "?")
+		criteria, _, _ := splitQuery(resources.TrimCriteria(req.Type, h[0]))
 		if _, err := url.ParseQuery(criteria); err != nil || criteria == "" || len(h) > 1 {
 			return fhir.NewError(fhir.Invalid, fhir.CodeValue,
 				"If-None-Exist must hold search criteria, such as identifier=system|value").Coded("bad-header")

@@ -45,7 +45,7 @@ func (x *exchange) create() error {
 		err = x.createConditions(&req)
 	}
 	if err == nil {
-		req.Body, err = x.readResource(req.Type)
+		req.Body, err = x.readResource(req.Type, req.ID)
 	}
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (x *exchange) update() error {
 		err = x.writeConditions(&req)
 	}
 	if err == nil {
-		req.Body, err = x.readResource(req.Type)
+		req.Body, err = x.readResource(req.Type, req.ID)
 	}
 	if err == nil {
 		err = checkBodyID(req.Body, req.ID)
@@ -73,7 +73,7 @@ func (x *exchange) update() error {
 func (x *exchange) conditionalUpdate() error {
 	req, err := x.conditional(resources.Update)
 	if err == nil {
-		req.Body, err = x.readResource(req.Type)
+		req.Body, err = x.readResource(req.Type, req.ID)
 	}
 	if err != nil {
 		return err

@@ -49,8 +49,10 @@ type exchange struct {
 
 	// What the client asked for, set by negotiate.
 	format format
-	pretty bool
-	prefer prefer
+	// formatWanted says that _format chose it.
+	formatWanted bool
+	pretty       bool
+	prefer       prefer
 	// query is the raw query without what only concerns the form of the answer.
 	query string
 }
@@ -225,10 +227,10 @@ func (x *exchange) cors() bool {
 var (
 	preflight   = &route{pattern: "preflight", probe: true}
 	corsOrigin  = []string{"*"}
-	corsExposed = []string{"ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Break-Glass-Expires, Retry-After, Allow, Accept-Patch"}
+	corsExposed = []string{"ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Break-Glass-Expires, X-Security-Context, Retry-After, Allow, Accept-Patch"}
 	corsMethods = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
 	corsHeaders = []string{"Accept, Authorization, Content-Type, Content-Encoding, If-Match, If-None-Match, " +
-		"If-Modified-Since, If-None-Exist, Prefer, Idempotency-Key, X-Request-Id, X-Break-Glass, X-Provenance, Cache-Control"}
+		"If-Modified-Since, If-None-Exist, Prefer, Idempotency-Key, X-Request-Id, X-Break-Glass, X-Provenance, X-Security-Context, Cache-Control"}
 	corsAge = []string{"3600"}
 )
 

@@ -65,10 +65,13 @@ func (x *exchange) negotiate() error {
 		x.prefer = parsePrefer(h)
 	}
 	f, ok := jsonFormat, true
-	if wanted != "" {
+	if x.formatWanted = wanted != ""; x.formatWanted {
 		f, ok = formatParameter(wanted)
 	} else if h := x.r.Header["Accept"]; len(h) > 0 {
 		f, ok = negotiateAccept(h)
+		if !ok && x.ofBinary() { // respondBinary looks at Accept again, once it knows what the Binary holds
+			f, ok = jsonFormat, true
+		}
 	}
 	if !ok {
 		return errNotAcceptable()
@@ -143,26 +146,16 @@ func negotiateAccept(headers []string) (format, bool) {
 	}
 	var quality [12]float64 // by position in formats
 	var closeness [12]int8  // how closely the range that gave it names the type; 0 = none did
-	for _, header := range headers {
-		for len(header) > 0 {
-			var item string
-			item, header = cutUnquoted(header, ',')
-			mediaRange, params := cutUnquoted(item, ';')
-			mediaRange = strings.TrimSpace(mediaRange)
-			if mediaRange == "" {
-				continue
-			}
-			p := rangeParameters(params)
-			if !p.ok {
-				continue
-			}
-			for i := range formats {
-				if c := rangeCloseness(mediaRange, formats[i].mediaType); c > closeness[i] {
-					closeness[i], quality[i] = c, p.q
-				}
+	eachRange(headers, func(mediaRange string, p acceptParams) {
+		if !p.ok {
+			return
+		}
+		for i := range formats {
+			if c := rangeCloseness(mediaRange, formats[i].mediaType); c > closeness[i] {
+				closeness[i], quality[i] = c, p.q
 			}
 		}
-	}
+	})
 	best := -1
 	for i := range formats {
 		// A wildcard asks for the usual form and not for the browser's.
@@ -177,6 +170,20 @@ func negotiateAccept(headers []string) (format, bool) {
 		return format{}, false
 	}
 	return formats[best].format, true
+}
+
+// eachRange gives each media range of Accept with its parameters.
+func eachRange(headers []string, give func(mediaRange string, p acceptParams)) {
+	for _, header := range headers {
+		for len(header) > 0 {
+			var item string
+			item, header = cutUnquoted(header, ',')
+			mediaRange, params := cutUnquoted(item, ';')
+			if mediaRange = strings.TrimSpace(mediaRange); mediaRange != "" {
+				give(mediaRange, rangeParameters(params))
+			}
+		}
+	}
 }
 
 // rangeCloseness is 3 for the type itself, 2 for type/*, 1 for */*, 0 for no match.

@@ -50,6 +50,9 @@ func (x *exchange) respond(req *resources.Request, resp *resources.Response) err
 		case v.Deleted:
 			return fhir.NewError(fhir.Gone, fhir.CodeDeleted, req.Type+"/"+req.ID+" has been deleted")
 		}
+		if v.Type == binaryType {
+			return x.respondBinary(v.Content)
+		}
 		return x.writeResource(http.StatusOK, v.Content)
 	case resources.Operate:
 		if v != nil {

@@ -55,7 +55,6 @@ func (s *server) routes(registry *prometheus.Registry, published func(context.Co
 		return rt
 	}
 	get := func(a action) map[string]action { return map[string]action{http.MethodGet: a} }
-	post := func(a action) map[string]action { return map[string]action{http.MethodPost: a} }
 
 	add("/healthz", get((*exchange).health)).probe = true
 	add("/readyz", get((*exchange).readiness)).probe = true
@@ -75,7 +74,11 @@ func (s *server) routes(registry *prometheus.Registry, published func(context.Co
 		add(FHIRPath+at+`/{operation:\$[^/]+}`, nil).operation = true
 	}
 	add(FHIRPath+"/_history", get((*exchange).historySystem)).proves = true
-	add(FHIRPath+"/_search", post((*exchange).searchSystemForm))
+	// A search by GET may have _search too, as one by POST has to: HAPI FHIR's client has a style of that kind.
+	search := func(pattern string, byGet, byPost action) {
+		add(pattern, map[string]action{http.MethodGet: byGet, http.MethodPost: byPost}).proves = true
+	}
+	search(FHIRPath+"/_search", (*exchange).searchSystem, (*exchange).searchSystemForm)
 	s.ofType = add(FHIRPath+"/{type}", map[string]action{
 		http.MethodGet:    (*exchange).searchType,
 		http.MethodPost:   (*exchange).create,
@@ -85,7 +88,7 @@ func (s *server) routes(registry *prometheus.Registry, published func(context.Co
 	})
 	s.ofType.proves = true
 	add(FHIRPath+"/{type}/_history", get((*exchange).historyType)).proves = true
-	add(FHIRPath+"/{type}/_search", post((*exchange).searchTypeForm))
+	search(FHIRPath+"/{type}/_search", (*exchange).searchType, (*exchange).searchTypeForm)
 	s.instance = add(FHIRPath+"/{type}/{id}", map[string]action{
 		http.MethodGet:    (*exchange).read,
 		http.MethodPut:    (*exchange).update,
@@ -94,9 +97,10 @@ func (s *server) routes(registry *prometheus.Registry, published func(context.Co
 	})
 	s.instance.proves = true
 	add(FHIRPath+"/{type}/{id}/_history", get((*exchange).historyInstance)).proves = true
-	add(FHIRPath+"/{type}/{id}/_history/{version}", get((*exchange).vread)).proves = true
+	s.version = add(FHIRPath+"/{type}/{id}/_history/{version}", get((*exchange).vread))
+	s.version.proves = true
 	add(FHIRPath+"/{type}/{id}/{other}", get((*exchange).searchCompartment)).proves = true
-	add(FHIRPath+"/{type}/{id}/{other}/_search", post((*exchange).searchCompartmentForm))
+	search(FHIRPath+"/{type}/{id}/{other}/_search", (*exchange).searchCompartment, (*exchange).searchCompartmentForm)
 	router.NotFoundHandler = s.handle(unmatched)
 	return router
 }

@@ -138,10 +138,10 @@ type server struct {
 	secure       bool     // BaseURL is https
 	crossPaths   []string // where oauth lets scripts of other origins in
 	metrics      *metrics
-	// ofType and instance are the routes of [base]/[type] and [base]/[type]/[id].
-	ofType, instance *route
-	now              func() time.Time
-	newID            func() string
+	// ofType, instance and version are the routes of [base]/[type], [base]/[type]/[id] and one version of it.
+	ofType, instance, version *route
+	now                       func() time.Time
+	newID                     func() string
 }
 
 // New makes the handler that serves everything: FHIR under /fhir, and /healthz, /readyz and /metrics beside it.

@@ -59,6 +59,7 @@ func (d *declared) with(method, path, body string, header map[string]string, wan
 	if err != nil {
 		d.Fatal(err)
 	}
+	req.Header.Set("Accept", "application/fhir+json")
 	if body != "" {
 		req.Header.Set("Content-Type", "application/fhir+json")
 	}

@@ -15,6 +15,9 @@ func (d *document) typePaths() fhir.Node {
 	t := d.typ
 	id := pathParameter("id", "The logical id")
 	body := d.body(t, d.example(t), "The resource")
+	if t == "Binary" {
+		body.Get("content").Set("*/*", anyContent())
+	}
 	patch := obj(fhir.Boolean(true).As("required"), obj(
 		obj(obj(text("type", "array"), obj(text("type", "object")).As("items")).As("schema"),
 			fhir.Arr(obj(text("op", "add"), text("path", "/language"), text("value", "en"))).As("example")).As("application/json-patch+json"),
@@ -35,7 +38,7 @@ func (d *document) typePaths() fhir.Node {
 	paths.Set("/"+t+"/_search", obj(d.call("searchForm"+t, "Search by form", "Like Search, with the parameters in the body: they stay out of logs.", nil, &form, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("post")))
 	paths.Set("/"+t+"/{id}", obj(
 		fhir.Arr(id).As("parameters"),
-		d.call("read"+t, "Read", "The current version.", []fhir.Node{header("If-None-Match", `304 if this is still the version: W/"3"`), summary()}, nil, d.answer(t, "The resource"), "304", "401", "403", "404", "410").As("get"),
+		d.call("read"+t, "Read", "The current version.", []fhir.Node{header("If-None-Match", `304 if this is still the version: W/"3"`), summary()}, nil, d.represented(t, "The resource"), "304", "401", "403", "404", "410").As("get"),
 		d.call("update"+t, "Update", "Makes the next version, or the resource itself under this id.", []fhir.Node{ifMatch, prefer()}, &body, d.created(t), "400", "401", "403", "409", "412", "422").As("put"),
 		d.call("patch"+t, "Patch", "JSON Patch (RFC 6902) or FHIRPath Patch.", []fhir.Node{ifMatch, prefer()}, &patch, d.answer(t, "The new version"), "400", "401", "403", "404", "409", "412", "422").As("patch"),
 		d.call("delete"+t, "Delete", "Deletes the resource; its history stays.", []fhir.Node{ifMatch}, nil, gone(), "401", "403", "409", "412").As("delete"),
@@ -43,7 +46,7 @@ func (d *document) typePaths() fhir.Node {
 	paths.Set("/"+t+"/{id}/_history", obj(fhir.Arr(id).As("parameters"),
 		d.call("history"+t, "History", "The versions, newest first.", historyParameters(), nil, d.answer("Bundle", "A page of versions"), "400", "401", "403", "404").As("get")))
 	paths.Set("/"+t+"/{id}/_history/{vid}", obj(fhir.Arr(id, pathParameter("vid", "The version id")).As("parameters"),
-		d.call("vread"+t, "Read a version", "One version as it was.", nil, nil, d.answer(t, "The version"), "401", "403", "404", "410").As("get")))
+		d.call("vread"+t, "Read a version", "One version as it was.", nil, nil, d.represented(t, "The version"), "401", "403", "404", "410").As("get")))
 	paths.Set("/"+t+"/_history", obj(
 		d.call("typeHistory"+t, "History of the type", "The versions of all resources of the type, newest first.", historyParameters(), nil, d.answer("Bundle", "A page of versions"), "400", "401", "403").As("get")))
 	if slices.Contains(d.ReadOnly, t) {
@@ -171,6 +174,19 @@ func (d *document) call(id, title, description string, parameters []fhir.Node, b
 func (d *document) body(typ string, example fhir.Node, description string) fhir.Node {
 	return obj(text("description", description), fhir.Boolean(true).As("required"), obj(
 		obj(d.use(typ).As("schema"), example.As("example")).As(fhirJSON)).As("content"))
+}
+
+// represented is the answer of a read. A Binary also comes as what it holds (FHIR R4 binary.html#rest).
+func (d *document) represented(typ, description string) fhir.Node {
+	n := d.answer(typ, description)
+	if typ == "Binary" {
+		n.Get("200").Get("content").Set("*/*", anyContent())
+	}
+	return n
+}
+
+func anyContent() fhir.Node {
+	return obj(obj(text("type", "string"), text("format", "binary")).As("schema"))
 }
 
 func (d *document) answer(typ, description string) fhir.Node {
