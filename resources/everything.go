@@ -90,7 +90,7 @@ func (e *whole) wants(v *storage.Version) bool {
 func (e *whole) wantsType(typ string) bool { return e.types == nil || slices.Contains(e.types, typ) }
 
 func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
-	e := &whole{size: s.limits.MaxPageSize, members: map[string]bool{}, inside: true, cursor: c.cursor}
+	e := &whole{size: min(s.limits.EverythingPageSize, s.limits.MaxPageSize), members: map[string]bool{}, inside: true, cursor: c.cursor}
 	catalog := catalog{registry: s.store.Registry()}
 	faults := &fhir.Error{Kind: fhir.Invalid}
 	var applied []search.Pair
@@ -178,21 +178,42 @@ func (s *Service) duringCare(q *search.Query, types []string, start, end string,
 }
 
 // beside finds what the members of a page refer to and is in no compartment of this kind, so that it is no part of
-// another's record; and the Provenance of the members.
-func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Version) ([]*storage.Version, bool, error) {
-	found, cut, err := s.store.Include(ctx, nil, matches, []search.Include{{Source: "*", Param: "*", Except: e.members}}, s.limits.MaxIncluded)
-	if err != nil {
-		return nil, false, err
+// another's record; and the Provenance of the members, unless it is one and has its own place.
+func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Version) (found []*storage.Version, cut bool, err error) {
+	if !e.inside || e.types == nil {
+		if found, cut, err = s.store.Referred(ctx, nil, matches, e.members, s.limits.MaxIncluded); err != nil {
+			return nil, false, err
+		}
 	}
-	found = slices.DeleteFunc(found, func(v *storage.Version) bool { return e.members[v.Type] })
 	const provenance = "Provenance"
 	if e.wantsType(provenance) {
 		list, more, err := s.store.Include(ctx, nil, matches, []search.Include{{Reverse: true, Source: provenance, Param: "target"}}, s.limits.MaxIncluded)
 		if err != nil {
 			return nil, false, err
 		}
+		if e.members[provenance] {
+			if list, err = s.withoutMembers(ctx, e, provenance, list); err != nil {
+				return nil, false, err
+			}
+		}
 		found, cut = append(found, list...), cut || more
 	}
 	found = slices.DeleteFunc(found, func(v *storage.Version) bool { return !e.wants(v) })
 	return found, cut, nil
+}
+
+// withoutMembers leaves out what some page has as one of its members.
+func (s *Service) withoutMembers(ctx context.Context, e *whole, typ string, list []*storage.Version) ([]*storage.Version, error) {
+	if len(list) == 0 {
+		return list, nil
+	}
+	ids := &search.Match{Type: typ, Param: search.Param{Code: "_id", Kind: search.Token}}
+	for _, v := range list {
+		ids.Values = append(ids.Values, search.Value{Code: v.ID})
+	}
+	members, err := s.store.Keys(ctx, nil, &search.Query{Types: []string{typ}, Where: append(slices.Clone(e.query.Where), ids)}, len(list))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list, func(v *storage.Version) bool { return slices.Contains(members, storage.Key{Type: v.Type, ID: v.ID}) }), nil
 }

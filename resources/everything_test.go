@@ -1,12 +1,16 @@
 package resources
 
 import (
+	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
+	"kiln/auth"
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 func TestEverything(t *testing.T) {
@@ -95,4 +99,87 @@ func TestEverything(t *testing.T) {
 	refused(t, s, fhir.Invalid, call("Patient", "p", "_cursor=forged"))
 	refused(t, s, fhir.Invalid, call("Patient", "p", "start=yesterday"))
 	refused(t, s, fhir.NotFound, call("Encounter", "", ""))
+}
+
+// TestEverything_page_by_page follows the links of $everything: each member comes once, what a page refers to is on it, once, and in the
+// end there is all that one page of all has.
+func TestEverything_page_by_page(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(o *Options, so *storage.Options) { o.Limits.EverythingPageSize, so.Unrestricted = 4, false })
+	for i := range 3 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Organization","id":"org%d","name":"x"}`, i))
+		put(t, s, fmt.Sprintf(`{"resourceType":"Practitioner","id":"dr%d"}`, i))
+	}
+	put(t, s, `{"resourceType":"Questionnaire","id":"form","url":"http://example.org/form","status":"active"}`)
+	put(t, s, `{"resourceType":"Medication","id":"pill"}`)
+	put(t, s, `{"resourceType":"Patient","id":"p","birthDate":"1950-01-01"}`)
+	put(t, s, `{"resourceType":"Patient","id":"q"}`)
+	put(t, s, `{"resourceType":"Encounter","id":"e","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/p"},"participant":[{"individual":{"reference":"Practitioner/dr0"}}]}`)
+	for i := range 9 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p"},"encounter":{"reference":"Encounter/e"},
+"effectiveDateTime":"202%d-01-05","performer":[{"reference":"Practitioner/dr%d"},{"reference":"Organization/org%d"}]}`, i, i, i%3, i%3))
+		put(t, s, fmt.Sprintf(`{"resourceType":"Provenance","id":"pv%d","target":[{"reference":"Observation/o%d"}],"recorded":"2021-06-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/dr0"}}]}`, i, i))
+	}
+	put(t, s, `{"resourceType":"QuestionnaireResponse","id":"answers","status":"completed","questionnaire":"http://example.org/form","subject":{"reference":"Patient/p"}}`)
+	put(t, s, `{"resourceType":"MedicationDispense","id":"d","status":"completed","subject":{"reference":"Patient/p"},"medicationReference":{"reference":"Medication/pill"},
+"substitution":{"wasSubstituted":true,"responsibleParty":[{"reference":"Organization/org2"}]}}`)
+	put(t, s, `{"resourceType":"Provenance","id":"all","target":[{"reference":"Patient/p"},{"reference":"Observation/o0"},{"reference":"Observation/o8"}],"recorded":"2021-06-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/dr0"}}]}`)
+
+	const members = "all answers d e o0 o1 o2 o3 o4 o5 o6 o7 o8 p"
+	for _, c := range []struct {
+		rule             string
+		who              auth.Principal
+		typ, id, query   string
+		members, include string
+		pages            int
+	}{
+		{"all", auth.Principal{}, "Patient", "p", "", members, "dr0 dr1 dr2 form org0 org1 org2 pill pv0 pv1 pv2 pv3 pv4 pv5 pv6 pv7 pv8", 4},
+		{"more_on_a_page", auth.Principal{}, "Patient", "p", "_count=1000", members, "dr0 dr1 dr2 form org0 org1 org2 pill pv0 pv1 pv2 pv3 pv4 pv5 pv6 pv7 pv8", 1},
+		{"of_the_patient_alone", patientApp("p", "patient/*.rs"), "Patient", "p", "", members, "dr0 dr1 dr2 form org0 org1 org2 pill pv0 pv1 pv2 pv3 pv4 pv5 pv6 pv7 pv8", 4},
+		{"granular_scopes", patientApp("p", "patient/Observation.rs?code=none patient/Patient.rs patient/Encounter.rs user/Practitioner.rs"), "Patient", "p", "_count=1", "e p", "dr0", 2},
+		{"types", auth.Principal{}, "Patient", "p", "_type=Observation,Practitioner&_count=7", "o0 o1 o2 o3 o4 o5 o6 o7 o8", "dr0 dr1 dr2", 2},
+		{"of_an_encounter", auth.Principal{}, "Encounter", "e", "", "e o0 o1 o2 o3 o4 o5 o6 o7 o8", "dr0 dr1 dr2 org0 org1 org2 p pv0 pv1 pv2 pv3 pv4 pv5 pv6 pv7 pv8 all", 3},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			times, beside := map[string]int{}, map[string]bool{}
+			pages, query := 0, c.query
+			for more := true; more && pages < 30; pages++ {
+				b := do(t, s, Request{Principal: c.who, Interaction: Operate, Operation: "everything", Type: c.typ, ID: c.id, Query: query}).Bundle
+				here := map[string]bool{}
+				for _, e := range b.Entries {
+					id := e.Version.ID
+					if here[id] {
+						t.Errorf("page %d has %s twice", pages, id)
+					}
+					if here[id] = true; e.Mode == "match" {
+						times[id]++
+					} else {
+						beside[id] = true
+					}
+				}
+				more = false
+				for _, link := range b.Links {
+					if link.Relation == "next" {
+						_, query, more = strings.Cut(link.URL, "$everything?")
+					}
+				}
+			}
+			for id, n := range times {
+				if n != 1 || beside[id] {
+					t.Errorf("%s is there %d times, and also beside: %v", id, n, beside[id])
+				}
+			}
+			want := strings.Fields(c.include)
+			slices.Sort(want)
+			if got := slices.Sorted(maps.Keys(times)); strings.Join(got, " ") != c.members {
+				t.Errorf("members: %s, want %s", got, c.members)
+			}
+			if got := slices.Sorted(maps.Keys(beside)); !slices.Equal(got, want) {
+				t.Errorf("beside: %s, want %s", got, want)
+			}
+			if pages != c.pages {
+				t.Errorf("%d pages, want %d", pages, c.pages)
+			}
+		})
+	}
 }

@@ -67,6 +67,8 @@ type Limits struct {
 	MaxResourceBytes int
 	// DefaultPageSize and MaxPageSize are what _count is when it is not given, and at most: 20 and 1000.
 	DefaultPageSize, MaxPageSize int
+	// EverythingPageSize is what _count of $everything is when it is not given: 200. MaxPageSize bounds it, too.
+	EverythingPageSize int
 	// MaxIncluded is how many resources _include and _revinclude add to one page: 1000.
 	MaxIncluded int
 	// MaxConditionalMatches is how many resources a conditional delete may remove: 1000.
@@ -79,7 +81,7 @@ func (l Limits) withDefaults() Limits {
 		value int
 	}{
 		{&l.MaxBundleEntries, 25_000}, {&l.MaxResourceBytes, 16 << 20},
-		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.MaxIncluded, 1000},
+		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.EverythingPageSize, 200}, {&l.MaxIncluded, 1000},
 		{&l.MaxConditionalMatches, 1000},
 	} {
 		if *d.field == 0 {

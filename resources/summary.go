@@ -8,7 +8,6 @@ import (
 
 	"kiln/auth"
 	"kiln/fhir"
-	"kiln/fhir/search"
 	"kiln/resources/records"
 	"kiln/storage"
 )
@@ -235,7 +234,7 @@ func (d *summaryDocument) find(ctx context.Context, q summaryQuery) (list []*fhi
 			list, matches = append(list, n), append(matches, v)
 		}
 	}
-	beside, _, err := d.store.Include(ctx, nil, matches, []search.Include{{Source: "*", Param: "*"}}, d.limits.MaxIncluded)
+	beside, _, err := d.store.Referred(ctx, nil, matches, nil, d.limits.MaxIncluded)
 	if err != nil {
 		return nil, false, err
 	}

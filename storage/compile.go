@@ -86,6 +86,9 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		s, err := c.all(e, x)
 		return "(" + s + ")", err
 	case search.Or:
+		if areMembers(e) {
+			return c.members(e, x)
+		}
 		parts := []string{"false"}
 		for _, one := range e {
 			s, err := c.expr(one, x)
@@ -326,26 +329,6 @@ func (c *compiler) byPatient(e *search.Has, all, where, x, y, cond string) {
 	}
 	c.referring = append(c.referring, referring{all: all, term: "(" + term + ")[1]"})
 	c.closer = append(c.closer, all, closer)
-}
-
-func (c *compiler) member(e *search.Member, x string) (string, error) {
-	rks := c.ix.sameTarget(e.Compartment, e.ID)
-	if c.access != nil && c.access.alone && e.Type == visitType && e.Compartment == "Patient" && !overlap(rks, c.access.patients) {
-		return "false", nil // who else takes part does not show
-	}
-	var terms []int64
-	for _, code := range e.Params {
-		p, err := c.param(e.Type, code)
-		if err != nil {
-			return "", err
-		}
-		terms = append(terms, salted(rks, p.salt)...)
-	}
-	in := fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]"))
-	if e.Type == e.Compartment {
-		in = fmt.Sprintf("(%s OR %s.rk = ANY(%s))", in, x, c.arg(rks, "bigint[]"))
-	}
-	return in, nil
 }
 
 func (c *compiler) param(typ, code string) (*paramPlan, error) {

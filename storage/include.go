@@ -10,13 +10,12 @@ import (
 )
 
 // sqlIncluded looks at each reference with the salts of the parameters of its type: $2 are these, $5 the types. With all but one of
-// them it makes the key of nothing; where it is known what the sources refer to, $6, those are not looked for.
+// them it makes the key of nothing.
 const sqlIncluded = `
 SELECT ` + versionColumns + ` FROM resource r
 WHERE r.rk = ANY(ARRAY(
   SELECT DISTINCT u.f # s.salt FROM search_index x, unnest(x.refs) AS u(f), unnest($2::bigint[], $5::smallint[]) AS s(salt, type)
-  WHERE x.rk = ANY($1::bigint[]) AND s.type = x.type
-  AND CASE WHEN $6::bigint[] IS NULL OR u.f # s.salt IN (SELECT unnest($6::bigint[])) THEN true ELSE false END))
+  WHERE x.rk = ANY($1::bigint[]) AND s.type = x.type))
 AND r.content IS NOT NULL AND ($3::text[] IS NULL OR r.type = ANY($3::text[]))
 ORDER BY r.rk LIMIT $4`
 
@@ -63,7 +62,7 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 			}
 			run.about = compartmentsOf(sources)
 			// Some of what is found may be on the page already; it must not push out what is not.
-			found, err := s.includeVisible(ctx, run, sources, in, limit+1+len(seen))
+			found, err := s.visibleOf(ctx, limit+1+len(seen), func(most int) ([]*Version, error) { return s.include(ctx, run, sources, in, most) })
 			if err != nil {
 				return nil, false, translate(err)
 			}
@@ -97,16 +96,16 @@ func compartmentsOf(list []*Version) (rks []int64) {
 	return rks
 }
 
-// includeVisible is include without what only the exact form of granular scopes leaves out: that must neither count nor
-// lead on to others.
-func (s *Store) includeVisible(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
-	for look := limit; ; look *= 4 {
-		found, err := s.include(ctx, run, sources, in, look)
+// visibleOf is what look finds, at least limit or all there is, without what only the exact form of granular scopes leaves out: that must
+// neither count nor lead on to others.
+func (s *Store) visibleOf(ctx context.Context, limit int, look func(limit int) ([]*Version, error)) ([]*Version, error) {
+	for most := limit; ; most *= 4 {
+		found, err := look(most)
 		if err != nil {
 			return nil, err
 		}
 		kept, _, err := s.Narrowed(ctx, found)
-		if err != nil || len(kept) == len(found) || len(found) < look || len(kept) >= limit {
+		if err != nil || len(kept) == len(found) || len(found) < most || len(kept) >= limit {
 			return kept, err
 		}
 	}
@@ -142,62 +141,37 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		terms = s.canonicalReferrers(sources, in, salts, terms)
 		return collect(ctx, run, sqlRevIncluded, numbers, terms, limit)
 	}
-	var salts, byURL []int64
-	var saltTypes, urlTypes []int16
-	for typ := range types {
-		number := []int16{ix.registry.TypeNumber(typ)}
-		one, urls := ix.referenceSalts(typ, in.Param, ""), ix.canonicalSalts(typ, in.Param)
-		salts, saltTypes = append(salts, one...), append(saltTypes, slices.Repeat(number, len(one))...)
-		byURL, urlTypes = append(byURL, urls...), append(urlTypes, slices.Repeat(number, len(urls))...)
-	}
+	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })
 	var targets []string
 	if in.Target != "" {
 		targets = []string{in.Target}
 	}
-	included, byURLs := sqlIncluded, sqlIncludedByURL
+	included := sqlIncluded
 	if inside {
-		included, byURLs = fromInside.Replace(included), fromInside.Replace(byURLs)
+		included = fromInside.Replace(included)
 	}
-	var known []int64
-	if in.Param == "*" && !inside {
-		known = ix.referred(sources, in.Except)
+	found, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes)
+	if err != nil {
+		return nil, err
 	}
-	found, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes, known)
-	if err != nil || len(byURL) == 0 {
-		return found, err
+	salts, saltTypes = ix.saltsOf(types, func(typ string) []int64 { return ix.canonicalSalts(typ, in.Param) })
+	if len(salts) == 0 {
+		return found, nil
 	}
-	more, err := collect(ctx, run, byURLs, rks, byURL, targets, limit, urlTypes)
+	if included = sqlIncludedByURL; inside {
+		included = fromInside.Replace(included)
+	}
+	more, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes)
 	return append(found, more...), err
 }
 
-// referred are the keys of all that the texts of versions could refer to, except resources of some types; nil where a text cannot be read.
-func (ix *Indexer) referred(sources []*Version, except map[string]bool) []int64 {
-	keys := []int64{}
-	done := map[Key]bool{}
-	add := func(typ, id string) {
-		if k := (Key{typ, id}); typ != "" && id != "" && !except[typ] && !done[k] {
-			done[k] = true
-			keys = append(keys, ix.hash.Resource(typ, id))
-		}
+// saltsOf are the salts of types, each with the number of its type.
+func (ix *Indexer) saltsOf(types map[string]bool, of func(typ string) []int64) (salts []int64, numbers []int16) {
+	for typ := range types {
+		one := of(typ)
+		salts, numbers = append(salts, one...), append(numbers, slices.Repeat([]int16{ix.registry.TypeNumber(typ)}, len(one))...)
 	}
-	for _, v := range sources {
-		n, err := fhir.ParseJSON(v.Content)
-		if err != nil {
-			return nil
-		}
-		n.Walk(func(n *fhir.Node) bool {
-			switch n.Kind {
-			case fhir.Object: // a resource inside a Bundle
-				add(n.ResourceType(), n.ID())
-			case fhir.String:
-				if ref, ok := ix.parseReference(n.Text); ok && ref.Base == "" {
-					add(ref.Type, ref.ID)
-				}
-			}
-			return true
-		})
-	}
-	return keys
+	return salts, numbers
 }
 
 // canonicalSalts are those of a type's parameters that look at canonical URLs.

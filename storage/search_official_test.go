@@ -178,6 +178,37 @@ func includesAllAsOneByOne(t *testing.T, w *world, limit int) {
 		if total += len(got); !slices.Equal(got, want) {
 			t.Errorf("%s: all references lead to %v, and one by one to %v", typ, got, want)
 		}
+		beside, cut, err := w.store.Referred(t.Context(), nil, page.Matches, nil, limit)
+		if err != nil || cut {
+			t.Fatal(err, cut)
+		}
+		var named strings.Builder // with what no search parameter looks at
+		for _, v := range page.Matches {
+			n, err := fhir.ParseJSON(v.Content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Walk(func(n *fhir.Node) bool {
+				named.WriteString(n.GetText("reference") + "\n")
+				return true
+			})
+		}
+		for _, v := range beside {
+			if name := v.Type + "/" + v.ID; !slices.Contains(got, name) && !strings.Contains(named.String(), name) {
+				t.Errorf("%s: nothing refers to %s", typ, name)
+			}
+		}
+		for _, name := range got {
+			if w.store.Registry().SearchParameter(typ, "patient") == nil { // definitions refer in more ways
+				break
+			}
+			if all := ids(beside); !slices.Contains(all, name) {
+				t.Errorf("%s: what the texts refer to lacks %s of %v", typ, name, all)
+			}
+		}
+		if within := len(beside) - len(got); within > 0 {
+			t.Logf("%s: %d more where no parameter looks", typ, within)
+		}
 	}
 	if total < 200 {
 		t.Errorf("only %d resources are referred to", total)

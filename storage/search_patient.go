@@ -195,9 +195,9 @@ func (p *searchPlan) about(q *search.Query) []int64 {
 		var rks []int64
 		switch e := e.(type) {
 		case *search.Member:
-			if e.Compartment == "Patient" {
-				rks = p.c.ix.sameTarget(e.Compartment, e.ID)
-			}
+			rks = p.aboutMembers(search.Or{e})
+		case search.Or:
+			rks = p.aboutMembers(e)
 		case *search.Match:
 			if plan, err := p.c.param(e.Type, e.Param.Code); err != nil || e.Param.Kind != search.Reference || e.Modifier != "" || !p.c.impliesPatient(e.Type, plan) {
 				continue
@@ -213,6 +213,22 @@ func (p *searchPlan) about(q *search.Query) []int64 {
 		}
 	}
 	return nil
+}
+
+// aboutMembers is the patient of whose record alternatives are the members; nil where they are anything else.
+func (p *searchPlan) aboutMembers(list search.Or) []int64 {
+	of := Key{Type: "Patient"}
+	for _, one := range list {
+		e, ok := one.(*search.Member)
+		if !ok || e.Compartment != "Patient" || of.ID != "" && e.ID != of.ID {
+			return nil
+		}
+		of.ID = e.ID
+	}
+	if of.ID == "" {
+		return nil
+	}
+	return p.c.ix.sameTarget(of.Type, of.ID)
 }
 
 // fewTreated is how many patients a practitioner may treat so that searches of all of them collect what they have.

@@ -91,6 +91,7 @@ func buildHandler(ctx context.Context, c config.Config, databaseURL string, log 
 			MaxResourceBytes:      int(c.MaxResourceBytes),
 			DefaultPageSize:       c.DefaultPageSize,
 			MaxPageSize:           c.MaxPageSize,
+			EverythingPageSize:    c.EverythingSize,
 			MaxConditionalMatches: c.MaxMatches,
 		},
 	})

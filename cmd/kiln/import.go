@@ -109,6 +109,7 @@ func openService(ctx context.Context, c config.Config, databaseURL string) (*sto
 			MaxResourceBytes:      int(c.MaxResourceBytes),
 			DefaultPageSize:       c.DefaultPageSize,
 			MaxPageSize:           c.MaxPageSize,
+			EverythingPageSize:    c.EverythingSize,
 			MaxConditionalMatches: c.MaxMatches,
 		},
 	})

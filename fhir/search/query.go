@@ -113,8 +113,6 @@ type Include struct {
 	Param string
 	// Target narrows to one type; "" for any.
 	Target string
-	// Except are types of which nothing is wanted where all references are followed.
-	Except map[string]bool
 }
 
 // Expr is a condition on a resource: And, Or, Not, *Match, *Chain, *Has, *Member, *Missing or *IsType.

@@ -98,6 +98,7 @@ type Limits struct {
 	RequestsPerMinute int           `name:"requests-per-minute" env:"KILN_REQUESTS_PER_MINUTE" default:"0" placeholder:"N" help:"Most requests a minute of one caller (app and user of the token, else address) to this process, a quarter of them at once; what is beyond is answered 429. 0: no bound."`
 	DefaultPageSize   int           `name:"default-page-size" env:"KILN_DEFAULT_PAGE_SIZE" default:"20" placeholder:"N" help:"Entries of a page when a search or history does not say _count."`
 	MaxPageSize       int           `name:"max-page-size" env:"KILN_MAX_PAGE_SIZE" default:"1000" placeholder:"N" help:"Most entries of a page; a larger _count is taken as this."`
+	EverythingSize    int           `name:"everything-page-size" env:"KILN_EVERYTHING_PAGE_SIZE" default:"200" placeholder:"N" help:"Entries of a page of $everything that does not say _count; what they refer to comes beside them."`
 	MultipleDelete    bool          `name:"multiple-delete" env:"KILN_MULTIPLE_DELETE" help:"Let a conditional delete remove several resources."`
 	PublishSlots      bool          `name:"publish-slots" env:"KILN_PUBLISH_SLOTS" help:"Show everybody, without a token, when and where there is free time: /fhir/$bulk-publish (SMART Scheduling Links)."`
 	MaxMatches        int           `name:"max-conditional-matches" env:"KILN_MAX_CONDITIONAL_MATCHES" default:"1000" placeholder:"N" help:"Most resources that one conditional delete removes."`
@@ -215,6 +216,7 @@ func (l *Limits) Validate() error {
 	return errors.Join(
 		positive("KILN_MAX_RESOURCE_BYTES", l.MaxResourceBytes), positive("KILN_MAX_BODY_BYTES", l.MaxBodyBytes),
 		positive("KILN_MAX_BUNDLE_ENTRIES", l.MaxBundleEntries), positive("KILN_DEFAULT_PAGE_SIZE", l.DefaultPageSize),
+		positive("KILN_EVERYTHING_PAGE_SIZE", l.EverythingSize),
 		positive("KILN_MAX_CONDITIONAL_MATCHES", l.MaxMatches),
 		positive("KILN_REQUEST_TIMEOUT", l.RequestTimeout), positive("KILN_BUNDLE_TIMEOUT", l.BundleTimeout),
 		positive("KILN_READ_HEADER_TIMEOUT", l.ReadHeaderTimeout), positive("KILN_BODY_GRACE", l.BodyGrace),

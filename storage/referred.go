@@ -1,0 +1,128 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"slices"
+)
+
+const sqlReferred = `
+SELECT ` + versionColumns + ` FROM resource r WHERE r.rk = ANY($1::bigint[]) AND r.content IS NOT NULL ORDER BY r.rk LIMIT $2`
+
+// Referred returns up to limit resources that records of patients refer to, wherever in their texts, or by the canonical URLs that search
+// parameters look at, and whether there are more: without those of some types and the versions themselves, each once. The
+// versions are resources of their own, and none inside of others.
+func (s *Store) Referred(ctx context.Context, tx *Tx, versions []*Version, except map[string]bool, limit int) (found []*Version, cut bool, err error) {
+	run, err := s.runner(ctx, tx)
+	if err != nil {
+		return nil, false, translate(err)
+	}
+	ix := s.indexer.Load()
+	keys := ix.referred(versions, except)
+	canonical, types := ix.withCanonicals(versions)
+	salts, numbers := ix.saltsOf(types, func(typ string) []int64 { return ix.canonicalSalts(typ, "*") })
+	run.about = compartmentsOf(versions)
+	found, err = s.visibleOf(ctx, limit+1+len(versions), func(most int) (list []*Version, err error) {
+		if len(keys) > 0 {
+			list, err = collect(ctx, run, sqlReferred, keys, most)
+		}
+		for _, sql := range []string{sqlIncluded, sqlIncludedByURL} { // they may hold an id or a URL, and their elements have many names
+			if err == nil && len(canonical) > 0 {
+				var more []*Version
+				more, err = collect(ctx, run, sql, canonical, salts, nil, most, numbers)
+				list = append(list, more...)
+			}
+		}
+		return list, err
+	})
+	if err != nil {
+		return nil, false, translate(err)
+	}
+	seen := make(map[Key]bool, len(versions))
+	for _, v := range versions {
+		seen[Key{v.Type, v.ID}] = true
+	}
+	found = slices.DeleteFunc(found, func(v *Version) bool {
+		k := Key{v.Type, v.ID}
+		known := seen[k] || except[v.Type]
+		seen[k] = true
+		return known
+	})
+	return found[:min(len(found), limit)], len(found) > limit, nil
+}
+
+// withCanonicals are the keys of those versions whose types have parameters that look at canonical URLs, and these types.
+func (ix *Indexer) withCanonicals(versions []*Version) (keys []int64, types map[string]bool) {
+	types = map[string]bool{}
+	without := map[string]bool{}
+	for _, v := range versions {
+		if !types[v.Type] && !without[v.Type] {
+			has := len(ix.canonicalSalts(v.Type, "*")) > 0
+			types[v.Type], without[v.Type] = has, !has
+		}
+		if types[v.Type] {
+			keys = append(keys, ix.hash.Resource(v.Type, v.ID))
+		}
+	}
+	return keys, types
+}
+
+// referred are the keys of what the texts of versions refer to by type and id, except resources of some types.
+func (ix *Indexer) referred(versions []*Version, except map[string]bool) (keys []int64) {
+	done := map[Key]bool{}
+	for _, v := range versions {
+		eachReference(v.Content, func(text string) {
+			ref, ok := ix.parseReference(text)
+			if k := (Key{ref.Type, ref.ID}); ok && ref.Type != "" && ref.ID != "" && ref.Base == "" && !except[ref.Type] && !done[k] {
+				done[k] = true
+				keys = append(keys, ix.hash.Resource(ref.Type, ref.ID))
+			}
+		})
+	}
+	return keys
+}
+
+// eachReference yields the texts of all members named reference of a stored resource. It parses nothing else: a page of what refers to
+// much has a thousand resources, and a quotation mark within a text has a backslash before it, so that the name with both of
+// its own and a colon behind them is no part of one.
+func eachReference(content []byte, yield func(string)) {
+	name := []byte(`"reference"`)
+	for {
+		i := bytes.Index(content, name)
+		if i < 0 {
+			return
+		}
+		content = bytes.TrimLeft(content[i+len(name):], " \t\r\n")
+		if len(content) == 0 || content[0] != ':' {
+			continue
+		}
+		content = bytes.TrimLeft(content[1:], " \t\r\n")
+		if len(content) == 0 || content[0] != '"' {
+			continue
+		}
+		end := endOfString(content)
+		if end == len(content) {
+			return
+		}
+		if text := content[1:end]; bytes.IndexByte(text, '\\') < 0 {
+			yield(string(text))
+		} else if s := ""; json.Unmarshal(content[:end+1], &s) == nil {
+			yield(s)
+		}
+		content = content[end:]
+	}
+}
+
+// endOfString is where the quotation mark stands that ends the JSON string at the beginning of b; the length of b where none does.
+func endOfString(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return len(b)
+}
