@@ -44,7 +44,7 @@ const (
 // refreshAccess reads the rules anew where they have changed. s.refreshing is held.
 func (s *Store) refreshAccess(ctx context.Context) error {
 	r := &accessRules{labels: map[string]uint8{}, cleared: map[string]int32{}}
-	if err := s.pool.QueryRow(ctx, sqlAccessChanged).Scan(&r.changed, &r.consent); err != nil {
+	if err := (reader{s.pool}).QueryRow(ctx, sqlAccessChanged).Scan(&r.changed, &r.consent); err != nil {
 		return translate(fmt.Errorf("storage: read the state of the access rules: %w", err))
 	}
 	if old := s.rules.Load(); old != nil && old.changed == r.changed && old.consent == r.consent {
@@ -81,7 +81,7 @@ func (s *Store) refreshAccess(ctx context.Context) error {
 		return rows.Err()
 	})
 	batch.Queue(sqlMerged).Query(r.merged.read(s.hash))
-	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := (reader{s.pool}).Send(ctx, batch); err != nil {
 		return translate(fmt.Errorf("storage: read the access rules: %w", err))
 	}
 	s.rules.Store(r)

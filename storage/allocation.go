@@ -214,7 +214,7 @@ ORDER BY actor, lower(during), lane`
 
 // Busy lists when actors are taken within a time. It is a look and no promise: only Take decides.
 func (s *Store) Busy(ctx context.Context, actors []string, start, end time.Time) ([]Allocation, error) {
-	rows, err := s.pool.Query(ctx, sqlBusy, actors, start, end, s.options.Now().UTC())
+	rows, err := reader{s.pool}.Query(ctx, sqlBusy, actors, start, end, s.options.Now().UTC())
 	if err != nil {
 		return nil, translate(err)
 	}

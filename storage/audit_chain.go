@@ -247,7 +247,7 @@ WHERE e.id > (SELECT low FROM public.audit_progress)
 // long the oldest has waited.
 func (s *Store) AuditBacklog(ctx context.Context) (entries int64, behind time.Duration, err error) {
 	var seconds float64
-	err = s.pool.QueryRow(ctx, sqlAuditBacklog).Scan(&entries, &seconds)
+	err = reader{s.pool}.QueryRow(ctx, sqlAuditBacklog).Scan(&entries, &seconds)
 	behind = time.Duration(max(seconds, 0) * float64(time.Second))
 	if s.journal != nil {
 		if n, since := s.journal.waiting(); n > 0 {

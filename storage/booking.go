@@ -186,7 +186,7 @@ func (s *Store) Number(k Key) int64 { return s.hash.Resource(k.Type, k.ID) }
 
 // Named are the resources that numbers stand for.
 func (s *Store) Named(ctx context.Context, numbers ...int64) (map[int64]Key, error) {
-	rows, err := s.pool.Query(ctx, sqlNamed, numbers)
+	rows, err := reader{s.pool}.Query(ctx, sqlNamed, numbers)
 	if err != nil {
 		return nil, translate(err)
 	}

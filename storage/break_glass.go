@@ -46,7 +46,7 @@ SELECT expires FROM g`
 // PatientsOf are the ids of the patients to whose record a resource belongs, whoever may see it. What it returns must not
 // be shown.
 func (s *Store) PatientsOf(ctx context.Context, typ, id string) ([]string, error) {
-	rows, err := s.pool.Query(ctx, sqlPatientsOf, s.hash.Resource(typ, id))
+	rows, err := reader{s.pool}.Query(ctx, sqlPatientsOf, s.hash.Resource(typ, id))
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -102,7 +102,7 @@ WHERE id = $1 AND reviewed IS NULL AND practitioner <> $4 RETURNING patient`
 
 // Glasses lists the claims, newest first: all of them, or those that nobody has reviewed.
 func (s *Store) Glasses(ctx context.Context, all bool, limit int) ([]BreakGlass, error) {
-	rows, err := s.pool.Query(ctx, sqlGlasses, all, limit)
+	rows, err := reader{s.pool}.Query(ctx, sqlGlasses, all, limit)
 	if err != nil {
 		return nil, translate(err)
 	}

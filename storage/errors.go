@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"time"
 
@@ -29,9 +28,7 @@ func translate(err error) error {
 	if !errors.As(err, &pg) {
 		var network net.Error
 		var connect *pgconn.ConnectError
-		if errors.As(err, &network) || errors.As(err, &connect) || errors.Is(err, net.ErrClosed) ||
-			errors.Is(err, pgconn.ErrConnClosed) ||
-			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if dead(err) || errors.As(err, &network) || errors.As(err, &connect) {
 			return unavailable(err)
 		}
 		return err
@@ -83,20 +80,4 @@ func outdated(err error) bool { return hasCode(err, "KN001") }
 func hasCode(err error, code string) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == code
-}
-
-// retryable says whether a transaction that failed with err may succeed if it is run again from its start.
-func retryable(err error) bool {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return pgconn.SafeToRetry(err) // a pooled connection that turned out to be dead
-	}
-	switch pg.Code {
-	case "40001", "40P01", "KN001", "KN002":
-		return true
-	case "23505": // somebody made the same resource between our look and our insert
-		// Which of the two tables notices is up to PostgreSQL: one statement fills both.
-		return pg.ConstraintName == "resource_pkey" || pg.ConstraintName == "search_index_pkey"
-	}
-	return false
 }

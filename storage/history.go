@@ -129,7 +129,7 @@ func (s *Store) settle(ctx context.Context) (time.Time, error) {
 	batch := &pgx.Batch{}
 	batch.Queue(show).QueryRow(func(row pgx.Row) error { return row.Scan(&newest) })
 	batch.Queue(sqlWriting).QueryRow(func(row pgx.Row) error { return row.Scan(&writing) })
-	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := (reader{s.pool}).Send(ctx, batch); err != nil {
 		return time.Time{}, err
 	}
 	s.heardShown(newest)
@@ -138,7 +138,7 @@ func (s *Store) settle(ctx context.Context) (time.Time, error) {
 		if err := sleep(ctx, wait); err != nil {
 			return time.Time{}, err
 		}
-		if err := s.pool.QueryRow(ctx, sqlWriting).Scan(&writing); err != nil {
+		if err := (reader{s.pool}).QueryRow(ctx, sqlWriting).Scan(&writing); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -148,7 +148,7 @@ func (s *Store) settle(ctx context.Context) (time.Time, error) {
 // refreshShown asks up to when histories have been shown.
 func (s *Store) refreshShown(ctx context.Context) error {
 	var moment int64
-	err := s.pool.QueryRow(ctx, sqlShown).Scan(&moment)
+	err := reader{s.pool}.QueryRow(ctx, sqlShown).Scan(&moment)
 	s.heardShown(moment)
 	return err
 }

@@ -32,7 +32,7 @@ FROM river_job WHERE state = $1::text::river_job_state AND id < $2 AND queue <> 
 
 // Jobs lists jobs in a state but those of upkeep, newest first, from below an id on. It is for administrators.
 func (s *Store) Jobs(ctx context.Context, state string, below int64, limit int) ([]JobRow, error) {
-	rows, err := s.pool.Query(ctx, sqlJobs, state, below, limit)
+	rows, err := reader{s.pool}.Query(ctx, sqlJobs, state, below, limit)
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -54,7 +54,7 @@ const sqlCountJobs = `SELECT state::text, count(*) FROM river_job WHERE queue <>
 
 // CountJobs counts the same jobs in each state.
 func (s *Store) CountJobs(ctx context.Context) (map[string]int64, error) {
-	rows, err := s.pool.Query(ctx, sqlCountJobs)
+	rows, err := reader{s.pool}.Query(ctx, sqlCountJobs)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -22,7 +22,7 @@ ON CONFLICT (name, version) DO UPDATE SET resources = excluded.resources, instal
 
 // Packages lists what is installed.
 func (s *Store) Packages(ctx context.Context) ([]Package, error) {
-	rows, err := s.pool.Query(ctx, sqlPackages)
+	rows, err := reader{s.pool}.Query(ctx, sqlPackages)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -53,13 +53,13 @@ func (s *Store) RefreshParameters(ctx context.Context) error {
 		return err
 	}
 	var changed int64
-	if err := s.pool.QueryRow(ctx, sqlChanged).Scan(&changed); err != nil {
+	if err := (reader{s.pool}).QueryRow(ctx, sqlChanged).Scan(&changed); err != nil {
 		return translate(fmt.Errorf("storage: read the state of the search parameters: %w", err))
 	}
 	if changed == s.changed {
 		return nil
 	}
-	rows, err := s.pool.Query(ctx, sqlParameters)
+	rows, err := reader{s.pool}.Query(ctx, sqlParameters)
 	if err != nil {
 		return translate(fmt.Errorf("storage: read the search parameters: %w", err))
 	}
@@ -199,7 +199,7 @@ const sqlParameterStates = `SELECT base, code, url, state = 'ready', generation 
 
 // ParameterStates tells of all search parameters of clients.
 func (s *Store) ParameterStates(ctx context.Context) ([]ParameterState, error) {
-	rows, err := s.pool.Query(ctx, sqlParameterStates)
+	rows, err := reader{s.pool}.Query(ctx, sqlParameterStates)
 	if err != nil {
 		return nil, translate(err)
 	}

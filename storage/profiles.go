@@ -55,13 +55,13 @@ func (s *Store) SupportedProfiles() (byType map[string][]string, changed int64) 
 // refreshProfiles makes a new set where the stored definitions have changed. s.refreshing is held.
 func (s *Store) refreshProfiles(ctx context.Context) error {
 	var changed int64
-	if err := s.pool.QueryRow(ctx, sqlProfilesChanged).Scan(&changed); err != nil {
+	if err := (reader{s.pool}).QueryRow(ctx, sqlProfilesChanged).Scan(&changed); err != nil {
 		return translate(fmt.Errorf("storage: read the state of the profiles: %w", err))
 	}
 	if old := s.profiles.Load(); old != nil && old.changed == changed {
 		return nil
 	}
-	rows, err := s.pool.Query(ctx, sqlProfiles)
+	rows, err := reader{s.pool}.Query(ctx, sqlProfiles)
 	if err != nil {
 		return translate(fmt.Errorf("storage: read the profiles: %w", err))
 	}
@@ -119,7 +119,7 @@ func (s *Store) definition(ctx context.Context, d definedProfile) (*fhir.Node, e
 		err = tx.system(ctx, read, sqlDefinition, d.rk)
 	} else {
 		var rows pgx.Rows
-		if rows, err = s.pool.Query(ctx, sqlDefinition, d.rk); err == nil {
+		if rows, err = (reader{s.pool}).Query(ctx, sqlDefinition, d.rk); err == nil {
 			err = read(rows)
 			rows.Close()
 		}

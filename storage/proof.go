@@ -112,7 +112,7 @@ func (r *runner) introduced(ctx context.Context, p *Proof, sql string, args []an
 
 // atOnce reads a version that the caller surely sees; nil where the views have to be asked.
 func (r *runner) atOnce(ctx context.Context, p *Proof, args []any) (*Version, error) {
-	rows, err := r.store.guarded.Query(ctx, sqlReadAtOnce, slices.Concat([]any{p.hash, p.now}, r.access.atOnce, args)...)
+	rows, err := reader{r.store.guarded}.Query(ctx, sqlReadAtOnce, slices.Concat([]any{p.hash, p.now}, r.access.atOnce, args)...)
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -138,7 +138,7 @@ func (r *runner) declared(ctx context.Context, p *Proof, sql string, args []any)
 	}
 	all := append(slices.Clone(said), args...)
 	all[0], all[1] = p.hash, p.now
-	rows, err := pool.Query(ctx, joined, all...)
+	rows, err := reader{pool}.Query(ctx, joined, all...)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -111,7 +111,7 @@ const sqlReindexJobs = `SELECT ` + reindexColumns + ` FROM reindex_job ORDER BY 
 
 // Reindexes returns the jobs: those to be done in their order, then those done, the newest first.
 func (s *Store) Reindexes(ctx context.Context, limit int) ([]*Reindex, error) {
-	rows, err := s.pool.Query(ctx, sqlReindexJobs, limit)
+	rows, err := reader{s.pool}.Query(ctx, sqlReindexJobs, limit)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -41,7 +41,7 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 		r.tx.queue.QueuedQueries = append(r.tx.queue.QueuedQueries, statements.QueuedQueries...)
 		return r.tx.flush(ctx)
 	case r.access.everything && r.settled(ctx):
-		return r.store.pool.SendBatch(ctx, statements).Close()
+		return reader{r.store.pool}.Send(ctx, statements)
 	}
 	batch, pool, whose := &pgx.Batch{}, r.store.pool, (*Access)(nil)
 	if !r.access.everything {
@@ -50,7 +50,7 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 	holds := introduce(ctx, batch, whose, r.about)
 	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
 	asked := asideOf(ctx, batch, r.access)
-	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := (reader{pool}).Send(ctx, batch); err != nil {
 		return err
 	}
 	asked()
@@ -66,7 +66,7 @@ func (r *runner) settled(ctx context.Context) bool {
 // rows runs one statement.
 func (r *runner) rows(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
 	if r.tx == nil && r.access.everything && r.settled(ctx) { // one statement less on the way of most reads of a trial and of commands
-		rows, err := r.store.pool.Query(ctx, sql, args...)
+		rows, err := reader{r.store.pool}.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}

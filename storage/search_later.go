@@ -115,7 +115,7 @@ func (s *Store) later(ctx context.Context, tx *Tx, q *search.Query, limit int, m
 			err = transient("Others are writing the resources that this search looks at; try again.", err)
 		}
 	} else {
-		_, err = s.try(ctx, true, work)
+		err = s.transact(ctx, true, work)
 	}
 	if err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ const (
 
 // Subscriptions lists those that are not off.
 func (s *Store) Subscriptions(ctx context.Context) ([]*Subscription, error) {
-	rows, err := s.pool.Query(ctx, sqlLiveSubscriptions)
+	rows, err := reader{s.pool}.Query(ctx, sqlLiveSubscriptions)
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -93,7 +93,7 @@ func (s *Store) Subscriptions(ctx context.Context) ([]*Subscription, error) {
 
 // Subscription is one, or nil.
 func (s *Store) Subscription(ctx context.Context, id string) (*Subscription, error) {
-	rows, err := s.pool.Query(ctx, sqlSubscription, id)
+	rows, err := reader{s.pool}.Query(ctx, sqlSubscription, id)
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -256,7 +256,7 @@ const sqlEvents = `SELECT number, type, id, at FROM subscription_event WHERE sub
 
 // SubscriptionEvents lists events by their numbers, oldest first.
 func (s *Store) SubscriptionEvents(ctx context.Context, id string, from, to int64, limit int) ([]SubscriptionEvent, error) {
-	rows, err := s.pool.Query(ctx, sqlEvents, id, from, to, limit)
+	rows, err := reader{s.pool}.Query(ctx, sqlEvents, id, from, to, limit)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -56,17 +56,18 @@ func (c codeReader) Query(ctx context.Context, sql string, args ...any) (pgx.Row
 	if c.run.tx != nil {
 		return c.run.tx.conn.Query(ctx, sql, args...)
 	}
-	return c.run.store.pool.Query(ctx, sql, args...)
+	return reader{c.run.store.pool}.Query(ctx, sql, args...)
 }
 
-// SendBatch runs several.
-func (c codeReader) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	if c.run.tx != nil {
-		// A flush that fails leaves the transaction failed, which the batch then says.
-		_ = c.ready(ctx)
-		return c.run.tx.conn.SendBatch(ctx, b)
+// Send runs several.
+func (c codeReader) Send(ctx context.Context, b *pgx.Batch) error {
+	if err := c.ready(ctx); err != nil {
+		return err
 	}
-	return c.run.store.pool.SendBatch(ctx, b)
+	if c.run.tx != nil {
+		return c.run.tx.conn.SendBatch(ctx, b).Close()
+	}
+	return reader{c.run.store.pool}.Send(ctx, b)
 }
 
 const sqlReadable = `SELECT r.rk FROM resource r WHERE r.rk = ANY($1)`

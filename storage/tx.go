@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -60,51 +59,53 @@ type Tx struct {
 	lenders []int64
 }
 
-const (
-	maxAttempts = 5
-	retryBase   = 5 * time.Millisecond
-	// finishGrace is how long the end of a transaction may take beyond the longest statement. Whoever asked for the
-	// work may be gone by then; breaking it off would only leave open whether it was done.
-	finishGrace = 5 * time.Second
-)
+// finishGrace is how long the end of a transaction may take beyond the longest statement. Whoever asked for the
+// work may be gone by then; breaking it off would only leave open whether it was done.
+const finishGrace = 5 * time.Second
 
 // Write runs work in a transaction, READ COMMITTED, and commits. When the transaction meets a conflict with another
-// one, work runs again from its start, with a fresh Tx: it must keep nothing from a failed try. What does not work
-// after several tries is fhir.Transient.
+// one, or its connection breaks before the commit, work runs again from its start, with a fresh Tx: it must keep nothing from a
+// failed try. What does not work after several tries is fhir.Transient.
 func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
-	var err error
-	late := false // this server's clock is behind what another one's history has shown
-	for attempt := range maxAttempts {
-		if attempt > 0 && !late { // while it waits, more would be shown
-			wait := time.Duration(rand.Int64N(int64(retryBase << attempt)))
-			select {
-			case <-ctx.Done():
-				return translate(ctx.Err())
-			case <-time.After(wait):
-			}
-		}
-		var changed bool
-		changed, err = s.try(ctx, false, work)
+	return s.transact(ctx, false, work)
+}
+
+func (s *Store) transact(ctx context.Context, steady bool, work func(*Tx) error) error {
+	for tries := (attempts{}); ; {
+		changed, err := s.try(ctx, steady, work)
 		if changed || outdated(err) {
 			// Without a connection in hand, since it takes one. What fails after a commit, the watch makes up for.
 			if refresh := s.RefreshParameters(context.WithoutCancel(ctx)); refresh != nil && err != nil {
 				return refresh
 			}
 		}
-		if late = shown(err); late {
+		late := shown(err) // this server's clock is behind what another one's history has shown
+		if late {
 			if err := s.refreshShown(ctx); err != nil {
 				return translate(err)
 			}
 		}
-		if err == nil || !retryable(err) {
-			break
+		var broken *brokenError
+		switch {
+		case errors.As(err, &broken) && tries.afterDead(ctx, broken.pool):
+		case conflict(err) && tries.afterConflict(ctx, late): // while it waited, more would be shown
+		case conflict(err) && ctx.Err() != nil:
+			return translate(ctx.Err())
+		case conflict(err):
+			return transient("Others are writing the same resources at the same time; try again.", err)
+		default:
+			return translate(err)
 		}
 	}
-	if retryable(err) {
-		return transient("Others are writing the same resources at the same time; try again.", err)
-	}
-	return translate(err)
 }
+
+// brokenError is why a transaction failed whose connection broke before its commit, so that nothing of it was stored.
+type brokenError struct {
+	error
+	pool *pgxpool.Pool
+}
+
+func (b *brokenError) Unwrap() error { return b.error }
 
 // try runs work once. changed says that it committed and that the search parameters are others now.
 func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (changed bool, err error) {
@@ -134,6 +135,9 @@ func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (cha
 		conn.Release()
 	}()
 	if err := work(tx); err != nil {
+		if conn.Conn().IsClosed() {
+			err = &brokenError{err, pool}
+		}
 		return false, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -145,6 +149,9 @@ func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (cha
 		return false, tx.rehearse(end)
 	}
 	if err := tx.commit(end); err != nil {
+		if pgconn.SafeToRetry(err) {
+			err = &brokenError{err, pool}
+		}
 		return false, err
 	}
 	committed = true
@@ -194,7 +201,7 @@ func (tx *Tx) commit(ctx context.Context) error {
 	}
 	err := tx.astray(tx.flush(ctx))
 	var refused *pgconn.PgError
-	if err != nil && !errors.As(err, &refused) && !pgconn.SafeToRetry(err) {
+	if err != nil && !pgconn.SafeToRetry(err) && (dead(err) || !errors.As(err, &refused)) { // a session may also be ended once it has committed
 		return uncertain(err)
 	}
 	return err

@@ -72,7 +72,7 @@ func load(t *testing.T, conn *pgx.Conn, system, version, path string, want int) 
 // check expands a value set and compares its codes.
 func check(t *testing.T, conn *pgx.Conn, url, want string) {
 	t.Helper()
-	r := terminology.NewResolver(conn, terminology.Options{})
+	r := terminology.NewResolver(terminology.Direct{Connection: conn}, terminology.Options{})
 	s, err := r.Set(t.Context(), url)
 	if err != nil {
 		t.Errorf("%s: %v", url, err)
@@ -94,7 +94,7 @@ func check(t *testing.T, conn *pgx.Conn, url, want string) {
 
 func details(t *testing.T, conn *pgx.Conn, system, code string) *terminology.Details {
 	t.Helper()
-	r := terminology.NewResolver(conn, terminology.Options{})
+	r := terminology.NewResolver(terminology.Direct{Connection: conn}, terminology.Options{})
 	s, err := r.NeedSystem(t.Context(), system, "")
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestICD10CM(t *testing.T) {
 	if d.Code != "X90.10" || d.Display != "Glimmer of one, first" || d.Parents[0].Code != "X90.1" || property(d, "billable") != "true" {
 		t.Errorf("%+v", d)
 	}
-	r := terminology.NewResolver(conn, terminology.Options{})
+	r := terminology.NewResolver(terminology.Direct{Connection: conn}, terminology.Options{})
 	s, err := r.NeedSystem(t.Context(), terminology.ICD10CM, "")
 	if err != nil {
 		t.Fatal(err)

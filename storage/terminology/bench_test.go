@@ -39,7 +39,7 @@ func (l large) Each(_ context.Context, do func(*terminology.Concept) error) erro
 func benchmark(b *testing.B, db *pgxpool.Pool, ask func(ctx context.Context, r *terminology.Resolver) error) {
 	ctx := context.Background()
 	for b.Loop() {
-		if err := ask(ctx, terminology.NewResolver(db, terminology.Options{})); err != nil {
+		if err := ask(ctx, terminology.NewResolver(terminology.Direct{Connection: db}, terminology.Options{})); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -30,7 +30,7 @@ func TestExpand_official(t *testing.T) {
 	expanded, missing, compared := 0, map[string]int{}, 0
 	for _, n := range sets {
 		url := n.GetText("url")
-		r := terminology.NewResolver(db, terminology.Options{})
+		r := terminology.NewResolver(terminology.Direct{Connection: db}, terminology.Options{})
 		s, err := r.Set(t.Context(), url)
 		var x *terminology.Expansion
 		if err == nil {

@@ -295,7 +295,7 @@ func TestCompose_oracle(t *testing.T) {
 		store(t, db, all...)
 		want := o.set(last)
 
-		r := terminology.NewResolver(db, terminology.Options{})
+		r := terminology.NewResolver(terminology.Direct{Connection: db}, terminology.Options{})
 		set, err := r.Set(ctx, last.GetText("url"))
 		if err != nil {
 			rt.Fatalf("%v", err)
@@ -323,7 +323,7 @@ func TestCompose_oracle(t *testing.T) {
 		for _, system := range []string{"http://one", "http://two", "http://absent"} {
 			for i := range 12 {
 				q := terminology.Coding{System: system, Code: codeName(i)}
-				f, err := terminology.NewResolver(db, terminology.Options{}).Validate(ctx, set, q, "")
+				f, err := terminology.NewResolver(terminology.Direct{Connection: db}, terminology.Options{}).Validate(ctx, set, q, "")
 				if err != nil {
 					rt.Fatalf("%v: %v", q, err)
 				}

@@ -15,7 +15,24 @@ import (
 // Reader is what questions run on: a pool, or the connection of a transaction, which sees what that has written.
 type Reader interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	// Send runs statements that are queued with what reads their rows.
+	Send(ctx context.Context, b *pgx.Batch) error
+}
+
+// Direct is the Reader of a connection or a pool as it is.
+type Direct struct {
+	Connection interface {
+		Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+		SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	}
+}
+
+func (d Direct) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return d.Connection.Query(ctx, sql, args...)
+}
+
+func (d Direct) Send(ctx context.Context, b *pgx.Batch) error {
+	return d.Connection.SendBatch(ctx, b).Close()
 }
 
 // Resolver finds definitions and answers questions about them. It is for one request, and not safe for concurrent use.
@@ -274,7 +291,7 @@ func (r *Resolver) queryAnew(ctx context.Context, sql string, args []any, each f
 		return rows.Err()
 	})
 	batch.Queue(sqlPlanOnce)
-	return r.o.Fail(r.db.SendBatch(ctx, batch).Close())
+	return r.o.Fail(r.db.Send(ctx, batch))
 }
 
 // Names of what fails, in Issue.Detail.
