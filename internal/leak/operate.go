@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -228,10 +229,19 @@ func (w *World) visitTime(r *rand.Rand) time.Time {
 // references finds references to resources in texts.
 var references = regexp.MustCompile(`\b[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}`)
 
-// texts are those of the resources that a text names, as far as the caller reads them.
-func (w *writer) texts(ctx context.Context, text string) (string, error) {
-	var all strings.Builder
+// keysIn are the resources, Type/id, that a text refers to.
+func keysIn(text string) map[string]bool {
+	keys := map[string]bool{}
 	for _, key := range references.FindAllString(text, -1) {
+		keys[strings.TrimRight(key, ".")] = true // which ends the sentence
+	}
+	return keys
+}
+
+// shown are the resources that a read names in those that the caller has named, as far as the caller reads them.
+func (w *writer) shown(ctx context.Context, asked map[string]bool) (map[string]bool, error) {
+	keys := map[string]bool{}
+	for key := range asked {
 		typ, id, _ := strings.Cut(key, "/")
 		if w.world.byKey[key] == nil {
 			continue
@@ -240,14 +250,14 @@ func (w *writer) texts(ctx context.Context, text string) (string, error) {
 		switch fhir.KindOf(err) {
 		case fhir.Internal, fhir.Transient:
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 		}
 		if err == nil && resp.Version != nil {
-			all.Write(resp.Version.Content)
+			maps.Copy(keys, keysIn(string(resp.Version.Content)))
 		}
 	}
-	return all.String(), nil
+	return keys, nil
 }
 
 // tells says what an answer to a write tells of what its caller cannot read: a resource as it is stored, whole or within
@@ -288,16 +298,14 @@ func (w *writer) tells(ctx context.Context, a *attempt, resp *resources.Response
 		}
 	}
 	look(resp)
-	known := a.ask.String() + a.ask.Body
-	if named := references.FindAllString(messages(resp, failed), -1); len(named) > 0 {
-		shown, err := w.texts(ctx, known)
+	if told := keysIn(messages(resp, failed)); len(told) > 0 {
+		sent := keysIn(a.ask.String() + a.ask.Body)
+		shown, err := w.shown(ctx, sent)
 		if err != nil {
 			return "", err
 		}
-		known += shown
-		for _, key := range named {
-			key = strings.TrimRight(key, ".") // which ends the sentence
-			if typ, _, _ := strings.Cut(key, "/"); w.world.byKey[key] != nil && !strings.Contains(known, key) && w.granted(ctx, typ) {
+		for key := range told {
+			if typ, _, _ := strings.Cut(key, "/"); w.world.byKey[key] != nil && !sent[key] && !shown[key] && w.granted(ctx, typ) {
 				keys = append(keys, key)
 			}
 		}

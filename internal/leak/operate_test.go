@@ -145,3 +145,54 @@ func TestOperations_tell(t *testing.T) {
 		}
 	}
 }
+
+// What a message names is no leak where a read of what was asked about shows it already; it is one where no read does, also where a longer
+// name begins with it.
+func TestOperations_tell_what_a_read_shows(t *testing.T) {
+	t.Parallel()
+	w := operating(t, "SELECT 1", "doctor")
+	readable := func(key string) bool {
+		ok, err := w.readable(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	problem := func(about, body, told string) string {
+		typ, id, _ := strings.Cut(about, "/")
+		a := &attempt{kind: "test", ask: operate(typ, id, "cancel", body), visible: true}
+		text, err := w.tells(t.Context(), a, nil, fhir.NewError(fhir.Conflict, fhir.CodeConflict, "That time is of "+told+"."))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	const other = "Practitioner/d0" // whom every caller reads, and who names nobody
+	tried := 0
+	for _, n := range w.world.nodes {
+		about := keyOf(n)
+		if !readable(about) {
+			continue
+		}
+		for hidden := range keysIn(string(n.JSON())) {
+			if typ, _, _ := strings.Cut(hidden, "/"); w.world.byKey[hidden] == nil || !w.granted(t.Context(), typ) || readable(hidden) {
+				continue
+			}
+			tried++
+			if text := problem(about, "", hidden); text != "" {
+				t.Errorf("about %s, which names %s: %s", about, hidden, text)
+			}
+			for _, sent := range []string{"", `{"name":"x","valueString":"` + hidden + `0"}`} {
+				if problem(other, sent, hidden) == "" {
+					t.Errorf("about %s, with %s: that %s is named was not found", other, sent, hidden)
+				}
+			}
+			if text := problem(other, `{"name":"x","valueString":"`+hidden+`"}`, hidden); text != "" {
+				t.Errorf("%s was sent: %s", hidden, text)
+			}
+		}
+	}
+	if tried == 0 {
+		t.Error("nothing that the caller reads names what it does not: nothing was tried")
+	}
+}
