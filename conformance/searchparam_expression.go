@@ -57,14 +57,29 @@ func expressionFor(expression, base string) string {
 var (
 	asOperator = regexp.MustCompile(`^\(([A-Za-z][\w.\[\]]*) as (?:FHIR\.)?(\w+)\)`)
 	asFunction = regexp.MustCompile(`\.as\((?:FHIR\.)?(\w+)\)`)
+	jsonValue  = regexp.MustCompile(`\b(extension(?:\([^()]*\))?(?:\.where\([^()]*\))?)\.value([A-Z])(\w*)`)
 )
 
 // typeFilters writes the operator and the function "as" as ofType: the former fail on more than one value (FHIRPath
-// 2.0 §6.3.3), but R4 uses them on repeating elements, such as (Observation.component.value as Quantity).
+// 2.0 §6.3.3), but R4 uses them on repeating elements, such as (Observation.component.value as Quantity). The value of an extension is
+// written so, too, where a guide names it as JSON does: extension.where(url = '…').valueDateTime (US Core's asserted-date), though FHIRPath
+// knows the element as value alone (FHIR R4 fhirpath.html#polymorphism).
 func typeFilters(branch string) string {
 	branch = asOperator.ReplaceAllString(branch, "$1.ofType($2)")
-	return asFunction.ReplaceAllString(branch, ".ofType($1)")
+	branch = asFunction.ReplaceAllString(branch, ".ofType($1)")
+	return jsonValue.ReplaceAllStringFunc(branch, func(text string) string {
+		m := jsonValue.FindStringSubmatch(text)
+		name := m[2] + m[3]
+		if primitive := strings.ToLower(m[2]) + m[3]; slices.Contains(primitives, primitive) {
+			name = primitive
+		}
+		return m[1] + ".value.ofType(" + name + ")"
+	})
 }
+
+// primitives are the types whose names begin with a small letter (FHIR R4 datatypes.html#primitive).
+var primitives = []string{"base64Binary", "boolean", "canonical", "code", "date", "dateTime", "decimal", "id", "instant", "integer", "markdown",
+	"oid", "positiveInt", "string", "time", "unsignedInt", "uri", "url", "uuid"}
 
 // headOf returns the type name that a branch starts with, or "".
 func headOf(branch string) string {
@@ -77,6 +92,25 @@ func headOf(branch string) string {
 		end++
 	}
 	return b[:end]
+}
+
+// Covers says whether p finds all that q does: both are of one kind and for one type, by one code, and each branch of q's expression is
+// one of p's. An expression that means the same in other words is not seen through.
+func (p *SearchParameter) Covers(q *SearchParameter) bool {
+	if p.Base != q.Base || p.Code != q.Code || p.Type != q.Type || !slices.EqualFunc(p.Components, q.Components, func(a, b Component) bool {
+		return a.Definition == b.Definition && a.Expression == b.Expression
+	}) {
+		return false
+	}
+	plain := func(expression string) []string {
+		branches := splitUnion(expression)
+		for i, b := range branches {
+			branches[i] = strings.ReplaceAll(b, " ", "")
+		}
+		return branches
+	}
+	has := plain(p.Expression)
+	return !slices.ContainsFunc(plain(q.Expression), func(b string) bool { return !slices.Contains(has, b) })
 }
 
 // rebase replaces the abstract type that each branch of an expression starts with by a concrete one.

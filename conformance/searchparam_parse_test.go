@@ -139,3 +139,19 @@ func TestKeyCollisionsAreRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Guides name the value of an extension as JSON does, which FHIRPath does not know.
+func TestParseSearchParameter_value_of_an_extension(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"Condition.extension.where(url = 'http://example.org/a').valueDateTime":                        "Condition.extension.where(url = 'http://example.org/a').value.ofType(dateTime)",
+		"Condition.extension('http://example.org/a').valueCodeableConcept.coding":                      "Condition.extension('http://example.org/a').value.ofType(CodeableConcept).coding",
+		"Condition.stage.extension.valueString | Condition.extension.where(url = 'x').value":           "Condition.stage.extension.value.ofType(string) | Condition.extension.where(url = 'x').value",
+		"Condition.extension.where(url = 'x').extension.where(url = 'y').valueBase64Binary":            "Condition.extension.where(url = 'x').extension.where(url = 'y').value.ofType(base64Binary)",
+		"Condition.code.valueSet | Condition.extension.where(url = 'x').value.ofType(CodeableConcept)": "Condition.code.valueSet | Condition.extension.where(url = 'x').value.ofType(CodeableConcept)",
+	} {
+		if got := expressionFor(given, "Condition"); got != want {
+			t.Errorf("%s: %s, want %s", given, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 type packageCmd struct {
-	Install packageInstallCmd `cmd:"" help:"Install the profiles, extensions and terminology of FHIR packages; safe to repeat."`
+	Install packageInstallCmd `cmd:"" help:"Install the profiles, extensions, terminology and search parameters of FHIR packages; safe to repeat."`
 	List    packageListCmd    `cmd:"" help:"List the packages that are installed."`
 }
 
@@ -53,6 +54,15 @@ func installPackage(ctx context.Context, store *storage.Store, service *resource
 		return fmt.Errorf("%w; what is stored stays, and the same command goes on where it stopped", err)
 	}
 	fmt.Fprintf(stdout, "installed %s %s: %d resources stored, %d were here\n", p.Name, p.Version, result.Stored, result.Unchanged)
+	if result.BuiltIn > 0 {
+		fmt.Fprintf(stdout, "  built in already: %d SearchParameter\n", result.BuiltIn)
+	}
+	if len(result.Reindexed) > 0 {
+		fmt.Fprintf(stdout, "  a server builds the index of what is stored: %s (GET [base]/$reindex-status)\n", strings.Join(result.Reindexed, ", "))
+	}
+	for _, r := range result.Refused {
+		fmt.Fprintf(stdout, "  not installed: %s: %s\n", r.File, r.Reason)
+	}
 	var types []string
 	for typ := range p.Skipped {
 		types = append(types, typ)

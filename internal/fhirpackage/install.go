@@ -14,6 +14,12 @@ import (
 // Result tells what became of a package.
 type Result struct {
 	Stored, Unchanged int
+	// BuiltIn counts the SearchParameters that find nothing but what one of FHIR's own finds.
+	BuiltIn int
+	// Refused are those that cannot be used.
+	Refused []Refusal
+	// Reindexed are the types whose index is being built for the search parameters of the package.
+	Reindexed []string
 }
 
 // Install stores the resources of a package under ids made of their canonical URLs and versions, so that two versions
@@ -34,7 +40,11 @@ func Install(ctx context.Context, service *resources.Service, store *storage.Sto
 			result.Stored++
 		}
 	}
-	return result, store.SetPackage(ctx, p.Name, p.Version, len(p.Resources))
+	kept, err := result.installParameters(ctx, service, store, p)
+	if err != nil {
+		return result, err
+	}
+	return result, store.SetPackage(ctx, p.Name, p.Version, len(p.Resources)+kept)
 }
 
 // maxID is how long an id may be (FHIR R4 datatypes.html#id).

@@ -29,12 +29,20 @@ type Package struct {
 	Name, Version string
 	// Resources are those to install, what others need before them.
 	Resources []*fhir.Node
+	// SearchParameters are installed behind them, each for itself.
+	SearchParameters []File
 	// Skipped counts, by type, the resources that are not installed.
 	Skipped map[string]int
 }
 
-// types are installed, in this order. Others describe a server or are examples: a CapabilityStatement or a
-// SearchParameter of a guide tells what some server should do, and Kiln generates its own.
+// File is a resource and the name of its file in the package.
+type File struct {
+	Name     string
+	Resource *fhir.Node
+}
+
+// types are installed, in this order, and SearchParameters. Others describe a server or are examples: a CapabilityStatement of a guide
+// tells what some server should do, and Kiln generates its own.
 var types = []string{"CodeSystem", "ValueSet", "ConceptMap", "NamingSystem", "StructureDefinition"}
 
 // Read reads a package (.tgz). Nothing is written to disk, so that the names in it can do no harm; folders other than
@@ -83,7 +91,7 @@ func Read(r io.Reader) (*Package, error) {
 		if typ == "" {
 			continue // such as the specification's lists of files
 		}
-		if !slices.Contains(types, typ) || node.GetText("url") == "" && typ != "NamingSystem" {
+		if !slices.Contains(types, typ) && typ != "SearchParameter" || node.GetText("url") == "" && typ != "NamingSystem" {
 			p.Skipped[typ]++
 			continue
 		}
@@ -92,6 +100,10 @@ func Read(r io.Reader) (*Package, error) {
 			return nil, fmt.Errorf("%q and %q are the same resource", other, name)
 		}
 		seen[key] = name
+		if typ == "SearchParameter" {
+			p.SearchParameters = append(p.SearchParameters, File{name, node})
+			continue
+		}
 		p.Resources = append(p.Resources, node)
 	}
 }
