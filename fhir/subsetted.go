@@ -15,7 +15,18 @@ func Subsetted(n *Node) {
 	if m := meta.Get("tag"); m != nil {
 		tags = *m
 	}
-	meta.Set("tag", Arr(append(slices.Clone(tags.Kids), Obj(
-		Str("http://terminology.hl7.org/CodeSystem/v3-ObservationValue").As("system"), Str("SUBSETTED").As("code")))...))
+	meta.Set("tag", Arr(append(slices.Clone(tags.Kids), Obj(Str(subsettedSystem).As("system"), Str(subsettedCode).As("code")))...))
 	n.Set("meta", meta)
+}
+
+const subsettedSystem, subsettedCode = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "SUBSETTED"
+
+// IsSubsetted says whether a resource has the tag SUBSETTED: who has it does not have the whole.
+func IsSubsetted(n *Node) bool {
+	for tag := range n.Get("meta").Get("tag").Items() {
+		if tag.GetText("code") == subsettedCode && tag.GetText("system") == subsettedSystem {
+			return true
+		}
+	}
+	return false
 }

@@ -61,6 +61,9 @@ func (s *Service) history(ctx context.Context, tx *storage.Tx, r Request) (*Resp
 		answer.Total = nil // it counts what the scopes of the token leave out
 	}
 	for _, v := range page.Versions {
+		if v, err = s.subset(v, h.summary, h.elements); err != nil {
+			return nil, err
+		}
 		answer.Entries = append(answer.Entries, Entry{Version: v})
 	}
 	return &Response{Bundle: answer}, nil
@@ -110,8 +113,10 @@ func joint(url string) string {
 type historyRequest struct {
 	storage.HistoryQuery
 	// self is the URL of the first page, as it was understood.
-	self   string
-	issues []fhir.Issue
+	self     string
+	summary  string
+	elements []string
+	issues   []fhir.Issue
 }
 
 func (s *Service) parseHistory(r *Request) (*historyRequest, error) {
@@ -120,6 +125,9 @@ func (s *Service) parseHistory(r *Request) (*historyRequest, error) {
 		return nil, err
 	}
 	h := &historyRequest{HistoryQuery: storage.HistoryQuery{Type: r.Type, ID: r.ID, Limit: s.limits.DefaultPageSize}}
+	if h.summary, h.elements, err = search.ParseSubset(r.Query); err != nil {
+		return nil, err
+	}
 	var applied []search.Pair
 	var faults []fhir.Issue
 	var token string
@@ -147,8 +155,9 @@ func (s *Service) parseHistory(r *Request) (*historyRequest, error) {
 		case "_cursor":
 			token = p.Value
 			continue
-		case "_format", "_pretty", "_summary", "_elements":
+		case "_format", "_pretty":
 			continue
+		case "_summary", "_elements": // ParseSubset has read them
 		default:
 			text := "A history has no parameter " + quote(p.Name) + "; it has _since, _at, _count and _sort=-_lastUpdated"
 			if !r.Lenient {
@@ -165,6 +174,9 @@ func (s *Service) parseHistory(r *Request) (*historyRequest, error) {
 	}
 	if len(faults) > 0 {
 		return nil, &fhir.Error{Kind: fhir.Invalid, Issues: faults}
+	}
+	if h.summary == "count" {
+		h.Limit = 0
 	}
 	h.self = historyPath(r) + query(applied)
 	if token != "" {

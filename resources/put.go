@@ -61,6 +61,21 @@ func (c *change) builtIn() error {
 		" is a definition that the server has built in, and cannot be changed or deleted; store yours under another id").Coded("built-in")
 }
 
+// whole refuses to put a part of a resource, as _summary and _elements show it, in the place of the whole: what they left out
+// would be lost (FHIR R4 search.html#summary).
+func (c *change) whole() error {
+	if !fhir.IsSubsetted(c.after) {
+		return nil
+	}
+	before, err := c.current()
+	if err != nil || before == nil || fhir.IsSubsetted(before) {
+		return err
+	}
+	return fhir.NewError(fhir.BusinessRule, fhir.CodeBusinessRule, "This is a part of "+c.key.Type+"/"+c.key.ID+
+		", with the tag SUBSETTED, and would take the place of the whole; read it without _summary and _elements, and change that").
+		At(c.key.Type + ".meta.tag").Coded("subsetted")
+}
+
 // rule is what a type of resources demands of its writes beyond the form of one resource. Both parts run in the
 // transaction of the write; an error of either undoes the whole.
 type rule struct {
@@ -108,6 +123,9 @@ func (s *Service) put(ctx context.Context, tx *storage.Tx, r *Request, p *storag
 		return resp, nil
 	}
 	if err := c.builtIn(); err != nil {
+		return nil, err
+	}
+	if err := c.whole(); err != nil {
 		return nil, err
 	}
 	rule, ruled := s.rules[c.key.Type]

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kiln/fhir"
+	"kiln/fhir/search"
 	"kiln/storage"
 )
 
@@ -19,7 +20,7 @@ func (s *Service) read(ctx context.Context, tx *storage.Tx, r Request) (*Respons
 	if err != nil {
 		return nil, err
 	}
-	return shown(&r, key, v)
+	return s.shown(&r, key, v)
 }
 
 // vread gives one version of a resource. Spec: FHIR R4 http.html#vread.
@@ -36,15 +37,15 @@ func (s *Service) vread(ctx context.Context, tx *storage.Tx, r Request) (*Respon
 	if v == nil {
 		return nil, noVersion(key, r.Version)
 	}
-	return shown(&r, key, v)
+	return s.shown(&r, key, v)
 }
 
 func noVersion(k storage.Key, version string) *fhir.Error {
 	return fhir.NewError(fhir.NotFound, fhir.CodeNotFound, k.Type+"/"+k.ID+" has no version "+quote(version))
 }
 
-// shown is the answer to a read that found v.
-func shown(r *Request, key storage.Key, v *storage.Version) (*Response, error) {
+// shown is the answer to a read that found v: as much of it as _summary or _elements ask for.
+func (s *Service) shown(r *Request, key storage.Key, v *storage.Version) (*Response, error) {
 	if v == nil {
 		return nil, notFound(key)
 	}
@@ -59,7 +60,15 @@ func shown(r *Request, key storage.Key, v *storage.Version) (*Response, error) {
 		// The date of a header has whole seconds.
 		resp.NotModified = !v.LastUpdated.Truncate(time.Second).After(r.IfModifiedSince)
 	}
-	return resp, nil
+	summary, elements, err := search.ParseSubset(r.Query)
+	if err == nil && summary == "count" {
+		err = fhir.NewError(fhir.Invalid, fhir.CodeValue, "_summary=count is for searches and histories: a read finds one resource")
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Version, err = s.subset(v, summary, elements)
+	return resp, err
 }
 
 // current reads a resource in tx, or outside of any transaction where tx is nil. nil stands for one that never existed

@@ -289,6 +289,50 @@ func TestSearch_parts(t *testing.T) {
 	}
 }
 
+// TestRead_parts shows that reads and histories leave the same of a resource as searches do, and that a part never takes
+// the place of the whole.
+func TestRead_parts(t *testing.T) {
+	t.Parallel()
+	s := newSearched(t)
+	for _, query := range []string{"_elements=name", "_elements=gender,birthDate", "_summary=text", "_summary=data", "_summary=true", "_summary=false", "_elements=name&_format=json"} {
+		want := string(do(t, s, searchOf("Patient?_id=anna&"+strings.TrimSuffix(query, "&_format=json"))).Bundle.Entries[0].Version.Content)
+		for _, r := range []Request{
+			{Interaction: Read, Type: "Patient", ID: "anna", Query: query},
+			{Interaction: VRead, Type: "Patient", ID: "anna", Version: "1", Query: query},
+		} {
+			if got := string(do(t, s, r).Version.Content); got != want {
+				t.Errorf("%s %s:\n%s\nwant\n%s", r.Interaction, query, got, want)
+			}
+		}
+		if got := string(do(t, s, Request{Interaction: HistoryInstance, Type: "Patient", ID: "anna", Query: query}).Bundle.Entries[0].Version.Content); got != want {
+			t.Errorf("history %s:\n%s\nwant\n%s", query, got, want)
+		}
+	}
+	counted := do(t, s, Request{Interaction: HistoryInstance, Type: "Patient", ID: "anna", Query: "_summary=count"}).Bundle
+	if *counted.Total != 1 || len(counted.Entries) != 0 {
+		t.Errorf("%+v", counted)
+	}
+	for _, query := range []string{"_summary=count", "_summary=short"} {
+		refused(t, s, fhir.Invalid, Request{Interaction: Read, Type: "Patient", ID: "anna", Query: query})
+	}
+	if resp := do(t, s, Request{Interaction: Read, Type: "Patient", ID: "anna", Query: "_elements=name", IfNoneMatch: "1"}); !resp.NotModified {
+		t.Error("304 is about the version, whatever is shown of it")
+	}
+
+	part := parse(t, string(do(t, s, Request{Interaction: Read, Type: "Patient", ID: "anna", Query: "_elements=name"}).Version.Content))
+	for _, r := range []Request{{ID: "anna"}, {Query: "_id=anna"}} {
+		body := part.Clone()
+		r.Interaction, r.Type, r.Body = Update, "Patient", &body
+		refused(t, s, fhir.BusinessRule, r)
+	}
+	// What came in with the tag, from somewhere that knows no more, may be written on.
+	part.Set("id", fhir.Str("part"))
+	first := part.Clone()
+	do(t, s, Request{Interaction: Update, Type: "Patient", ID: "part", Body: &first})
+	part.Set("active", fhir.Boolean(true))
+	do(t, s, Request{Interaction: Update, Type: "Patient", ID: "part", Body: part})
+}
+
 // TestSearch_includes_are_cut_with_a_word says how many there are, and does not count them as matches.
 func TestSearch_includes_are_cut_with_a_word(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,7 @@ func (d *document) typePaths() fhir.Node {
 	paths.Set("/"+t+"/_search", obj(d.call("searchForm"+t, "Search by form", "Like Search, with the parameters in the body: they stay out of logs.", nil, &form, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("post")))
 	paths.Set("/"+t+"/{id}", obj(
 		fhir.Arr(id).As("parameters"),
-		d.call("read"+t, "Read", "The current version.", []fhir.Node{header("If-None-Match", `304 if this is still the version: W/"3"`), summary()}, nil, d.represented(t, "The resource"), "304", "401", "403", "404", "410").As("get"),
+		d.call("read"+t, "Read", "The current version.", []fhir.Node{header("If-None-Match", `304 if this is still the version: W/"3"`), summary(), elements()}, nil, d.represented(t, "The resource"), "304", "401", "403", "404", "410").As("get"),
 		d.call("update"+t, "Update", "Makes the next version, or the resource itself under this id.", []fhir.Node{ifMatch, prefer()}, &body, d.created(t), "400", "401", "403", "409", "412", "422").As("put"),
 		d.call("patch"+t, "Patch", "JSON Patch (RFC 6902) or FHIRPath Patch.", []fhir.Node{ifMatch, prefer()}, &patch, d.answer(t, "The new version"), "400", "401", "403", "404", "409", "412", "422").As("patch"),
 		d.call("delete"+t, "Delete", "Deletes the resource; its history stays.", []fhir.Node{ifMatch}, nil, gone(), "401", "403", "409", "412").As("delete"),
@@ -236,6 +236,8 @@ func historyParameters() []fhir.Node {
 }
 
 func summary() fhir.Node { return query("_summary", "true, text, data or false") }
+
+func elements() fhir.Node { return query("_elements", "Only these elements: name,birthDate") }
 
 func prefer() fhir.Node {
 	return header("Prefer", "return=minimal, return=representation or return=OperationOutcome")

@@ -55,6 +55,28 @@ func (p *parser) result(name string, pair Pair) bool {
 	return true
 }
 
+// ParseSubset reads _summary and _elements out of the query of what is no search: a read or a history. Everything else in it
+// is left to others. Errors: Invalid.
+func ParseSubset(query string) (summary string, elements []string, err error) {
+	if !strings.Contains(query, "_") && !strings.Contains(query, "%") {
+		return "", nil, nil
+	}
+	pairs, err := ParsePairs(query)
+	if err != nil {
+		return "", nil, err
+	}
+	p := &parser{query: &Query{}}
+	for _, pair := range pairs {
+		if pair.Name == "_summary" || pair.Name == "_elements" {
+			p.result(pair.Name, pair)
+		}
+	}
+	if len(p.issues) > 0 {
+		return "", nil, &fhir.Error{Kind: fhir.Invalid, Issues: p.issues}
+	}
+	return p.query.Summary, p.query.Elements, nil
+}
+
 func (p *parser) oneOf(into *string, pair Pair, allowed ...string) bool {
 	if !slices.Contains(allowed, pair.Value) {
 		return p.fail(pair.Name, fhir.CodeValue, "%q is not one of %s.", pair.Value, strings.Join(allowed, ", "))
