@@ -65,10 +65,10 @@ func (s *Service) audited(ctx context.Context, r *Request) (*Response, error) {
 }
 
 // auditIn queues what a request did in the transaction that does it.
-func (s *Service) auditIn(ctx context.Context, tx *storage.Tx, resp *Response) error {
+func (s *Service) auditIn(ctx context.Context, tx *storage.Tx, resp *Response) {
 	t := trailOf(ctx)
 	if t == nil || t.batch {
-		return nil
+		return
 	}
 	list := s.entriesOf(ctx, t.request, resp)
 	if resp != nil && resp.attested != nil {
@@ -77,7 +77,7 @@ func (s *Service) auditIn(ctx context.Context, tx *storage.Tx, resp *Response) e
 		list = append(list, e)
 	}
 	blank := s.entry(ctx, &Request{Interaction: t.request.Interaction, Principal: t.request.Principal})
-	return tx.Audit(witness(list, tx.Written(), blank)...)
+	tx.Audit(witness(list, tx.Written(), blank)...)
 }
 
 // auditDone says that what auditIn queued has been committed.

@@ -42,7 +42,8 @@ func (s *Service) write(ctx context.Context, r *Request, fingerprint []byte, wor
 			if notes = tx.Noted(); err != nil {
 				return err
 			}
-			return s.auditIn(ctx, tx, resp)
+			s.auditIn(ctx, tx, resp)
+			return nil
 		})
 	}
 	err := try(false)

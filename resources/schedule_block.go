@@ -85,7 +85,8 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		if err := s.settle(ctx, tx); err != nil {
 			return err
 		}
-		return s.auditIn(ctx, tx, &Response{Resource: result})
+		s.auditIn(ctx, tx, &Response{Resource: result})
+		return nil
 	})
 	if err != nil {
 		return nil, err

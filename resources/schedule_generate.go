@@ -57,7 +57,8 @@ func (s *Service) generateSlots(ctx context.Context, c *call) (*Response, error)
 		if err := s.settle(ctx, tx); err != nil {
 			return err
 		}
-		return s.auditIn(ctx, tx, &Response{Resource: result})
+		s.auditIn(ctx, tx, &Response{Resource: result})
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -56,39 +54,23 @@ type AuditEntry struct {
 	Written []Written `json:"z,omitempty"`
 }
 
-// Text is the entry as it is written.
-func (e *AuditEntry) Text() (string, error) {
-	text, err := json.Marshal(e)
-	if err != nil {
-		return "", fmt.Errorf("storage: write an entry of the audit log: %w", err)
-	}
-	return string(text), nil
-}
-
 const sqlAudit = `INSERT INTO public.audit_entry (recorded, entry) SELECT t, e FROM unnest($1::timestamptz[], $2::text[]) AS u(t, e)`
 
 // auditRows are entries as columns.
-func auditRows(list []AuditEntry) (times []time.Time, texts []string, err error) {
+func auditRows(list []AuditEntry) (times []time.Time, texts []string) {
 	times, texts = make([]time.Time, len(list)), make([]string, len(list))
 	for i := range list {
-		times[i] = list[i].Recorded
-		if texts[i], err = list[i].Text(); err != nil {
-			return nil, nil, err
-		}
+		times[i], texts[i] = list[i].Recorded, list[i].Text()
 	}
-	return times, texts, nil
+	return times, texts
 }
 
 // Audit queues entries, to be there exactly when the transaction is.
-func (tx *Tx) Audit(list ...AuditEntry) error {
-	if len(list) == 0 {
-		return nil
-	}
-	times, texts, err := auditRows(list)
-	if err == nil {
+func (tx *Tx) Audit(list ...AuditEntry) {
+	if len(list) > 0 {
+		times, texts := auditRows(list)
 		tx.exec(sqlAudit, times, texts)
 	}
-	return err
 }
 
 // auditor writes the entries of what changes nothing, where no journal keeps them: those of all requests that wait at the
@@ -112,13 +94,10 @@ func (s *Store) Audit(ctx context.Context, list ...AuditEntry) error {
 	if len(list) == 0 {
 		return nil
 	}
-	times, texts, err := auditRows(list)
-	if err != nil {
-		return err
-	}
-	if s.journal != nil && s.journal.keep(times, texts) {
+	if s.journal != nil && s.journal.keep(list) {
 		return nil
 	}
+	times, texts := auditRows(list)
 	g := &auditGroup{times, texts, make(chan error, 1)}
 	a := &s.auditor
 	a.mu.Lock()
@@ -128,6 +107,7 @@ func (s *Store) Audit(ctx context.Context, list ...AuditEntry) error {
 		go s.writeAudit()
 	}
 	a.mu.Unlock()
+	var err error
 	select {
 	case err = <-g.done:
 	case <-ctx.Done(): // it is written nevertheless

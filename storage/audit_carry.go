@@ -33,6 +33,7 @@ type auditJournal struct {
 	current *auditBatch // nil: nothing can be kept
 	times   []time.Time // of the entries in current
 	texts   []string
+	lines   []byte // what keep is about to write
 	// kept and carried are how many entries the journal has had, and how many of them the database has.
 	kept, carried int64
 	// late says that the database did not take the last batch.
@@ -89,14 +90,24 @@ func unkept(err error) error {
 }
 
 // keep writes entries into the journal and says whether it did. Otherwise the database must have them at once.
-func (j *auditJournal) keep(times []time.Time, texts []string) bool {
+func (j *auditJournal) keep(list []AuditEntry) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.current == nil || j.late || len(j.texts)+len(texts) > maxJournal || j.current.append(times, texts) != nil {
+	if j.current == nil || j.late || len(j.texts)+len(list) > maxJournal {
 		return false
 	}
-	j.times, j.texts = append(j.times, times...), append(j.texts, texts...)
-	j.kept += int64(len(texts))
+	had := len(j.texts)
+	j.lines = j.lines[:0]
+	for i := range list {
+		var text string
+		j.lines, text = appendAuditLine(j.lines, &list[i])
+		j.times, j.texts = append(j.times, list[i].Recorded), append(j.texts, text)
+	}
+	if j.current.append(j.lines) != nil {
+		j.times, j.texts = j.times[:had], j.texts[:had]
+		return false
+	}
+	j.kept += int64(len(list))
 	select {
 	case j.wake <- struct{}{}:
 	default:
@@ -126,7 +137,7 @@ func (j *auditJournal) turn(next *auditBatch) (full *auditBatch, times []time.Ti
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	full, times, texts = j.current, j.times, j.texts
-	j.current, j.times, j.texts = next, nil, nil
+	j.current, j.times, j.texts = next, make([]time.Time, 0, len(times)), make([]string, 0, len(texts)) // much comes as much as before
 	return full, times, texts
 }
 

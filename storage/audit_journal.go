@@ -61,14 +61,18 @@ func lockFile(file *os.File) (err error) {
 	}
 }
 
-// append writes entries behind the others. They are there once it returns, whatever becomes of this process. What could
+// appendAuditLine adds the line of an entry to others, and returns the JSON in it, too.
+func appendAuditLine(lines []byte, e *AuditEntry) (_ []byte, text string) {
+	lines = append(strconv.AppendInt(lines, e.Recorded.UnixMicro(), 10), ' ')
+	begin := len(lines)
+	lines = e.appendTo(lines)
+	text = string(lines[begin:])
+	return append(lines, '\n'), text
+}
+
+// append writes lines behind the others. They are there once it returns, whatever becomes of this process. What could
 // not be written whole is taken out again.
-func (b *auditBatch) append(times []time.Time, texts []string) error {
-	var lines []byte
-	for i, text := range texts {
-		lines = strconv.AppendInt(lines, times[i].UnixMicro(), 10)
-		lines = append(append(append(lines, ' '), text...), '\n')
-	}
+func (b *auditBatch) append(lines []byte) error {
 	n, err := b.file.WriteAt(lines, b.size)
 	if err == nil {
 		b.size += int64(n)

@@ -53,11 +53,7 @@ func (c *identityCmd) changing(ctx context.Context, what string, work func(conte
 			return err
 		}
 		e := resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActCommand, what)
-		text, err := e.Text()
-		if err != nil {
-			return err
-		}
-		if err := store.Note(ctx, e.Recorded, text); err != nil {
+		if err := store.Note(ctx, e.Recorded, e.Text()); err != nil {
 			return err
 		}
 		return store.Commit(ctx)
@@ -141,10 +137,6 @@ func auditSignIns(accounts *identity.Store, service *resources.Service) func(con
 		if !wanted {
 			return nil
 		}
-		text, err := entry.Text()
-		if err != nil {
-			return err
-		}
-		return accounts.Note(ctx, entry.Recorded, text)
+		return accounts.Note(ctx, entry.Recorded, entry.Text())
 	}
 }
