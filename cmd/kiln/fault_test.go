@@ -31,6 +31,7 @@ type ledger struct {
 	groups          map[string]bool // transactions by their mark: whether they were acknowledged
 	read            []string        // ids of the requests that read something and were answered
 	answers, broken int
+	acknowledged    int // of the answers
 	faults          []string
 }
 
@@ -136,8 +137,16 @@ func (l *ledger) note(a answer, record func()) {
 		l.faults = append(l.faults, fmt.Sprint(a.status, a.clean(), a.body))
 	case a.status < 300:
 		record()
+		l.acknowledged++
 	}
 	l.answers++
+}
+
+// heard is how often clients were told so far that something was written, and that something was read.
+func (l *ledger) heard() (writes, reads int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acknowledged, len(l.read)
 }
 
 // check compares the ledger with what a server has.
@@ -216,6 +225,7 @@ func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		run := fmt.Sprint("r", round)
+		written, read := l.heard()
 		go func() {
 			defer close(done)
 			var reading sync.WaitGroup
@@ -224,6 +234,10 @@ func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
 			reading.Wait()
 		}()
 		time.Sleep(time.Second)
+		eventually(t, "clients are answered", func() bool {
+			writes, reads := l.heard()
+			return writes > written && reads > read
+		})
 		database := postmaster(t, data)
 		_ = p.cmd.Process.Kill()
 		if round == 1 { // and everything else with it, as when the machine goes down
@@ -268,7 +282,9 @@ func TestDatabase_killed_under_load_comes_back(t *testing.T) {
 			}
 		}
 	}
+	written, _ := l.heard()
 	time.Sleep(300 * time.Millisecond)
+	eventually(t, "clients can write again", func() bool { writes, _ := l.heard(); return writes > written })
 	stop()
 	<-done
 	if l.broken > 0 {

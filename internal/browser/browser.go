@@ -57,22 +57,32 @@ func Open(t testing.TB) *Browser {
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		t.Fatal(err)
 	}
-	b.Context, cancel = context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(cancel)
+	b.Context = ctx
 	return b
 }
+
+// patience is how long a step may take: what does not come until then never does. All steps of a test together may take
+// longer on a machine that is busy.
+const patience = 2 * time.Minute
 
 // Do does the steps one after the other. A step that fails tells what the page showed.
 func (b *Browser) Do(steps ...Step) {
 	b.Helper()
-	if err := chromedp.Do(b.Context, steps...); err != nil {
-		where, _ := chromedp.Run(b.Context, chromedp.Location())
-		body, _ := chromedp.Run(b.Context, chromedp.Text(CSS("body")))
-		b.Fatalf("%v\nat %s:\n%.2000s", err, where, body)
+	for _, step := range steps {
+		ctx, cancel := context.WithTimeout(b.Context, patience)
+		err := chromedp.Do(ctx, step)
+		cancel()
+		if err != nil {
+			ctx, cancel := context.WithTimeout(b.Context, patience)
+			defer cancel()
+			where, _ := chromedp.Run(ctx, chromedp.Location())
+			body, _ := chromedp.Run(ctx, chromedp.Text(CSS("body")))
+			b.Fatalf("%v\nat %s:\n%.2000s", err, where, body)
+		}
 	}
 }
 
-// Window is the window that opens while work is done. Its time limit is b's.
+// Window is the window that opens while work is done.
 func (b *Browser) Window(work func()) *Browser {
 	b.Helper()
 	opened := chromedp.WaitNewTarget(b.Context, func(info *target.Info) bool { return info.Type == "page" })
@@ -81,8 +91,11 @@ func (b *Browser) Window(work func()) *Browser {
 	case id := <-opened:
 		ctx, cancel := chromedp.NewContext(b.Context, chromedp.WithTargetID(id))
 		b.Cleanup(cancel)
+		if err := chromedp.Do(ctx); err != nil { // attaches to it, and must not be under the time limit
+			b.Fatal(err)
+		}
 		return &Browser{TB: b.TB, Context: ctx}
-	case <-b.Context.Done():
+	case <-time.After(patience):
 		b.Fatal("no window was opened")
 		return nil
 	}

@@ -128,7 +128,7 @@ var prepared = sync.OnceValues(func() (*testServer, error) {
 
 // prepare makes a template of the migrations and of what fill puts into it; content names what that is.
 func prepare(content string, fill func(ctx context.Context, url string) error) (*testServer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute) // others may be making it, on a busy machine
 	defer cancel()
 	text := os.Getenv("KILN_TEST_DATABASE_URL")
 	if text == "" {
