@@ -31,8 +31,10 @@ type Access struct {
 	asks [4]declaration
 	// reads are the statements of reads in one with asks[withProof].
 	reads map[string]string
-	// atOnce are the arguments of sqlReadAtOnce between the proof and the resource; nil where it could give nothing.
-	atOnce []any
+	// ways has a byte for each type, at the place of its number, as visible.rule reads them; surely the ways to read one at once, by those
+	// bytes.
+	ways   []byte
+	surely map[byte]*surely
 	// reach is what there is of each type.
 	reach map[int16][]grant
 	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.
@@ -252,9 +254,8 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 			narrow[n-1] = 'n'
 		}
 	}
-	if len(a.proxies) == 0 && bytes.IndexByte(narrow, 'n') < 0 && (consent == "off" || consent == "permit") {
-		a.atOnce = []any{ways, a.patients, a.record, a.self, a.withheld, clearance, consent}
-	}
+	a.ways = ways
+	a.surely = a.surelyWays(narrow)
 	set := func(name, value string) {
 		if value != "" && value != "{}" {
 			a.names, a.values = append(a.names, "kiln."+name), append(a.values, value)

@@ -91,47 +91,11 @@ func introduce(ctx context.Context, batch *pgx.Batch, a *Access, about []int64) 
 	return func() error { return p.settle(holds) }
 }
 
-// sqlReadAtOnce reads what the caller surely sees, where the proof holds: see visible.resource_read in migrations/0145_read_at_once.sql.
-const sqlReadAtOnce = `
-SELECT (r).type, (r).id, (r).version, (r).last_updated, (r).method, (r).content, (r).literal, (r).compartments
-FROM (SELECT visible.resource_read($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS r OFFSET 0) one WHERE (r).rk IS NOT NULL`
-
 // introduced reads a version, or none, in one statement with who asks and the proof of the token: a batch of two costs as much again
 // as the read. sql is one of Access.reads. Where it gives no row at all, the proof is still to be given.
 //
 // Errors: Unauthenticated.
 func (r *runner) introduced(ctx context.Context, p *Proof, sql string, args []any) (*Version, error) {
-	if sql == sqlRead && r.access.atOnce != nil {
-		v, err := r.atOnce(ctx, p, args)
-		if v != nil || err != nil {
-			return v, err
-		}
-	}
-	return r.declared(ctx, p, sql, args)
-}
-
-// atOnce reads a version that the caller surely sees; nil where the views have to be asked.
-func (r *runner) atOnce(ctx context.Context, p *Proof, args []any) (*Version, error) {
-	rows, err := reader{r.store.guarded}.Query(ctx, sqlReadAtOnce, slices.Concat([]any{p.hash, p.now}, r.access.atOnce, args)...)
-	if err != nil {
-		return nil, translate(err)
-	}
-	defer rows.Close()
-	var v *Version
-	if rows.Next() {
-		if v, err = scanVersion(rows); err != nil {
-			return nil, err
-		}
-	}
-	rows.Close()
-	if err := rows.Err(); err != nil || v == nil {
-		return nil, translate(err)
-	}
-	return v, p.settle(true)
-}
-
-// declared reads through the views.
-func (r *runner) declared(ctx context.Context, p *Proof, sql string, args []any) (*Version, error) {
 	pool, said, joined := r.store.pool, make([]any, proofArguments), r.store.reads[sql]
 	if !r.access.everything {
 		pool, said, joined = r.store.guarded, r.access.asks[withProof].args, r.access.reads[sql]

@@ -20,23 +20,35 @@ WHERE rk = $1 AND type = $2 AND id = $3 AND version = $4`
 
 // Read returns the current version, which may be a deleted one, or nil where the resource never existed.
 func (s *Store) Read(ctx context.Context, typ, id string) (*Version, error) {
-	return s.one(ctx, sqlRead, s.hash.Resource(typ, id), typ, id)
-}
-
-// ReadVersion returns one version, or nil.
-func (s *Store) ReadVersion(ctx context.Context, typ, id string, number int) (*Version, error) {
-	return s.one(ctx, sqlReadVersion, s.hash.Resource(typ, id), typ, id, number)
-}
-
-func (s *Store) one(ctx context.Context, sql string, args ...any) (*Version, error) {
 	run, err := s.runner(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	if p, proves := toProve(ctx); proves && (run.caller || !run.access.everything) {
-		return run.introduced(ctx, p, sql, args)
+	rk := s.hash.Resource(typ, id)
+	if p, proves := toProve(ctx); proves {
+		if way := run.access.surelyReads(s.Registry().TypeNumber(typ)); way != nil {
+			if v, err := run.surely(ctx, p, way, rk, typ, id); v != nil || err != nil {
+				return v, err
+			}
+		}
 	}
-	versions, err := collect(ctx, run, sql, args...)
+	return run.one(ctx, sqlRead, rk, typ, id)
+}
+
+// ReadVersion returns one version, or nil.
+func (s *Store) ReadVersion(ctx context.Context, typ, id string, number int) (*Version, error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return run.one(ctx, sqlReadVersion, s.hash.Resource(typ, id), typ, id, number)
+}
+
+func (r *runner) one(ctx context.Context, sql string, args ...any) (*Version, error) {
+	if p, proves := toProve(ctx); proves && (r.caller || !r.access.everything) {
+		return r.introduced(ctx, p, sql, args)
+	}
+	versions, err := collect(ctx, r, sql, args...)
 	if err != nil || len(versions) == 0 {
 		return nil, translate(err)
 	}
