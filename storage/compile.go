@@ -36,6 +36,8 @@ type compiler struct {
 	chained   []chained
 	referring []referring
 	partials  []*partialText // the conditions on a part of a text
+	// perRow has conditions on values in pairs: as a set of keys, and as a look for each row.
+	perRow []string
 }
 
 // table is a table of the index, or of the contents, for conditions on the row x.
@@ -244,7 +246,11 @@ func (c *compiler) container(i string) (string, error) {
 // joined is the condition on the row of another resource: that it is of a type, that the caller may see it, and where.
 func (c *compiler) joined(y, typ, where string) (string, error) {
 	number := c.ix.registry.TypeNumber(typ)
-	cond := fmt.Sprintf("%s.type = %s AND %s", y, c.arg(number, "smallint"), where)
+	of := ".type = "
+	if strings.HasPrefix(where, y+".refs ") { // a rare term belongs to one type: see ofType
+		of = ".type + 0 = "
+	}
+	cond := fmt.Sprintf("%s%s%s AND %s", y, of, c.arg(number, "smallint"), where)
 	visible, err := c.visible(y, []int16{number})
 	if err != nil || visible == "" {
 		return cond, err
@@ -414,7 +420,11 @@ func notOffered(m *search.Match) error {
 func (c *compiler) side(table string, key uint32, values []search.Value, x string, cond func(search.Value) (string, error)) (string, error) {
 	param := c.arg(int32(key), "integer")
 	any, err := disjunction(values, cond)
-	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, c.table(table, x), param, any), err
+	set := fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, c.table(table, x), param, any)
+	if x == "x" && !c.was && c.others == "" {
+		c.perRow = append(c.perRow, set, fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND s.param = %s AND %s OFFSET 0)", table, param, any))
+	}
+	return set, err
 }
 
 func disjunction(values []search.Value, cond func(search.Value) (string, error)) (string, error) {

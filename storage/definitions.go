@@ -114,7 +114,10 @@ func (s *Store) loadDefinitions(ctx context.Context) (bool, error) {
 		}
 		return false, fmt.Errorf("storage: load the definitions: %w", err)
 	}
-	return loaded, nil
+	if loaded {
+		_, err = s.MergePending(ctx)
+	}
+	return loaded, err
 }
 
 // definitionLoad is one transaction that loads the definitions.

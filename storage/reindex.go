@@ -120,10 +120,11 @@ func (s *Store) Reindexes(ctx context.Context, limit int) ([]*Reindex, error) {
 }
 
 // Work does the reindex jobs of the database until ctx ends; then it stops between two batches. One server at a time
-// works, the others wait in case it ends. It also lends what was awaited (lending.go). report is told of what fails and will be tried again; it may be nil.
+// works, the others wait in case it ends. It also lends what was awaited (lending.go) and merges pending lists (pending.go). report is told of what fails and will be tried again; it may be nil.
 func (s *Store) Work(ctx context.Context, report func(error)) {
-	tick := time.NewTicker(reindexIdle)
+	tick, pending := time.NewTicker(reindexIdle), time.NewTicker(pendingEvery)
 	defer tick.Stop()
+	defer pending.Stop()
 	for {
 		if err := errors.Join(s.lendAwaited(ctx), s.work(ctx)); err != nil && ctx.Err() == nil && report != nil {
 			report(err)
@@ -133,6 +134,10 @@ func (s *Store) Work(ctx context.Context, report func(error)) {
 			return
 		case <-tick.C:
 		case <-s.wake:
+		case <-pending.C:
+			if _, err := s.MergePending(ctx); err != nil && ctx.Err() == nil && report != nil {
+				report(translate(err))
+			}
 		}
 	}
 }

@@ -102,8 +102,16 @@ func (p *searchPlan) gather(mark *SearchMark, limit int) statement {
 	key := func(int) string { return "x.date_low" }
 	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
 		p.bounds, holds(p.where, p.chain.all), p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), limit)
-	return p.fetch(c, fmt.Sprintf("SELECT e.rk, e.k0 FROM (%s) f(rk), LATERAL (%s) e ORDER BY %s LIMIT %d",
+	found := p.fetch(c, fmt.Sprintf("SELECT e.rk, e.k0 FROM (%s) f(rk), LATERAL (%s) e ORDER BY %s LIMIT %d",
 		p.chain.patients, each, p.orderBy(func(int) string { return "e.k0" }, "e.rk"), limit))
+	found.once = p.certain()
+	return found
+}
+
+// certain says whether there is one way to the patients and one to what each has, whatever is asked for: then planning, which takes as
+// long as the rest, is done once.
+func (p *searchPlan) certain() bool {
+	return p.alone && p.c.access.everything && p.before == "" && (p.chain.few() || p.rarely(p.chain.where))
 }
 
 // turns is gather for the order of byNamed. The rows come from the loop in their order: to order by more than the patient
@@ -117,8 +125,10 @@ func (p *searchPlan) turns(c *compiler, mark *SearchMark, limit int) statement {
 	place := p.after(c, mark, func(i int) string { return [...]string{"f.rk", "x.date_low"}[i] }, "x.rk")
 	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k1 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
 		p.bounds, holds(p.where, p.chain.all), place, newest.orderBy(func(int) string { return "x.date_low" }, "x.rk"), limit)
-	return p.fetch(c, fmt.Sprintf("SELECT e.rk, f.rk AS k0, e.k1 FROM (SELECT rk FROM (%s) p(rk) ORDER BY rk%s) f, LATERAL (%s) e ORDER BY f.rk%s LIMIT %d",
+	found := p.fetch(c, fmt.Sprintf("SELECT e.rk, f.rk AS k0, e.k1 FROM (SELECT rk FROM (%s) p(rk) ORDER BY rk%s) f, LATERAL (%s) e ORDER BY f.rk%s LIMIT %d",
 		p.chain.patients, direction, each, direction, limit))
+	found.once = p.certain()
+	return found
 }
 
 // byReferrers orders a search without an order of its own for patients by what refers to them: by their keys, so that a

@@ -355,7 +355,11 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 		inner = fmt.Sprintf("SELECT x.rk, %s AS k0 FROM (%s) x WHERE %s ORDER BY %s LIMIT %d",
 			p.order.keys[0].sql, window, p.closer(""), p.orderBy(key, "x.rk"), limit)
 	}
-	return p.fetch(c, inner)
+	found := p.fetch(c, inner)
+	// The index of the order is the one that there is, and what the rows are asked tells each of them.
+	ranged := len(p.dates.low)+len(p.dates.high) > 0
+	found.once = p.before == "" && !strings.Contains(p.where, "(SELECT") && (!ranged || p.order.keys[0].sql == "x.date_low")
+	return found
 }
 
 // record reads the index of one patient in its order. To the planner the conditions look as if half of the rows met them:

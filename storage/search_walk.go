@@ -189,9 +189,16 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 		told = " AND " + p.value(c)
 	}
 	if side.unique {
+		where, rest := p.closer(""), p.where
+		if p.valued() { // nearly all that the index tells to match do: their values are looked at one by one
+			where = strings.NewReplacer(p.c.perRow...).Replace(where)
+			for i := 0; i < len(p.c.perRow); i += 2 {
+				rest = strings.ReplaceAll(rest, p.c.perRow[i], "")
+			}
+		}
 		found := p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s%s ORDER BY %s LIMIT %d",
-			window, p.closer(""), told, known.orderBy(name("w.k0"), "w.rk"), limit))
-		found.once = !strings.Contains(p.where, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
+			window, where, told, known.orderBy(name("w.k0"), "w.rk"), limit))
+		found.once = !strings.Contains(rest, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
 		return found
 	}
 	return p.firstOf(c, window, limit)

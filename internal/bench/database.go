@@ -101,6 +101,9 @@ func (o *Options) filled(ctx context.Context, registry *conformance.Registry, p 
 	if err := d.store.OrderTexts(ctx); err != nil {
 		return nil, err
 	}
+	if _, err := d.store.MergePending(ctx); err != nil {
+		return nil, err
+	}
 	if _, err := d.pool.Exec(ctx, sqlTidyTexts); err != nil {
 		return nil, err
 	}
