@@ -141,6 +141,12 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		terms = s.canonicalReferrers(sources, in, salts, terms)
 		return collect(ctx, run, sqlRevIncluded, numbers, terms, limit)
 	}
+	if keys, ok := ix.elementTargets(sources, in); ok && !inside {
+		if len(keys) == 0 {
+			return nil, nil
+		}
+		return collect(ctx, run, sqlReferred, keys, limit)
+	}
 	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })
 	var targets []string
 	if in.Target != "" {

@@ -5,6 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
+
+	"kiln/conformance"
+	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 const sqlReferred = `
@@ -50,6 +55,54 @@ func (s *Store) Referred(ctx context.Context, tx *Tx, versions []*Version, excep
 		return known
 	})
 	return found[:min(len(found), limit)], len(found) > limit, nil
+}
+
+// elementTargets are the keys of what sources refer to in the element that a parameter looks at, such as Observation.subject: their texts
+// are at hand, while the index would be asked for each of them again. ok is false where the parameter looks at anything else.
+func (ix *Indexer) elementTargets(sources []*Version, in search.Include) (keys []int64, ok bool) {
+	for _, v := range sources {
+		if in.Source != "*" && in.Source != v.Type {
+			continue
+		}
+		element, only := referenceElement(ix.registry, v.Type, in.Param)
+		if element == "" || in.Target != "" && only != "" && only != in.Target {
+			return nil, false
+		}
+		n, err := fhir.ParseJSON(v.Content)
+		if err != nil {
+			return nil, false
+		}
+		for item := range n.Get(element).Items() {
+			ref, ok := ix.parseReference(item.GetText("reference"))
+			if ok && ref.ID != "" && ref.Base == "" && ref.Type != "" && (only == "" || only == ref.Type) && (in.Target == "" || in.Target == ref.Type) {
+				keys = append(keys, ix.hash.Resource(ref.Type, ref.ID))
+			}
+		}
+	}
+	return unique(keys), true
+}
+
+// referenceElement is the element of a type that has all that a parameter looks at, references each, and the one type of targets that
+// count; "" where it looks at anything else, and for any type.
+func referenceElement(registry *conformance.Registry, typ, code string) (element, only string) {
+	def := registry.SearchParameter(typ, code)
+	if def == nil || def.Type != search.Reference {
+		return "", ""
+	}
+	path, filter, filtered := strings.Cut(def.Expression, ".where(resolve() is ")
+	t, name, _ := strings.Cut(path, ".")
+	if only = strings.TrimSuffix(filter, ")"); filtered && (only == filter || strings.ContainsAny(only, ") ")) {
+		return "", ""
+	}
+	of := registry.Schema().Type(t)
+	if t != typ || of == nil {
+		return "", ""
+	}
+	e := elementOf(of, name)
+	if e == nil || e.Choice || len(e.Types) != 1 || e.Types[0].Code != "Reference" {
+		return "", ""
+	}
+	return name, only
 }
 
 // withCanonicals are the keys of those versions whose types have parameters that look at canonical URLs, and these types.
