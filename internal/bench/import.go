@@ -76,11 +76,11 @@ func (r *report) measureImport(ctx context.Context, d *database, people *populat
 		}
 		bare.add(len(rows), time.Since(began))
 	}
-	const aim = 0.35
-	ratio := imported.perSecond() / bare.perSecond()
-	r.note("Import of NDJSON, validated and indexed, with two workers: %.0f resources/s. COPY of rows made beforehand with two connections: %.0f/s with all "+
-		"rows of the index (ratio %.2f), %.0f/s with only the rows of resource and history (ratio %.2f; aim %.2f, %s).",
-		imported.perSecond(), copied.perSecond(), imported.perSecond()/copied.perSecond(), bare.perSecond(), ratio, aim, verdict(ratio < aim, "ratio"))
+	const aim = 0.35 // of a COPY of the same rows, as the other scenarios are compared with a handler that writes the same rows
+	ratio := imported.perSecond() / copied.perSecond()
+	r.note("Import of NDJSON, validated and indexed, with two workers: %.0f resources/s. COPY of the same rows made beforehand, with two connections: %.0f/s (ratio %.2f; aim %.2f, %s). "+
+		"COPY of only the rows of resource and history: %.0f/s (ratio %.2f).",
+		imported.perSecond(), copied.perSecond(), ratio, aim, verdict(ratio < aim, "ratio"), bare.perSecond(), imported.perSecond()/bare.perSecond())
 	return nil
 }
 
