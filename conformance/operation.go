@@ -23,6 +23,8 @@ type Operation struct {
 	System, Type, Instance bool
 	// AffectsState forbids GET.
 	AffectsState bool
+	// Searches says that it takes the search parameters of its type beside its own, in the URL.
+	Searches bool
 	// Resources are the types it is offered on; "Resource" stands for all.
 	Resources []string
 	In, Out   []OperationParameter

@@ -30,6 +30,8 @@ type call struct {
 	arguments
 	// cursor is the place that a paging link carries, for operations whose answers have pages.
 	cursor string
+	// criteria are the search parameters of the URL, for operations that take them.
+	criteria string
 }
 
 // offer lists the operations of the server: the id of the definition and what it does. Routes, CapabilityStatement and
@@ -54,6 +56,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Encounter-everything": s.everything,
 		"summary":              s.summary,
 		"docref":               s.docref,
+		"Observation-lastn":    s.lastn,
 
 		"Appointment-find":       s.findAppointments,
 		"Appointment-hold":       s.holdAppointment,
@@ -90,6 +93,7 @@ func (s *Service) loadOperations() error {
 			definition.Note = "Offered on one resource: [type]/[id]/$" + definition.Code
 		}
 		definition.AffectsState = definition.AffectsState || writing[id]
+		definition.Searches = searching[id]
 		s.operations = append(s.operations, &operation{definition, run})
 	}
 	slices.SortFunc(s.operations, func(a, b *operation) int {
@@ -104,6 +108,9 @@ var instanceOnly = map[string]bool{"Resource-meta": true, "Patient-everything": 
 
 // writing are the operations that change something, though R4 does not say so of them.
 var writing = map[string]bool{"Resource-meta-add": true, "Resource-meta-delete": true}
+
+// searching are the operations that take search parameters, which their definitions tell in words alone.
+var searching = map[string]bool{"Observation-lastn": true}
 
 // Operations are the definitions of the operations on offer, by code.
 func (s *Service) Operations() []*conformance.Operation {
@@ -151,6 +158,9 @@ func (s *Service) operate(ctx context.Context, r Request) (*Response, error) {
 	if o.Parameter("_count") != nil {
 		c.cursor = takeCursor(&r)
 	}
+	if o.Searches {
+		c.criteria, r.Query = splitCriteria(o.Operation, r.Query)
+	}
 	var err error
 	if c.arguments, err = s.readArguments(o.Operation, &r); err != nil {
 		return nil, err
@@ -173,6 +183,23 @@ func takeCursor(r *Request) (cursor string) {
 	}
 	r.Query = strings.Join(kept, "&")
 	return cursor
+}
+
+// splitCriteria divides the query of an operation that takes search parameters into those and its arguments.
+func splitCriteria(o *conformance.Operation, query string) (criteria, arguments string) {
+	var search, own []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			name = decoded
+		}
+		if o.Parameter(name) != nil {
+			own = append(own, pair)
+		} else if pair != "" {
+			search = append(search, pair)
+		}
+	}
+	return strings.Join(search, "&"), strings.Join(own, "&")
 }
 
 func (s *Service) noOperation(r *Request) *fhir.Error {

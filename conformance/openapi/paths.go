@@ -119,6 +119,9 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 			list = append(list, obj(text("name", p.Name), sampleOf(p.Type).As("value"+strings.ToUpper(p.Type[:1])+p.Type[1:])))
 		}
 	}
+	if o.Searches {
+		inURL = append(inURL, d.searchParameters(d.typ)...)
+	}
 	if len(list) > 0 {
 		example.Set("parameter", fhir.Arr(list...))
 	}

@@ -92,7 +92,12 @@ func (w *World) operation(r *rand.Rand) Ask {
 	run := func(code string, n *fhir.Node, params ...string) Ask {
 		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: code, Type: n.ResourceType(), ID: n.ID(), Safe: true}, Params: fixed(params...)}
 	}
-	switch r.IntN(12) {
+	switch r.IntN(13) {
+	case 12:
+		if p := w.of(r, "Patient"); p != nil {
+			return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "lastn", Type: "Observation", Safe: true},
+				Params: fixed(append([]string{"patient=" + p.ID()}, pick(r, [][]string{nil, {"max=3"}, {"subject:Patient.active=true"}, {"date=lt2024-06-01"}})...)...)}
+		}
 	case 11:
 		if p := w.of(r, "Patient"); p != nil {
 			return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "docref", Type: "DocumentReference", Safe: true},
