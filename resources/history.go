@@ -38,7 +38,7 @@ func (s *Service) history(ctx context.Context, tx *storage.Tx, r Request) (*Resp
 	if err != nil {
 		return nil, err
 	}
-	if r.ID != "" && (narrows || page.Total == 0) { // by scopes that look at the content: it must be visible as it is now
+	if r.ID != "" && (narrows || len(page.Versions) == 0) { // by scopes that look at the content: it must be visible as it is now
 		key := storage.Key{Type: r.Type, ID: r.ID}
 		if v, err := s.current(ctx, tx, key); err != nil || v == nil {
 			if err == nil {

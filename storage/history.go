@@ -21,11 +21,12 @@ type HistoryQuery struct {
 }
 
 // HistoryMark is a place in a history. Settled is the time up to which the first page showed it, since later ones show
-// no more; zero for no bound.
+// no more; zero for no bound. Total is what the first page counted: to count again costs as much as the whole history.
 type HistoryMark struct {
 	LastUpdated time.Time
 	Seq         int64
 	Settled     time.Time
+	Total       int64
 }
 
 // HistoryPage is a stretch of a history.
@@ -35,7 +36,7 @@ type HistoryPage struct {
 	Marks []HistoryMark
 	// Next is where the page after this one begins; nil when this is the last.
 	Next *HistoryMark
-	// Total is the number of versions without Limit and After.
+	// Total is the number of versions without Limit and After, as it was for the first page.
 	Total int64
 }
 
@@ -195,13 +196,18 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 			if err != nil {
 				return err
 			}
-			page.Versions, page.Marks = append(page.Versions, v), append(page.Marks, HistoryMark{v.LastUpdated, seq, settled})
+			page.Versions, page.Marks = append(page.Versions, v), append(page.Marks, HistoryMark{LastUpdated: v.LastUpdated, Seq: seq, Settled: settled})
 		}
 		return rows.Err()
 	})
-	batch.Queue(`SELECT count(*)`+source+bounds, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Total) })
+	if page.Total = after.Total; page.Total == 0 {
+		batch.Queue(`SELECT count(*)`+source+bounds, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Total) })
+	}
 	if err := run.send(ctx, batch); err != nil {
 		return nil, err
+	}
+	for i := range page.Marks {
+		page.Marks[i].Total = page.Total
 	}
 	if len(page.Versions) > q.Limit {
 		page.Versions, page.Marks = page.Versions[:q.Limit], page.Marks[:q.Limit]
