@@ -247,7 +247,7 @@ func (c *compiler) container(i string) (string, error) {
 func (c *compiler) joined(y, typ, where string) (string, error) {
 	number := c.ix.registry.TypeNumber(typ)
 	of := ".type = "
-	if c.access != nil && c.access.everything && strings.HasPrefix(where, y+".refs ") { // a rare term belongs to one type: see ofType
+	if strings.HasPrefix(where, y+".refs ") { // a rare term belongs to one type: see ofType
 		of = ".type + 0 = "
 	}
 	cond := fmt.Sprintf("%s%s%s AND %s", y, of, c.arg(number, "smallint"), where)
@@ -421,7 +421,7 @@ func (c *compiler) side(table string, key uint32, values []search.Value, x strin
 	param := c.arg(int32(key), "integer")
 	any, err := disjunction(values, cond)
 	set := fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, c.table(table, x), param, any)
-	if x == "x" && !c.was && c.others == "" && c.access != nil && c.access.everything {
+	if x == "x" && !c.was && c.others == "" {
 		c.perRow = append(c.perRow, set, fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND s.param = %s AND %s OFFSET 0)", table, param, any))
 	}
 	return set, err

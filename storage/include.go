@@ -141,7 +141,7 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		terms = s.canonicalReferrers(sources, in, salts, terms)
 		return collect(ctx, run, sqlRevIncluded, numbers, terms, limit)
 	}
-	if keys, ok := ix.elementTargets(sources, in); ok && !inside && run.access.everything {
+	if keys, ok := ix.elementTargets(sources, in); ok && !inside {
 		if len(keys) == 0 {
 			return nil, nil
 		}

@@ -358,7 +358,7 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 	found := p.fetch(c, inner)
 	// The index of the order is the one that there is, and what the rows are asked tells each of them.
 	ranged := len(p.dates.low)+len(p.dates.high) > 0
-	found.once = p.c.access.everything && p.before == "" && !strings.Contains(p.where, "(SELECT") && (!ranged || p.order.keys[0].sql == "x.date_low")
+	found.once = p.before == "" && !strings.Contains(p.where, "(SELECT") && (!ranged || p.order.keys[0].sql == "x.date_low")
 	return found
 }
 
