@@ -55,6 +55,23 @@ func TestDiffFHIRPath_applied_gives_the_other(t *testing.T) {
 	})
 }
 
+// An element may be called resourceType, too.
+func TestDiffFHIRPath_of_an_element_named_resourceType(t *testing.T) {
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := parse(t, `{"resourceType":"ExampleScenario","status":"draft","meta":{"versionId":"1"}}`)
+	b := parse(t, `{"resourceType":"ExampleScenario","status":"draft","meta":{"versionId":"1"},"instance":[{"resourceId":"i","resourceType":"Patient"}]}`)
+	patch, err := DiffFHIRPath(a, b, registry.Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ApplyFHIRPathPatch(a, patch, registry.Schema()); err != nil || !got.Equal(b) {
+		t.Errorf("%v: %s gives %s", err, patch.JSON(), got.JSON())
+	}
+}
+
 // changeAtRandom changes one place: an item more or less, another order, a member less, another text.
 func changeAtRandom(t *rapid.T, root *fhir.Node) {
 	var places []*fhir.Node

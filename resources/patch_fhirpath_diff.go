@@ -74,10 +74,10 @@ func (d *differ) elements(path string, t *fhir.Type, n *fhir.Node) (map[string]f
 	found := map[string]filled{}
 	for i := range n.Kids {
 		name := strings.TrimPrefix(n.Kids[i].Name, "_")
-		if name == "resourceType" {
+		to, known := t.Properties[name]
+		if !known && name == "resourceType" { // ExampleScenario.instance has an element of that name
 			continue
 		}
-		to, known := t.Properties[name]
 		if !known {
 			return nil, fhir.NewError(fhir.Unprocessable, fhir.CodeStructure, path+" has an element "+quote(name)+", which "+t.Name+" does not have")
 		}
