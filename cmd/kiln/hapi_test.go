@@ -15,7 +15,7 @@ func TestServer_with_the_client_of_HAPI_FHIR(t *testing.T) {
 	t.Parallel()
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("needs a folder for caches, where .ci/run keeps the libraries: %v", err)
 	}
 	libraries, err := os.ReadFile(filepath.Join(cache, "kiln-ci-hapi", "classpath"))
 	if err != nil {

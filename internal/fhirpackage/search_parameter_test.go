@@ -113,10 +113,12 @@ func TestSearchParameters(t *testing.T) {
 	working, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); store.Work(working, func(err error) { t.Error(err) }) }()
+	patience, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	for ready := false; !ready; {
-		states, err := store.ParameterStates(t.Context())
+		states, err := store.ParameterStates(patience)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v: %+v", err, states)
 		}
 		ready = len(states) == 2 && !slices.ContainsFunc(states, func(s storage.ParameterState) bool { return !s.Ready })
 		time.Sleep(10 * time.Millisecond)
