@@ -23,6 +23,9 @@ var notOfCare = []string{"_lastUpdated", "birthdate", "death-date"}
 // Errors: NotFound, Gone; Invalid; Forbidden for who may not search.
 func (s *Service) everything(ctx context.Context, c *call) (*Response, error) {
 	r := *c.Request
+	if r.ID == "" {
+		return s.everythingOfAll(ctx, c)
+	}
 	if _, err := s.Do(ctx, Request{Interaction: Read, Type: r.Type, ID: r.ID, Principal: r.Principal}); err != nil {
 		return nil, err
 	}
@@ -53,9 +56,18 @@ func (s *Service) everything(ctx context.Context, c *call) (*Response, error) {
 		n := int64(len(answer.Entries))
 		answer.Total = &n
 	}
-	added, cut, err := s.beside(ctx, e, page.Matches)
-	if err != nil {
+	if err := s.addBeside(ctx, e, page.Matches, answer); err != nil {
 		return nil, err
+	}
+	s.pageLinks(&r, answer, e.self, strings.Contains(e.self, "?"), page)
+	return &Response{Bundle: answer}, nil
+}
+
+// addBeside adds to a page what stands beside its matches.
+func (s *Service) addBeside(ctx context.Context, e *whole, matches []*storage.Version, answer *Bundle) error {
+	added, cut, err := s.beside(ctx, e, matches)
+	if err != nil {
+		return err
 	}
 	for _, v := range added {
 		answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "include"})
@@ -64,15 +76,19 @@ func (s *Service) everything(ctx context.Context, c *call) (*Response, error) {
 		answer.Issues = append(answer.Issues, fhir.Issue{Severity: fhir.SeverityWarning, Code: fhir.CodeTooCostly,
 			Text: fmt.Sprintf("Only the first %d resources that this page refers to are here; ask for smaller pages with _count to get all.", s.limits.MaxIncluded)})
 	}
-	s.pageLinks(&r, answer, e.self, strings.Contains(e.self, "?"), page)
-	return &Response{Bundle: answer}, nil
+	return nil
 }
 
 // whole is one call of $everything, read.
 type whole struct {
-	// query finds the members of the compartment.
-	query *search.Query
-	size  int
+	// query finds the members of the compartment; nil where patients finds those in whose compartments they are.
+	query, patients *search.Query
+	// compartment is its type, memberTypes are the types looked for in it, care narrows them to a time.
+	compartment string
+	memberTypes []string
+	care        []search.Expr
+	catalog     catalog
+	size        int
 	// self is the URL of the first page.
 	self, cursor string
 	// types are those asked for; nil for all. inside says that all of them are types of members.
@@ -90,8 +106,12 @@ func (e *whole) wants(v *storage.Version) bool {
 func (e *whole) wantsType(typ string) bool { return e.types == nil || slices.Contains(e.types, typ) }
 
 func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
-	e := &whole{size: min(s.limits.EverythingPageSize, s.limits.MaxPageSize), members: map[string]bool{}, inside: true, cursor: c.cursor}
-	catalog := catalog{registry: s.store.Registry()}
+	e := &whole{size: min(s.limits.EverythingPageSize, s.limits.MaxPageSize), members: map[string]bool{}, inside: true, cursor: c.cursor,
+		compartment: r.Type, catalog: catalog{registry: s.store.Registry()}}
+	if r.Type == "Group" {
+		e.compartment = "Patient"
+	}
+	catalog := e.catalog
 	faults := &fhir.Error{Kind: fhir.Invalid}
 	var applied []search.Pair
 	for _, a := range c.arguments {
@@ -119,14 +139,14 @@ func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
 	if len(faults.Issues) > 0 {
 		return nil, faults
 	}
-	e.self = r.Type + "/" + r.ID + "/$everything" + query(applied)
+	e.self = strings.TrimSuffix(r.Type+"/"+r.ID, "/") + "/$everything" + query(applied)
 	var types []string
 	for _, t := range catalog.ResourceTypes() {
 		if t == auditEventType && !slices.Contains(e.types, t) {
 			e.members[t] = true // the log of who looked at the record is no part of it, but where it is asked for
 			continue
 		}
-		if t == r.Type || len(catalog.CompartmentParams(r.Type, t)) > 0 {
+		if t == e.compartment || len(catalog.CompartmentParams(e.compartment, t)) > 0 {
 			e.members[t] = true
 			types = append(types, t)
 		}
@@ -137,18 +157,32 @@ func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
 	if e.inside && e.types != nil { // what refers to the others is looked at for their sake
 		types = slices.DeleteFunc(types, func(t string) bool { return !e.wantsType(t) })
 	}
-	var members search.Or
-	for _, t := range types {
-		members = append(members, &search.Member{Compartment: r.Type, ID: r.ID, Type: t, Params: catalog.CompartmentParams(r.Type, t)})
+	e.memberTypes = types
+	var err error
+	if e.care, err = s.duringCare(types, c.text("start"), c.text("end"), catalog); err != nil {
+		return nil, err
 	}
-	e.query = &search.Query{Types: types, Where: []search.Expr{members}, Count: -1}
-	return e, s.duringCare(e.query, types, c.text("start"), c.text("end"), catalog)
+	if r.Type == e.compartment && r.ID != "" {
+		e.query = e.of(r.ID)
+	}
+	return e, nil
 }
 
-// duringCare narrows to what has a date between start and end, or has no date at all.
-func (s *Service) duringCare(q *search.Query, types []string, start, end string, catalog catalog) error {
+// of finds the members of the compartments of resources.
+func (e *whole) of(ids ...string) *search.Query {
+	var members search.Or
+	for _, id := range ids {
+		for _, t := range e.memberTypes {
+			members = append(members, &search.Member{Compartment: e.compartment, ID: id, Type: t, Params: e.catalog.CompartmentParams(e.compartment, t)})
+		}
+	}
+	return &search.Query{Types: e.memberTypes, Where: append([]search.Expr{members}, e.care...), Count: -1}
+}
+
+// duringCare is the condition that something has a date between start and end, or has no date at all; nil for none.
+func (s *Service) duringCare(types []string, start, end string, catalog catalog) ([]search.Expr, error) {
 	if start == "" && end == "" {
-		return nil
+		return nil, nil
 	}
 	var dated search.Or
 	for _, t := range types {
@@ -166,15 +200,14 @@ func (s *Service) duringCare(q *search.Query, types []string, start, end string,
 			}
 			one, err := search.Parse(pairs, catalog, search.Options{Types: []string{t}, Now: s.now(), Zone: s.store.Zone()})
 			if err != nil {
-				return err
+				return nil, err
 			}
 			dated = append(dated, append(search.And{&search.IsType{Type: t}}, one.Where...))
 			undated = append(undated, &search.Missing{Type: t, Param: catalog.paramOf(def), Missing: true})
 		}
 		dated = append(dated, undated)
 	}
-	q.Where = append(q.Where, dated)
-	return nil
+	return []search.Expr{dated}, nil
 }
 
 // beside finds what the members of a page refer to and is in no compartment of this kind, so that it is no part of
@@ -204,16 +237,38 @@ func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Versi
 
 // withoutMembers leaves out what some page has as one of its members.
 func (s *Service) withoutMembers(ctx context.Context, e *whole, typ string, list []*storage.Version) ([]*storage.Version, error) {
+	of := e.query
+	if of == nil {
+		named, err := s.recordsAmong(ctx, e, s.patientsNamed(list...))
+		if err != nil || len(named) == 0 {
+			return list, err
+		}
+		of = e.of(named...)
+	}
+	return s.without(ctx, of, list)
+}
+
+// without leaves out of a list what a query finds.
+func (s *Service) without(ctx context.Context, q *search.Query, list []*storage.Version) ([]*storage.Version, error) {
 	if len(list) == 0 {
 		return list, nil
 	}
-	ids := &search.Match{Type: typ, Param: search.Param{Code: "_id", Kind: search.Token}}
+	var these search.Or
 	for _, v := range list {
-		ids.Values = append(ids.Values, search.Value{Code: v.ID})
+		these = append(these, withIDs(v.Type, v.ID))
 	}
-	members, err := s.store.Keys(ctx, nil, &search.Query{Types: []string{typ}, Where: append(slices.Clone(e.query.Where), ids)}, len(list))
+	found, err := s.store.Keys(ctx, nil, &search.Query{Types: q.Types, Where: append(slices.Clone(q.Where), these)}, len(list))
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(list, func(v *storage.Version) bool { return slices.Contains(members, storage.Key{Type: v.Type, ID: v.ID}) }), nil
+	return slices.DeleteFunc(slices.Clone(list), func(v *storage.Version) bool { return slices.Contains(found, storage.Key{Type: v.Type, ID: v.ID}) }), nil
+}
+
+// withIDs is the condition of being one of some resources.
+func withIDs(typ string, ids ...string) *search.Match {
+	m := &search.Match{Type: typ, Param: search.Param{Code: "_id", Kind: search.Token}}
+	for _, id := range ids {
+		m.Values = append(m.Values, search.Value{Code: id})
+	}
+	return m
 }

@@ -92,7 +92,6 @@ func TestEverything(t *testing.T) {
 		}
 	})
 	refused(t, s, fhir.NotFound, call("Patient", "nobody", ""))
-	refused(t, s, fhir.NotFound, call("Patient", "", ""))
 	refused(t, s, fhir.NotFound, call("Observation", "o1", ""))
 	refused(t, s, fhir.Invalid, call("Patient", "p", "_type=Nonsense"))
 	refused(t, s, fhir.Invalid, call("Patient", "p", "_count=0"))
@@ -182,4 +181,93 @@ func TestEverything_page_by_page(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEverything_of_several walks through the records of many patients: each resource comes once, with the first whose it is.
+func TestEverything_of_several(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+	put(t, s, `{"resourceType":"Practitioner","id":"dr"}`)
+	for i := range 25 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"p%02d","generalPractitioner":[{"reference":"Practitioner/dr"}]}`, i))
+		if i%3 == 0 {
+			put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":"o%02d","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p%02d"},"effectiveDateTime":"2020-01-05"}`, i, i))
+		}
+	}
+	put(t, s, `{"resourceType":"Patient","id":"other"}`)
+	put(t, s, `{"resourceType":"Observation","id":"alien","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/other"},"effectiveDateTime":"2020-01-05"}`)
+	put(t, s, `{"resourceType":"Appointment","id":"both","status":"proposed","participant":[{"actor":{"reference":"Patient/p02"},"status":"needs-action"},{"actor":{"reference":"Patient/p20"},"status":"needs-action"}]}`)
+	put(t, s, `{"resourceType":"Provenance","id":"pv","target":[{"reference":"Observation/o03"},{"reference":"Patient/p20"}],"recorded":"2021-06-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/dr"}}]}`)
+	put(t, s, `{"resourceType":"Group","id":"g","type":"person","actual":true,"member":[{"entity":{"reference":"Patient/p20"}},{"entity":{"reference":"Patient/p02"}},{"entity":{"reference":"Patient/p02"}},
+{"entity":{"reference":"Patient/p03"},"inactive":true},{"entity":{"reference":"Patient/p06"},"period":{"end":"2020"}},{"entity":{"reference":"Patient/p09"},"period":{"end":"9998"}},{"entity":{"reference":"Patient/gone"}},{"entity":{"reference":"Practitioner/dr"}}]}`)
+	put(t, s, `{"resourceType":"Consent","id":"no","status":"active","scope":{"coding":[{"code":"patient-privacy"}]},"category":[{"text":"x"}],"patient":{"reference":"Patient/p06"},"policyRule":{"text":"x"},"provision":{"type":"deny"}}`)
+	var patients, seen []string
+	for i := range 25 {
+		id := fmt.Sprintf("p%02d", i)
+		patients = append(patients, id)
+		if i != 6 {
+			seen = append(seen, id)
+		}
+	}
+	joined := func(lists ...[]string) string {
+		var all []string
+		for _, l := range lists {
+			all = append(all, l...)
+		}
+		slices.Sort(all)
+		return strings.Join(all, " ")
+	}
+	observations := strings.Fields("o00 o03 o06 o09 o12 o15 o18 o21 o24")
+	withoutOne := slices.DeleteFunc(slices.Clone(observations), func(id string) bool { return id == "o06" })
+	for _, c := range []struct {
+		rule, typ, id string
+		who           auth.Principal
+		query         string
+		members       string
+	}{
+		{"of_all", "Patient", "", auth.Principal{}, "_count=7", joined(patients, observations, []string{"alien", "other", "both", "pv", "no", "g"})},
+		{"one_by_one", "Patient", "", auth.Principal{}, "_count=1", joined(patients, observations, []string{"alien", "other", "both", "pv", "no", "g"})},
+		{"on_one_page", "Patient", "", auth.Principal{}, "", joined(patients, observations, []string{"alien", "other", "both", "pv", "no", "g"})},
+		{"of_a_type", "Patient", "", auth.Principal{}, "_type=Appointment,Provenance&_count=1", "both pv"},
+		{"of_a_patient_the_own", "Patient", "", patientApp("p02", "patient/*.rs"), "", "both p02"},
+		{"of_a_practitioner_who_is_treated_without_a_consent", "Patient", "", doctor("dr", "user/*.rs"), "_count=4", joined(seen, withoutOne, []string{"both", "pv"})},
+		{"of_a_group", "Group", "g", auth.Principal{}, "_count=2", "both g o09 p02 p09 p20 pv"},
+		{"of_a_backend_system", "Group", "g", backend("system/*.rs"), "", "both g o09 p02 p09 p20 pv"},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			var all []string
+			query := c.query
+			for n := 0; n < 100; n++ {
+				b := do(t, s, Request{Principal: c.who, Interaction: Operate, Operation: "everything", Type: c.typ, ID: c.id, Query: query}).Bundle
+				for _, e := range b.Entries {
+					if e.Mode == "match" {
+						all = append(all, e.Version.ID)
+					}
+				}
+				more := false
+				for _, link := range b.Links {
+					if link.Relation == "next" {
+						_, query, more = strings.Cut(link.URL, "$everything?")
+					}
+				}
+				if !more {
+					break
+				}
+			}
+			slices.Sort(all)
+			if got := strings.Join(all, " "); got != c.members {
+				t.Errorf("got  %s\nwant %s", got, c.members)
+			}
+		})
+	}
+	of := func(who auth.Principal, typ, id, query string) Request {
+		return Request{Principal: who, Interaction: Operate, Operation: "everything", Type: typ, ID: id, Query: query}
+	}
+	refused(t, s, fhir.Invalid, of(auth.Principal{}, "Patient", "", "_cursor=forged"))
+	refused(t, s, fhir.Invalid, of(auth.Principal{}, "Patient", "", "_count=0"))
+	refused(t, s, fhir.NotFound, of(auth.Principal{}, "Group", "", ""))
+	refused(t, s, fhir.NotFound, of(auth.Principal{}, "Group", "none", ""))
+	refused(t, s, fhir.Forbidden, of(doctor("dr", "user/*.rs"), "Group", "g", ""))
+	refused(t, s, fhir.Forbidden, of(patientApp("p02", "patient/Observation.rs"), "Patient", "", ""))
+	refused(t, s, fhir.Forbidden, of(patientApp("p02", "patient/Patient.r"), "Patient", "", ""))
 }

@@ -51,6 +51,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Resource-diff":        s.diff,
 		"Composition-document": s.document,
 		"Patient-everything":   s.everything,
+		"Group-everything":     s.everythingOfGroup,
 		"Patient-match":        s.matchPatients,
 		"Patient-merge":        s.mergePatients,
 		"Encounter-everything": s.everything,
@@ -103,8 +104,8 @@ func (s *Service) loadOperations() error {
 }
 
 // instanceOnly are the operations that this server runs for one resource only, whatever else their definitions allow:
-// what all patients have, or all tags in use, is no single answer.
-var instanceOnly = map[string]bool{"Resource-meta": true, "Patient-everything": true}
+// all tags in use are no single answer.
+var instanceOnly = map[string]bool{"Resource-meta": true}
 
 // writing are the operations that change something, though R4 does not say so of them.
 var writing = map[string]bool{"Resource-meta-add": true, "Resource-meta-delete": true}

@@ -174,3 +174,32 @@ func (tx *Tx) MergePatient(source, target string) {
 	tx.exec(sqlMergeVisits, from, to)
 	tx.exec(sqlMergeAccounts, from, to)
 }
+
+// OtherIDs are the ids of Patients that were found to be the same person as some of these, as far as this server has heard.
+func (s *Store) OtherIDs(ids []string) (others []string) {
+	target := s.rules.Load().merged.target
+	if len(target) == 0 || len(ids) == 0 {
+		return nil
+	}
+	asked, heads := map[string]bool{}, map[string]bool{}
+	for _, id := range ids {
+		asked[id] = true
+		if head := target[id]; head != "" {
+			id = head
+		}
+		heads[id] = true
+	}
+	add := func(id string) {
+		if !asked[id] {
+			asked[id] = true
+			others = append(others, id)
+		}
+	}
+	for source, head := range target {
+		if heads[head] {
+			add(head)
+			add(source)
+		}
+	}
+	return others
+}

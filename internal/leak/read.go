@@ -92,7 +92,14 @@ func (w *World) operation(r *rand.Rand) Ask {
 	run := func(code string, n *fhir.Node, params ...string) Ask {
 		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: code, Type: n.ResourceType(), ID: n.ID(), Safe: true}, Params: fixed(params...)}
 	}
-	switch r.IntN(13) {
+	switch r.IntN(14) {
+	case 13: // of whom it is, who asks decides: the order is theirs, so it is compared between two databases, and read here
+		all := Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "everything", Type: "Patient", Safe: true},
+			Params: fixed(pick(r, [][]string{nil, {"_count=3"}, {"_type=Observation,Appointment"}, {"_type=Provenance", "_count=5"}, {"start=2000-01-01", "end=2024-06-01"}})...)}
+		if g := w.of(r, "Group"); g != nil && r.IntN(3) == 0 {
+			all.Type, all.ID = "Group", g.ID()
+		}
+		return all
 	case 12:
 		if p := w.of(r, "Patient"); p != nil {
 			return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "lastn", Type: "Observation", Safe: true},

@@ -153,7 +153,7 @@ func (v *session) check(ctx context.Context, a Ask) (string, error) {
 	switch {
 	case a.Interaction == resources.SearchType || a.Interaction == resources.SearchSystem:
 		return v.search(ctx, a)
-	case strings.HasPrefix(string(a.Interaction), "history"), a.Interaction == resources.Operate && a.Operation == "everything":
+	case strings.HasPrefix(string(a.Interaction), "history"), a.Interaction == resources.Operate && a.Operation == "everything" && a.ID != "" && a.Type != "Group":
 		return v.listed(ctx, a)
 	}
 	return "", nil
