@@ -27,14 +27,16 @@ type Access struct {
 	everything bool
 	names      []string // of settings, and their values
 	values     []string
-	// asks are what sets them: without a proof of the token, and with one; and the same where a request is about some patients.
-	asks [4]declaration
+	// asks are what sets them, by the bits of their places.
+	asks [1 << askWays]declaration
 	// reads are the statements of reads in one with asks[withProof].
 	reads map[string]string
 	// ways has a byte for each type, at the place of its number, as visible.rule reads them; surely the ways to read one at once, by those
 	// bytes.
 	ways   []byte
 	surely map[byte]*surely
+	// plain is what the views of about.go are told beside; empty where they are not for this caller.
+	plain []setting
 	// reach is what there is of each type.
 	reach map[int16][]grant
 	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.
@@ -173,7 +175,7 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 		return nil, err
 	}
 	for i := range a.asks {
-		a.asks[i] = a.declaration(i&withProof != 0, i&aboutPatients != 0, false)
+		a.asks[i] = a.declaration(i, false)
 	}
 	a.reads = a.asks[withProof].before(sqlRead, sqlReadVersion)
 	return a, nil
@@ -256,6 +258,7 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	}
 	a.ways = ways
 	a.surely = a.surelyWays(narrow)
+	a.plainSettings(narrow)
 	set := func(name, value string) {
 		if value != "" && value != "{}" {
 			a.names, a.values = append(a.names, "kiln."+name), append(a.values, value)
@@ -268,8 +271,8 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	set("patients", arrayText(a.patients))
 	set("record", arrayText(a.record))
 	set("actors", arrayText(a.self))
-	set("clearance", strconv.Itoa(int(clearance)))
-	set("withheld", strconv.Itoa(int(a.withheld)))
+	set("clearance", decimal(clearance))
+	set("withheld", decimal(a.withheld))
 	set("consent", consent)
 	set("purpose", r.Purpose)
 	set("terms", arrayText(unique(terms)))
@@ -282,6 +285,9 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	}
 	return nil
 }
+
+// decimal is a number as PostgreSQL reads it.
+func decimal(n int32) string { return strconv.Itoa(int(n)) }
 
 // arrayText is an array as PostgreSQL reads it.
 func arrayText[T int16 | int64](list []T) string {
@@ -304,28 +310,33 @@ var allSettings = []string{"kiln.ways", "kiln.narrow", "kiln.patients", "kiln.re
 const (
 	withProof = 1 << iota
 	aboutPatients
+	withPlain
+	withQuestion
+	askWays = iota
 )
 
 // declare queues the settings. whole clears those of an earlier access.
 func (a *Access) declare(batch *pgx.Batch, whole bool) {
 	d := a.asks[0]
 	if whole {
-		d = a.declaration(false, false, true)
+		d = a.declaration(0, true)
 	}
 	batch.Queue(d.sql, d.args...)
 }
 
 // declaration is a statement that sets the settings, all in one column, with its arguments. Those of a proof come before them,
-// and the column that tells whether it holds; the patients that the request is about come behind them.
+// and the column that tells whether it holds; the patients that the request is about, and the one of whom is asked whether something is
+// withheld, stand at their places, 0 for none.
 type declaration struct {
-	sql  string
-	args []any
+	sql             string
+	args            []any
+	about, question int
 }
 
 // declaration makes one with a call for each setting, since rows to go through would cost as much again.
-func (a *Access) declaration(proof, about, whole bool) declaration {
+func (a *Access) declaration(how int, whole bool) declaration {
 	d := declaration{sql: "SELECT "}
-	if proof {
+	if how&withProof != 0 {
 		d.sql += sqlProof + " AS holds, "
 		d.args = make([]any, proofArguments)
 	}
@@ -363,10 +374,20 @@ func (a *Access) declaration(proof, about, whole bool) declaration {
 			}
 		}
 	}
-	if about {
+	if how&withPlain != 0 {
+		for _, s := range a.plain {
+			set(s.name, arg(s.value))
+		}
+	}
+	if how&aboutPatients != 0 {
 		set("kiln.clear", "visible.clear("+arg(a.self)+", "+arg(nil)+")")
+		d.about = len(d.args) - 1
 	}
 	d.sql += "num_nonnulls(" + strings.Join(calls, ", ") + ") AS said"
+	if how&withQuestion != 0 { // it reads what has been set
+		d.question = len(d.args)
+		d.sql += ", visible.withholds(" + arg(nil) + ") AS withheld"
+	}
 	return d
 }
 

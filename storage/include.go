@@ -145,7 +145,8 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		if len(keys) == 0 {
 			return nil, nil
 		}
-		return collect(ctx, run, sqlReferred, keys, limit)
+		near, sql := run.nearby(sqlReferred)
+		return collect(ctx, near, sql, keys, limit)
 	}
 	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })
 	var targets []string

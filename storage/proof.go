@@ -54,41 +54,73 @@ func (p *Proof) settle(holds bool) error {
 	return nil
 }
 
-// introduce begins the batch of a read with who asks: the settings of a, nil for none, and the question whether the token
-// still holds, where that is to be proven, in one statement. about are patients that the read is about, as far as it is known.
-// It returns what tells the answer once the batch was read.
+// introduce begins the batch of a read with who asks: the settings of the caller, the question whether the token still holds, where that
+// is to be proven, and whether something is withheld, where ctx asks that, in one statement. It returns what tells the answers once the batch
+// was read.
 // Errors of that: Unauthenticated.
-func introduce(ctx context.Context, batch *pgx.Batch, a *Access, about []int64) func() error {
+func (r *runner) introduce(ctx context.Context, batch *pgx.Batch) func() error {
 	p, proves := toProve(ctx)
-	if !proves && a == nil {
-		return func() error { return nil }
+	if r.access.everything {
+		if !proves {
+			return func() error { return nil }
+		}
+		var holds bool
+		batch.Queue("SELECT "+sqlProof, p.hash, p.now).QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
+		return func() error { return p.settle(holds) }
 	}
-	d := declaration{sql: "SELECT " + sqlProof, args: make([]any, proofArguments)}
-	if a != nil {
-		way := 0
-		if proves {
-			way |= withProof
-		}
-		if len(about) > 0 && a.asksAbout() {
-			way |= aboutPatients
-		}
-		d = a.asks[way]
-		if d.args = slices.Clone(d.args); way&aboutPatients != 0 {
-			d.args[len(d.args)-1] = about
-		}
+	w := questionOf(ctx, r.access)
+	d := r.says(proves, w != nil)
+	if w != nil {
+		d.args[d.question] = w.patient
 	}
-	if !proves {
+	var holds, withheld bool
+	columns := make([]any, 0, 3)
+	if proves {
+		d.args[0], d.args[1] = p.hash, p.now
+		columns = append(columns, &holds)
+	}
+	if columns = append(columns, nil); w != nil {
+		columns = append(columns, &withheld)
+	}
+	if len(columns) == 1 {
 		batch.Queue(d.sql, d.args...)
 		return func() error { return nil }
 	}
-	d.args[0], d.args[1] = p.hash, p.now
-	var holds bool
-	columns := []any{&holds}
-	if a != nil {
-		columns = append(columns, nil)
-	}
 	batch.Queue(d.sql, d.args...).QueryRow(func(row pgx.Row) error { return row.Scan(columns...) })
-	return func() error { return p.settle(holds) }
+	return func() error {
+		if proves {
+			if err := p.settle(holds); err != nil {
+				return err
+			}
+		}
+		if w != nil {
+			w.is.Store(withheld)
+			w.answered.Store(true)
+		}
+		return nil
+	}
+}
+
+// says is the declaration for what r reads, with arguments of its own.
+func (r *runner) says(proves, asks bool) declaration {
+	how := 0
+	if proves {
+		how |= withProof
+	}
+	if len(r.about) > 0 && r.access.asksAbout() {
+		how |= aboutPatients
+	}
+	if r.near {
+		how |= withPlain
+	}
+	if asks {
+		how |= withQuestion
+	}
+	d := r.access.asks[how]
+	if d.args = slices.Clone(d.args); how&aboutPatients != 0 {
+		d.args[d.about] = r.about
+	}
+	return d
 }
 
 // introduced reads a version, or none, in one statement with who asks and the proof of the token: a batch of two costs as much again

@@ -18,6 +18,8 @@ type runner struct {
 	// about are the patients whose records are read, as far as they are known beforehand: what the rule asks of them is asked
 	// once, and not for each row.
 	about []int64
+	// near says that a statement reads the views of about.go.
+	near bool
 }
 
 func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {
@@ -43,18 +45,16 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 	case r.access.everything && r.settled(ctx):
 		return reader{r.store.pool}.Send(ctx, statements)
 	}
-	batch, pool, whose := &pgx.Batch{}, r.store.pool, (*Access)(nil)
+	batch, pool := &pgx.Batch{}, r.store.pool
 	if !r.access.everything {
-		pool, whose = r.store.guarded, r.access
+		pool = r.store.guarded
 	}
-	holds := introduce(ctx, batch, whose, r.about)
+	told := r.introduce(ctx, batch)
 	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
-	asked := asideOf(ctx, batch, r.access)
 	if err := (reader{pool}).Send(ctx, batch); err != nil {
 		return err
 	}
-	asked()
-	return holds()
+	return told()
 }
 
 // settled says whether nothing is to be proven with what is asked next.

@@ -49,6 +49,9 @@ type searchPlan struct {
 	past *past
 	// ofPatient is the placeholder of the patient, where the search asks for what a patient has with the code, and no more.
 	ofPatient string
+	// of are the patients whose records the search is of, as far as they are named. plain says that the views of about.go are for who asks.
+	of    []int64
+	plain bool
 	// chain and referrers are the conditions on the patient that a page can begin with; nil for none.
 	chain     *chained
 	referrers *referring
@@ -65,6 +68,8 @@ type statement struct {
 	args []any
 	// once says that it leaves the planner nothing to choose, whatever the condition is made of.
 	once bool
+	// near says that it looks at the records that the search is about, and at little else: see about.go.
+	near bool
 }
 
 // compiler goes on behind the first n arguments.
@@ -164,6 +169,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		p.nearby, p.number = !p.rare(q), numbers[0]
 	}
 	run.about = p.about(q)
+	p.of, p.plain = run.about, run.plainly()
 	p.conditions = len(p.c.args)
 	p.alone = len(conditions) == 1 && visible == ""
 	p.throughPatients(conditions)
@@ -367,14 +373,18 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 	c := p.compiler(len(p.c.args))
 	key := func(int) string { return p.order.keys[0].sql }
-	return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE %s AND %s AND CASE WHEN %s THEN true ELSE false END AND %s ORDER BY %s LIMIT %d",
+	found := p.fetch(c, fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE %s AND %s AND CASE WHEN %s THEN true ELSE false END AND %s ORDER BY %s LIMIT %d",
 		p.bounds, p.patient, p.where, p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), limit))
+	found.near = true
+	return found
 }
 
 // set collects all matches, then sorts them.
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
-	return p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
+	found := p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
+	found.near = p.own || len(p.of) > 0
+	return found
 }
 
 // collect is what set does with the rows of a table that are as search_index has them.
@@ -430,6 +440,9 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 	var after func(*pgx.Batch)
 	if p.past != nil {
 		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check
+	}
+	if s.near {
+		on, s.sql = on.nearby(s.sql)
 	}
 	err := query(ctx, on, anew, s.sql, s.args, func(rows pgx.Rows) (err error) {
 		for rows.Next() {

@@ -59,13 +59,11 @@ func (w *Withheld) read(rows pgx.Rows) error {
 	return err
 }
 
-// asideOf adds the question that ctx has to a batch that is read with a, if it is not answered yet. It returns what to call once
-// the batch was read.
-func asideOf(ctx context.Context, batch *pgx.Batch, a *Access) func() {
+// questionOf is the question that ctx has, to be asked with the next read with a; nil where there is none, or it is answered.
+func questionOf(ctx context.Context, a *Access) *Withheld {
 	w, ok := ctx.Value(withheldKey{}).(*Withheld)
 	if !ok || w.answered.Load() || w.access != a && !(slices.Equal(w.access.names, a.names) && slices.Equal(w.access.values, a.values)) {
-		return func() {}
+		return nil
 	}
-	batch.Queue(sqlWithholds, w.patient).Query(w.read)
-	return func() { w.answered.Store(true) }
+	return w
 }

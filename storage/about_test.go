@@ -1,0 +1,142 @@
+package storage_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/conformance"
+	"kiln/fhir/search"
+	"kiln/internal/kilntest"
+	"kiln/storage"
+)
+
+// TestSearch_of_a_record_follows_what_changes asks the same searches of one record again and again, as a practitioner who treats the patient and
+// as the patient, while that changes which their rows are shown by. Each counts from the next search on.
+func TestSearch_of_a_record_follows_what_changes(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 2, Unrestricted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, body := range []string{`{"resourceType":"Patient","id":"anna"}`, `{"resourceType":"Patient","id":"ben"}`, `{"resourceType":"Practitioner","id":"dr"}`} {
+		put(t, s, body)
+	}
+	for id, label := range map[string]string{"plain": "N", "restricted": "R", "very": "V", "both": "N"} {
+		performer := "Practitioner/dr"
+		if id == "both" { // it lies in her record too
+			performer = "Patient/anna"
+		}
+		put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":%q,"meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":%q}]},"status":"final",`+
+			`"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs"}]}],"code":{"coding":[{"system":"x","code":"y"}]},`+
+			`"subject":{"reference":"Patient/ben"},"performer":[{"reference":%q}],"effectiveDateTime":"2020-01-01"}`, id, label, performer))
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	key := func(name string) int64 {
+		typ, id, _ := strings.Cut(name, "/")
+		return s.Hasher().Resource(typ, id)
+	}
+	do := func(sql string) {
+		t.Helper()
+		sql = strings.NewReplacer("ANNA", fmt.Sprint(key("Patient/anna")), "BEN", fmt.Sprint(key("Patient/ben")), "DR", fmt.Sprint(key("Practitioner/dr")), "ROLE", fmt.Sprint(key("PractitionerRole/r"))).Replace(sql)
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	types := []string{"Observation"}
+	callers := map[string]*search.Restriction{
+		"dr":  {Caller: "dr", Self: "Practitioner/dr", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{{Types: types, Reach: search.ReachTreated}}},
+		"ben": {Caller: "ben", Record: "ben", Rules: []search.Rule{{Types: types, Reach: search.ReachOwn}}},
+	}
+	// finds compares what a caller finds, by a code, by a category and by ids, with what it should.
+	finds := func(when, who string, withheld bool, want ...string) {
+		t.Helper()
+		a, err := s.Access(callers[who])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := storage.WithAccess(t.Context(), a)
+		for _, query := range []string{"patient=ben&code=x|y&_sort=-date", "patient=ben&category=vital-signs", "patient=ben&_id=plain,restricted,very,both", "patient=ben&status=final&code=x|y"} {
+			q, err := parseQuery(s, "Observation", query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := s.AskWithheld(ctx, "ben")
+			if err != nil {
+				t.Fatal(err)
+			}
+			page, err := s.Search(storage.WithQuestion(ctx, w), nil, q, 10, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, v := range page.Matches {
+				got = append(got, v.ID)
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Errorf("%s, %s finds %v by %s, want %v", when, who, got, query, want)
+			}
+			if is, err := s.Withholds(ctx, w); err != nil || is != withheld {
+				t.Errorf("%s, something is withheld from %s: %v, %v", when, who, is, err)
+			}
+		}
+	}
+	const treats = `INSERT INTO treatment VALUES (1, 2, DR, %s, '-infinity', 'infinity', '-infinity', 'infinity', true)`
+	finds("before the treatment", "dr", false)
+	do(fmt.Sprintf(treats, "BEN"))
+	finds("in treatment", "dr", true, "both", "plain", "restricted")
+	finds("by Ben", "ben", false, "both", "plain", "restricted", "very")
+	// Of the two patients of a resource one says no.
+	do(`INSERT INTO consent_rule VALUES (2, ANNA, true, 1, '-infinity', 'infinity')`)
+	finds("with a Consent of the other", "dr", true, "plain", "restricted")
+	do(`UPDATE consent_rule SET patient = BEN`)
+	finds("with a Consent", "dr", true)
+	finds("with a Consent against others", "ben", false, "both", "plain", "restricted", "very")
+	do(`UPDATE consent_rule SET labels = (SELECT sum(1 << bit) FROM security_label WHERE code = 'R')`)
+	finds("with a Consent about a label", "dr", true, "both", "plain")
+	do(`DELETE FROM consent_rule`)
+	finds("when the Consent is over", "dr", true, "both", "plain", "restricted")
+	do(`INSERT INTO treatment VALUES (0, 0, DR, BEN, '-infinity', 'infinity', '-infinity', 'infinity', true)`)
+	finds("behind the glass", "dr", false, "both", "plain", "restricted", "very")
+	do(`UPDATE treatment SET high = now() WHERE kind = 0`)
+	finds("when that is over", "dr", true, "both", "plain", "restricted")
+	// A label that hides from practitioners and from patients.
+	do(`UPDATE security_label SET cleared = '{system}' WHERE code = 'R'`)
+	if err := s.RefreshParameters(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finds("without clearance", "dr", true, "both", "plain")
+	do(`UPDATE security_label SET withholds = true WHERE code = 'R'`)
+	if err := s.RefreshParameters(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finds("with what is withheld", "ben", false, "both", "plain", "very")
+	// In another name, until that ends.
+	do(`UPDATE treatment SET actor = ROLE`)
+	finds("treated by another", "dr", false)
+	do(`INSERT INTO acting VALUES (3, DR, ROLE, '-infinity', 'infinity')`)
+	finds("in a role", "dr", true, "both", "plain")
+	do(`UPDATE acting SET high = now()`)
+	finds("when the role is over", "dr", false)
+	do(`DELETE FROM acting; UPDATE treatment SET actor = DR, confirmed = false WHERE kind <> 0`)
+	finds("without confirmation", "dr", false)
+	do(`UPDATE treatment SET confirmed = true`)
+	finds("confirmed", "dr", true, "both", "plain")
+	// What is plain is found without the rule, and nothing else: no label, and no row of somebody else's record beside.
+	do(`CREATE OR REPLACE FUNCTION visible.shows(rk bigint, type smallint, compartments bigint[], labels integer) RETURNS boolean LANGUAGE sql AS 'SELECT false'`)
+	finds("without the rule", "dr", true, "plain")
+	finds("without the rule", "ben", false, "plain", "very")
+}
