@@ -11,7 +11,7 @@ import (
 // AuditEntry is what the log keeps of one thing that somebody did or was refused: who, what, when and how it ended. It
 // holds references and the query, and no other data of patients. The server makes AuditEvents of it later.
 type AuditEntry struct {
-	// ID is the number of the row, Recorded its time; both stand in columns of their own.
+	// ID is the number of the row that it stands in, Recorded its time; neither is in the JSON.
 	ID       int64     `json:"-"`
 	Recorded time.Time `json:"-"`
 	// Act is a code of http://hl7.org/fhir/restful-interaction, or one of the Act constants of resources.
@@ -54,22 +54,15 @@ type AuditEntry struct {
 	Written []Written `json:"z,omitempty"`
 }
 
-const sqlAudit = `INSERT INTO public.audit_entry (recorded, entry) SELECT t, e FROM unnest($1::timestamptz[], $2::text[]) AS u(t, e)`
-
-// auditRows are entries as columns.
-func auditRows(list []AuditEntry) (times []time.Time, texts []string) {
-	times, texts = make([]time.Time, len(list)), make([]string, len(list))
-	for i := range list {
-		times[i], texts[i] = list[i].Recorded, list[i].Text()
-	}
-	return times, texts
-}
+const sqlAudit = `INSERT INTO public.audit_entry (recorded, entry, lines)
+SELECT t, e, nullif(n, 1) FROM unnest($1::timestamptz[], $2::text[], $3::integer[]) AS u(t, e, n)`
 
 // Audit queues entries, to be there exactly when the transaction is.
 func (tx *Tx) Audit(list ...AuditEntry) {
 	if len(list) > 0 {
-		times, texts := auditRows(list)
-		tx.exec(sqlAudit, times, texts)
+		var l auditLines
+		l.add(list)
+		tx.exec(sqlAudit, l.columns()...)
 	}
 }
 
@@ -82,8 +75,7 @@ type auditor struct {
 }
 
 type auditGroup struct {
-	times []time.Time
-	texts []string
+	lines auditLines
 	done  chan error
 }
 
@@ -97,8 +89,8 @@ func (s *Store) Audit(ctx context.Context, list ...AuditEntry) error {
 	if s.journal != nil && s.journal.keep(list) {
 		return nil
 	}
-	times, texts := auditRows(list)
-	g := &auditGroup{times, texts, make(chan error, 1)}
+	g := &auditGroup{done: make(chan error, 1)}
+	g.lines.add(list)
 	a := &s.auditor
 	a.mu.Lock()
 	a.waiting = append(a.waiting, g)
@@ -128,8 +120,8 @@ func (s *Store) writeAudit() {
 	for {
 		a.mu.Lock()
 		n, size := 0, 0
-		for n < len(a.waiting) && (n == 0 || size+len(a.waiting[n].times) <= maxAuditGroup) {
-			size += len(a.waiting[n].times)
+		for n < len(a.waiting) && (n == 0 || size+a.waiting[n].lines.entries <= maxAuditGroup) {
+			size += a.waiting[n].lines.entries
 			n++
 		}
 		groups := a.waiting[:n:n]
@@ -139,12 +131,12 @@ func (s *Store) writeAudit() {
 			return
 		}
 		a.mu.Unlock()
-		times, texts := groups[0].times, groups[0].texts
-		for _, g := range groups[1:] {
-			times, texts = append(times, g.times...), append(texts, g.texts...)
+		var l auditLines
+		for _, g := range groups {
+			l.append(&g.lines)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.options.StatementTimeout)
-		_, err := s.log.Exec(ctx, sqlAudit, times, texts)
+		_, err := s.log.Exec(ctx, sqlAudit, l.columns()...)
 		cancel()
 		for _, g := range groups {
 			g.done <- err

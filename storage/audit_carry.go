@@ -31,9 +31,7 @@ type auditJournal struct {
 
 	mu      sync.Mutex
 	current *auditBatch // nil: nothing can be kept
-	times   []time.Time // of the entries in current
-	texts   []string
-	lines   []byte // what keep is about to write
+	lines   *auditLines // what current holds
 	// kept and carried are how many entries the journal has had, and how many of them the database has.
 	kept, carried int64
 	// late says that the database did not take the last batch.
@@ -49,7 +47,7 @@ func (s *Store) openJournal(ctx context.Context, folder string) error {
 	owner := make([]byte, 8)
 	rand.Read(owner)
 	j := &auditJournal{folder: filepath.Join(folder, hex.EncodeToString(instance[:8])), owner: hex.EncodeToString(owner),
-		wake: make(chan struct{}, 1), stop: make(chan struct{})}
+		lines: &auditLines{}, wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := os.MkdirAll(j.folder, 0o700); err != nil {
 		return unkept(err)
 	}
@@ -58,9 +56,9 @@ func (s *Store) openJournal(ctx context.Context, folder string) error {
 		return unkept(err)
 	}
 	for i, b := range left {
-		times, texts, err := b.entries()
+		lines, err := b.entries()
 		if err == nil {
-			err = s.carry(ctx, b, times, texts)
+			err = s.carry(ctx, b, lines)
 		}
 		if err == nil {
 			err = b.remove()
@@ -93,20 +91,15 @@ func unkept(err error) error {
 func (j *auditJournal) keep(list []AuditEntry) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.current == nil || j.late || len(j.texts)+len(list) > maxJournal {
+	if j.current == nil || j.late || j.lines.entries+len(list) > maxJournal {
 		return false
 	}
-	had := len(j.texts)
-	j.lines = j.lines[:0]
-	for i := range list {
-		var text string
-		j.lines, text = appendAuditLine(j.lines, &list[i])
-		j.times, j.texts = append(j.times, list[i].Recorded), append(j.texts, text)
-	}
-	if j.current.append(j.lines) != nil {
-		j.times, j.texts = j.times[:had], j.texts[:had]
+	begin := j.lines.write(list)
+	if j.current.append(j.lines.text[begin:]) != nil {
+		j.lines.text = j.lines.text[:begin]
 		return false
 	}
+	j.lines.note(begin, list[0].Recorded, len(list))
 	j.kept += int64(len(list))
 	select {
 	case j.wake <- struct{}{}:
@@ -119,8 +112,8 @@ func (j *auditJournal) keep(list []AuditEntry) bool {
 func (j *auditJournal) waiting() (n int, since time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if n = len(j.texts); n > 0 {
-		since = j.times[0]
+	if n = j.lines.entries; n > 0 {
+		since = j.lines.rows[0].recorded
 	}
 	return n, since
 }
@@ -132,18 +125,18 @@ func (j *auditJournal) counts() (kept, carried int64) {
 	return j.kept, j.carried
 }
 
-// turn gives the carrier what is there, and puts what comes next into another file.
-func (j *auditJournal) turn(next *auditBatch) (full *auditBatch, times []time.Time, texts []string) {
+// turn gives the carrier what is there, and puts what comes next into another file and into empty lines.
+func (j *auditJournal) turn(next *auditBatch, empty *auditLines) (full *auditBatch, lines *auditLines) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	full, times, texts = j.current, j.times, j.texts
-	j.current, j.times, j.texts = next, make([]time.Time, 0, len(times)), make([]string, 0, len(texts)) // much comes as much as before
-	return full, times, texts
+	full, lines = j.current, j.lines
+	j.current, j.lines = next, empty
+	return full, lines
 }
 
 // carryAll carries entries until the journal is closed and empty.
 func (s *Store) carryAll(j *auditJournal, spare *auditBatch) {
-	last := false
+	last, empty := false, &auditLines{}
 	for !last {
 		select {
 		case <-j.wake:
@@ -158,8 +151,8 @@ func (s *Store) carryAll(j *auditJournal, spare *auditBatch) {
 			spare.remove()
 			spare = nil
 		}
-		full, times, texts := j.turn(spare)
-		if !s.carryOn(j, full, times, texts) {
+		full, lines := j.turn(spare, empty)
+		if !s.carryOn(j, full, lines) {
 			// The next process carries what is left.
 			for _, b := range []*auditBatch{full, spare} {
 				if b != nil {
@@ -177,23 +170,24 @@ func (s *Store) carryAll(j *auditJournal, spare *auditBatch) {
 			return
 		}
 		if err := full.renew(full.number + 2); err != nil { // the database must have everything at once from now on
-			full, times, texts = j.turn(nil)
-			s.carryOn(j, full, times, texts)
+			full, lines = j.turn(nil, &auditLines{})
+			s.carryOn(j, full, lines)
 			return
 		}
-		spare = full
+		spare, empty = full, lines
+		empty.reset()
 	}
 }
 
 // carryOn tries until the database has a batch, or the journal is closed.
-func (s *Store) carryOn(j *auditJournal, b *auditBatch, times []time.Time, texts []string) bool {
+func (s *Store) carryOn(j *auditJournal, b *auditBatch, lines *auditLines) bool {
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), s.options.StatementTimeout)
-		err := s.carry(ctx, b, times, texts)
+		err := s.carry(ctx, b, lines)
 		cancel()
 		j.mu.Lock()
 		if j.late = err != nil; !j.late {
-			j.carried += int64(len(texts))
+			j.carried += int64(lines.entries)
 		}
 		j.mu.Unlock()
 		if err == nil {
@@ -211,22 +205,23 @@ const (
 	// A batch whose number the database knows is there already: who carried it did not live to take the file away.
 	sqlCarry = `
 WITH fresh AS (
-  INSERT INTO public.audit_journal AS j (owner, batch) VALUES ($3, $4)
+  INSERT INTO public.audit_journal AS j (owner, batch) VALUES ($4, $5)
   ON CONFLICT (owner) DO UPDATE SET batch = EXCLUDED.batch WHERE j.batch < EXCLUDED.batch RETURNING true)
-INSERT INTO public.audit_entry (recorded, entry) SELECT t, e FROM fresh, unnest($1::timestamptz[], $2::text[]) AS u(t, e)`
+INSERT INTO public.audit_entry (recorded, entry, lines)
+SELECT t, e, nullif(n, 1) FROM fresh, unnest($1::timestamptz[], $2::text[], $3::integer[]) AS u(t, e, n)`
 	// The file goes once the database has the entries on disk.
 	sqlOnDisk        = `SELECT set_config('synchronous_commit', 'on', true)`
 	sqlForgetJournal = `DELETE FROM public.audit_journal WHERE owner = $1`
 )
 
 // carry writes the entries of one batch into the database, once, however often it is called.
-func (s *Store) carry(ctx context.Context, b *auditBatch, times []time.Time, texts []string) error {
-	if len(texts) == 0 {
+func (s *Store) carry(ctx context.Context, b *auditBatch, lines *auditLines) error {
+	if lines.entries == 0 {
 		return nil
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlOnDisk)
-	batch.Queue(sqlCarry, times, texts, b.owner, b.number)
+	batch.Queue(sqlCarry, append(lines.columns(), b.owner, b.number)...)
 	return s.log.SendBatch(ctx, batch).Close()
 }
 

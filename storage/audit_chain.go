@@ -21,11 +21,14 @@ const (
 	sqlChainLock = `SELECT pg_try_advisory_xact_lock(7264, 0)`
 	sqlChainHead = `SELECT position, hash FROM public.audit_chain ORDER BY position DESC LIMIT 1`
 	// What is in no place of the chain yet. Rows that become visible late have small numbers: hence low, and not the last.
+	// As many rows as have $1 entries.
 	sqlUnchained = `
-SELECT e.id, e.recorded, e.entry FROM public.audit_entry e
-WHERE e.id > (SELECT low FROM public.audit_progress)
-  AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id AND c.entry > (SELECT low FROM public.audit_progress))
-ORDER BY e.id LIMIT $1`
+SELECT id, recorded, entry, lines FROM (
+  SELECT e.id, e.recorded, e.entry, e.lines, sum(coalesce(e.lines, 1)) OVER (ORDER BY e.id) - coalesce(e.lines, 1) AS before FROM public.audit_entry e
+  WHERE e.id > (SELECT low FROM public.audit_progress)
+    AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id AND c.entry > (SELECT low FROM public.audit_progress))
+  ORDER BY e.id LIMIT $1) r
+WHERE before < $1 ORDER BY id`
 	sqlPatientIDs = `SELECT rk, id FROM public.resource WHERE rk = ANY($1) AND type = 'Patient'`
 	// Before sqlUnchained: whether all that there will ever be up to mark can be seen by then.
 	sqlSettled = `SELECT mark, mark_xid <= pg_snapshot_xmin(pg_current_snapshot()) FROM public.audit_progress`
@@ -38,7 +41,7 @@ UPDATE public.audit_progress SET low = greatest(low, least(mark, $1)),
   mark_xid = CASE WHEN mark <= $1 THEN pg_current_xact_id() ELSE mark_xid END`
 )
 
-// ChainAudit takes up to limit entries that are not in the chain yet, makes AuditEvents of them and binds both to all that
+// ChainAudit takes rows of entries that are not in the chain yet until it has limit entries, makes AuditEvents of them and binds both to all that
 // went before, and Provenances of what they have written. Servers do it in turn; where another one is at it, or nothing is left, it
 // takes none. events and provenances make the resources of one entry, whose Patients are all known by then.
 func (s *Store) ChainAudit(ctx context.Context, limit int, events, provenances func(*AuditEntry) []*fhir.Node) (n int, err error) {
@@ -69,16 +72,22 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 		}
 		return rows.Err()
 	})
+	var rows []auditChained
 	var texts []string
-	tx.queue.Queue(sqlUnchained, limit).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			e, text := &AuditEntry{}, ""
-			if err := rows.Scan(&e.ID, &e.Recorded, &text); err != nil {
+	tx.queue.Queue(sqlUnchained, limit).Query(func(found pgx.Rows) error {
+		for found.Next() {
+			r, text := auditChained{}, ""
+			if err := found.Scan(&r.id, &r.recorded, &text, &r.lines); err != nil {
 				return err
 			}
-			list, texts = append(list, e), append(texts, text)
+			times, parts := entriesOfRow(r.recorded, text, r.lines)
+			for i := range parts {
+				list = append(list, &AuditEntry{ID: r.id, Recorded: times[i]})
+			}
+			texts, r.end = append(texts, parts...), len(list)
+			rows = append(rows, r)
 		}
-		return rows.Err()
+		return found.Err()
 	})
 	if err := tx.flush(ctx); err != nil {
 		return 0, err
@@ -92,10 +101,8 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 	if err := tx.namePatients(ctx, list); err != nil {
 		return 0, err
 	}
-	chain := &tableRows{table: "audit_chain", columns: []string{"position", "entry", "events", "hash"}}
 	var prepared []*Prepared
-	var digests [][]byte // of prepared
-	counts := make([]int, len(list))
+	made := make([]int, len(list)) // how many of prepared are of the entry
 	for i, e := range list {
 		for _, n := range events(e) {
 			p, err := tx.store.prepare(n, wordless)
@@ -103,26 +110,32 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 				return 0, err
 			}
 			prepared = append(prepared, p)
-			counts[i]++
+			made[i]++
 		}
 	}
 	if len(prepared) > 0 {
 		if _, err := tx.InsertAll(ctx, prepared, MethodCreate); err != nil {
 			return 0, err
 		}
-		for _, p := range prepared {
-			digests = append(digests, nodeDigest(p.Node))
-		}
 	}
-	for i, e := range list {
-		ids := make([]string, counts[i])
-		for j := range ids {
-			ids[j] = prepared[j].Node.ID()
+	chain := &tableRows{table: "audit_chain", columns: []string{"position", "entry", "events", "hash", "lines"}}
+	i := 0
+	for _, r := range rows {
+		ids := make([]string, 0, r.end-i)
+		var lines []byte
+		for ; i < r.end; i++ {
+			var digests [][]byte
+			for _, p := range prepared[:made[i]] {
+				ids, digests = append(ids, p.Node.ID()), append(digests, nodeDigest(p.Node))
+			}
+			prepared = prepared[made[i]:]
+			head = chainHash(head, r.id, list[i].Recorded, texts[i], digests)
+			position++
+			if r.lines != nil {
+				lines = append(binary.BigEndian.AppendUint32(lines, uint32(made[i])), head[:chainMark]...)
+			}
 		}
-		position++
-		head = chainHash(head, e.ID, e.Recorded, texts[i], digests[:counts[i]])
-		chain.add(position, e.ID, ids, head)
-		prepared, digests = prepared[counts[i]:], digests[counts[i]:]
+		chain.add(position, r.id, ids, head, lines)
 	}
 	if chain.count > 0 {
 		if err := tx.Flush(ctx); err != nil {
@@ -134,13 +147,44 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 	}
 	if settled {
 		reached := int64(math.MaxInt64) // there are no others
-		if len(list) == limit {
-			reached = list[limit-1].ID
+		if len(list) >= limit {
+			reached = rows[len(rows)-1].id
 		}
 		tx.exec(sqlProgress, reached)
 	}
 	return len(list), tx.testify(ctx, list, provenances)
 }
+
+// auditChained is a row of audit_entry that gets its place in the chain.
+type auditChained struct {
+	id       int64
+	recorded time.Time
+	lines    *int32
+	end      int // of its entries in the list of all
+}
+
+// entriesOfRow are the entries of a row with their times. What is no line is an entry of the row's time, as it stands there.
+func entriesOfRow(recorded time.Time, text string, lines *int32) (times []time.Time, entries []string) {
+	if lines == nil {
+		return []time.Time{recorded}, []string{text}
+	}
+	times, entries = make([]time.Time, 0, *lines), make([]string, 0, *lines)
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		at, entry, err := parseAuditLine(line)
+		if err != nil {
+			at, entry = recorded, line
+		}
+		times, entries = append(times, at), append(entries, entry)
+	}
+	return times, entries
+}
+
+// A place of the chain for several entries keeps for each of them, beside how many AuditEvents it led to, chainMark bytes of the
+// hash after it.
+const (
+	chainMark = 8
+	chainLine = 4 + chainMark
+)
 
 // namePatients finds the ids of the patients whose records entries touched.
 func (tx *Tx) namePatients(ctx context.Context, list []*AuditEntry) error {
@@ -239,7 +283,7 @@ func appendQuoted(b []byte, text string) []byte {
 }
 
 const sqlAuditBacklog = `
-SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(e.recorded)), 0) FROM public.audit_entry e
+SELECT coalesce(sum(coalesce(e.lines, 1)), 0), coalesce(extract(epoch FROM clock_timestamp() - min(e.recorded)), 0) FROM public.audit_entry e
 WHERE e.id > (SELECT low FROM public.audit_progress)
   AND NOT EXISTS (SELECT FROM public.audit_chain c WHERE c.entry = e.id AND c.entry > (SELECT low FROM public.audit_progress))`
 

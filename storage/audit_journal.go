@@ -10,11 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
-// auditBatch is one file of the journal: entries that are on their way to the database, a line each, with the time in
-// microseconds since 1970 before the JSON. Its name says whose it is and which of that owner's batches, OWNER-BATCH.log.
+// auditBatch is one file of the journal: entries that are on their way to the database, as auditLines. Its name says whose it is and which of that owner's batches, OWNER-BATCH.log.
 // The owner holds a lock on it for as long as it lives, so a file without a lock is what somebody left behind.
 type auditBatch struct {
 	folder, owner string
@@ -61,15 +59,6 @@ func lockFile(file *os.File) (err error) {
 	}
 }
 
-// appendAuditLine adds the line of an entry to others, and returns the JSON in it, too.
-func appendAuditLine(lines []byte, e *AuditEntry) (_ []byte, text string) {
-	lines = append(strconv.AppendInt(lines, e.Recorded.UnixMicro(), 10), ' ')
-	begin := len(lines)
-	lines = e.appendTo(lines)
-	text = string(lines[begin:])
-	return append(lines, '\n'), text
-}
-
 // append writes lines behind the others. They are there once it returns, whatever becomes of this process. What could
 // not be written whole is taken out again.
 func (b *auditBatch) append(lines []byte) error {
@@ -95,23 +84,25 @@ func (b *auditBatch) renew(number int64) error {
 func (b *auditBatch) remove() error { return errors.Join(os.Remove(b.path()), b.file.Close()) }
 
 // entries reads a file. The end of a last line may be missing: whoever wrote that had not told anybody that it was there.
-func (b *auditBatch) entries() (times []time.Time, texts []string, err error) {
+func (b *auditBatch) entries() (*auditLines, error) {
 	data, err := os.ReadFile(b.path())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	l := &auditLines{}
 	for {
 		line, rest, whole := bytes.Cut(data, []byte("\n"))
 		if !whole {
-			return times, texts, nil
+			return l, nil
 		}
 		data = rest
-		stamp, text, _ := strings.Cut(string(line), " ")
-		at, err := strconv.ParseInt(stamp, 10, 64)
+		recorded, _, err := parseAuditLine(string(line))
 		if err != nil {
-			return nil, nil, fmt.Errorf("storage: a line of %s is no entry of the audit log", b.path())
+			return nil, fmt.Errorf("%w: %s", err, b.path())
 		}
-		times, texts = append(times, time.UnixMicro(at).UTC()), append(texts, text)
+		begin := len(l.text)
+		l.text = append(append(l.text, line...), '\n')
+		l.note(begin, recorded, 1)
 	}
 }
 

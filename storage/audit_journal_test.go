@@ -57,7 +57,7 @@ func (l *logged) server(folder string) *storage.Store {
 // acts are those of all entries, in their order, but for what the migrations have written.
 func (l *logged) acts() []string {
 	l.Helper()
-	rows, err := l.conn.Query(l.Context(), "SELECT entry::json ->> 'a' FROM audit_entry WHERE entry::json ->> 'a' <> 'policy' ORDER BY id")
+	rows, err := l.conn.Query(l.Context(), "SELECT entry::json ->> 'a' FROM audit_line WHERE entry::json ->> 'a' <> 'policy' ORDER BY id, line")
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -118,6 +118,11 @@ func TestAuditJournal_of_a_process_that_died(t *testing.T) {
 	l.want()
 	unlock()
 	until(t, "all entries are in the database", func() bool { return len(l.acts()) == len(want) })
+	l.want(want...)
+	var several int
+	if err := l.conn.QueryRow(t.Context(), "SELECT count(*) FROM audit_entry WHERE lines > 1").Scan(&several); err != nil || several == 0 || several > 2 {
+		t.Errorf("%d entries of two files stand in %d rows, %v", len(want), several, err)
+	}
 	next := l.server(found)
 	l.want(want...)
 	for _, path := range l.batches(found) { // those of the next server itself

@@ -1,7 +1,10 @@
 package storage
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -72,4 +75,91 @@ func beforeItem(name string, i int) string {
 func appendString(b []byte, text string) []byte {
 	b, _ = jsontext.AppendQuote(b, text) // what is no UTF-8 becomes U+FFFD, which is what the error says
 	return b
+}
+
+// auditLines are entries on their way into the database, a line each: the time in microseconds since 1970, a space and the
+// JSON. So they stand in the files of the journal, and, many together, in a row of audit_entry.
+type auditLines struct {
+	text    []byte
+	rows    []auditRow
+	entries int
+}
+
+// auditRow is one row of audit_entry that becomes of lines.
+type auditRow struct {
+	begin    int       // where its text begins
+	recorded time.Time // of its first entry
+	entries  int32
+}
+
+// A row takes no more entries once it has maxAuditLines of them, or is as long as maxAuditText.
+const (
+	maxAuditLines = 1000
+	maxAuditText  = 1 << 20
+)
+
+// add adds entries.
+func (l *auditLines) add(list []AuditEntry) {
+	begin := l.write(list)
+	l.note(begin, list[0].Recorded, len(list))
+}
+
+// append adds the lines of others.
+func (l *auditLines) append(more *auditLines) {
+	begin := len(l.text)
+	l.text = append(l.text, more.text...)
+	for _, r := range more.rows {
+		l.note(begin+r.begin, r.recorded, int(r.entries))
+	}
+}
+
+// write adds the lines of entries, and no more; note must follow, or text be cut to begin.
+func (l *auditLines) write(list []AuditEntry) (begin int) {
+	begin = len(l.text)
+	for i := range list {
+		l.text = append(strconv.AppendInt(l.text, list[i].Recorded.UnixMicro(), 10), ' ')
+		l.text = append(list[i].appendTo(l.text), '\n')
+	}
+	return begin
+}
+
+// note says which row the lines from begin on are of.
+func (l *auditLines) note(begin int, recorded time.Time, entries int) {
+	last := len(l.rows) - 1
+	if last < 0 || l.rows[last].entries >= maxAuditLines || begin-l.rows[last].begin >= maxAuditText {
+		l.rows, last = append(l.rows, auditRow{begin: begin, recorded: recorded}), last+1
+	}
+	l.rows[last].entries += int32(entries)
+	l.entries += entries
+}
+
+// columns are the rows as arguments of sqlAudit: a row of one entry is its JSON alone.
+func (l *auditLines) columns() []any {
+	times, texts, counts := make([]time.Time, len(l.rows)), make([]string, len(l.rows)), make([]int32, len(l.rows))
+	end := len(l.text)
+	for i := len(l.rows) - 1; i >= 0; i-- {
+		r := &l.rows[i]
+		times[i], texts[i], counts[i] = r.recorded, string(l.text[r.begin:end]), r.entries
+		if end = r.begin; r.entries == 1 {
+			_, texts[i], _ = strings.Cut(strings.TrimSuffix(texts[i], "\n"), " ")
+		}
+	}
+	return []any{times, texts, counts}
+}
+
+// reset empties l and keeps its memory, unless it is much.
+func (l *auditLines) reset() {
+	if *l = (auditLines{text: l.text[:0], rows: l.rows[:0]}); cap(l.text) > maxAuditText {
+		l.text = nil
+	}
+}
+
+// parseAuditLine takes a line apart, without its end.
+func parseAuditLine(line string) (recorded time.Time, entry string, err error) {
+	stamp, entry, _ := strings.Cut(line, " ")
+	at, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil {
+		return time.Time{}, "", fmt.Errorf("storage: a line is no entry of the audit log")
+	}
+	return time.UnixMicro(at).UTC(), entry, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,6 +59,47 @@ func fill(t *rapid.T, v reflect.Value) {
 	default:
 		t.Fatalf("an entry has a %s", v.Kind())
 	}
+}
+
+// What goes into rows comes out of them: the entries in their order, with their times, none in more rows than needed.
+func TestAuditLines_make_rows(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var l auditLines
+		var want []string
+		for range rapid.IntRange(1, 4).Draw(t, "requests") {
+			list := make([]AuditEntry, rapid.SampledFrom([]int{1, 2, maxAuditLines - 1, maxAuditLines}).Draw(t, "entries"))
+			for i := range list {
+				list[i] = AuditEntry{Recorded: time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "time")), Act: "read\n", Name: "n"}
+				want = append(want, list[i].Recorded.UTC().String()+list[i].Text())
+			}
+			var one auditLines
+			one.add(list)
+			if l.append(&one); rapid.Bool().Draw(t, "again") {
+				l.reset()
+				want = nil
+			}
+		}
+		columns := l.columns()
+		times, texts, counts := columns[0].([]time.Time), columns[1].([]string), columns[2].([]int32)
+		var got []string
+		for i, text := range texts {
+			lines := &counts[i]
+			if *lines == 1 {
+				lines = nil
+			}
+			at, entries := entriesOfRow(times[i], text, lines)
+			for k := range entries {
+				got = append(got, at[k].UTC().String()+entries[k])
+			}
+			if len(entries) != int(counts[i]) || len(entries) >= 2*maxAuditLines || i < len(texts)-1 && len(entries) < maxAuditLines {
+				t.Fatalf("row %d of %d has %d entries, and tells %d", i, len(texts), len(entries), counts[i])
+			}
+		}
+		if !slices.Equal(got, want) || l.entries != len(want) {
+			t.Fatalf("got %d entries, want %d\n%.200q\n%.200q", len(got), len(want), got, want)
+		}
+	})
 }
 
 func BenchmarkAuditEntry(b *testing.B) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"time"
@@ -26,9 +27,12 @@ type AuditReport struct {
 }
 
 const (
+	// As many places as have 500 entries, or one.
 	sqlVerifyChain = `
-SELECT c.position, c.entry, c.events, c.hash, e.recorded, e.entry FROM public.audit_chain c LEFT JOIN public.audit_entry e ON e.id = c.entry
-WHERE c.position > $1 ORDER BY c.position LIMIT 500`
+SELECT c.position, c.entry, c.events, c.hash, c.lines, e.recorded, e.entry, e.lines FROM (
+  SELECT *, lag(position, 1, $1) OVER (ORDER BY position) AS before FROM public.audit_chain WHERE position > $1 ORDER BY position LIMIT 500) c
+LEFT JOIN public.audit_entry e ON e.id = c.entry
+WHERE c.before < $1 + 500 ORDER BY c.position`
 	sqlVerifyEvents = `SELECT id, content, literal FROM public.resource WHERE rk = ANY($1) AND type = 'AuditEvent'`
 	sqlForeign      = `
 SELECT (SELECT count(*) FROM public.search_index WHERE type = $1) - (SELECT coalesce(sum(cardinality(events)), 0) FROM public.audit_chain)`
@@ -58,11 +62,12 @@ func (s *Store) VerifyAudit(ctx context.Context, keptPosition int64, keptHead st
 			if r.Break = p.fault(r.Position, head, digests); r.Break != "" {
 				break
 			}
+			before := r.Position
 			head, r.Position = p.hash, p.position
-			r.Entries++
+			r.Entries += p.position - before
 			r.Events += int64(len(p.events))
-			if p.position == keptPosition && hex.EncodeToString(head) != keptHead {
-				r.Break = fmt.Sprintf("position %d: the chain does not go through the head that was kept; it was written anew", p.position)
+			if before < keptPosition && (keptPosition < p.position || keptPosition == p.position && hex.EncodeToString(head) != keptHead) {
+				r.Break = fmt.Sprintf("position %d: the chain does not go through the head that was kept; it was written anew", keptPosition)
 				break
 			}
 		}
@@ -94,13 +99,15 @@ func (s *Store) besideChain(ctx context.Context, r *AuditReport) error {
 	return err
 }
 
-// chainPlace is one place of the chain with the entry that should be there.
+// chainPlace is one place of the chain with the row of entries that should be there.
 type chainPlace struct {
 	position, entry int64
 	events          []string
 	hash            []byte
+	lines           []byte // nil: the place is of one entry
 	recorded        *time.Time
 	text            *string
+	entries         *int32 // audit_entry.lines
 }
 
 func (s *Store) chainPage(ctx context.Context, after int64) ([]chainPlace, error) {
@@ -109,7 +116,7 @@ func (s *Store) chainPage(ctx context.Context, after int64) ([]chainPlace, error
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p chainPlace, err error) {
-		return p, row.Scan(&p.position, &p.entry, &p.events, &p.hash, &p.recorded, &p.text)
+		return p, row.Scan(&p.position, &p.entry, &p.events, &p.hash, &p.lines, &p.recorded, &p.text, &p.entries)
 	})
 }
 
@@ -142,23 +149,65 @@ func (s *Store) eventDigests(ctx context.Context, places []chainPlace) (map[stri
 
 // fault says what is wrong with a place, "" for nothing.
 func (p *chainPlace) fault(before int64, head []byte, digests map[string][]byte) string {
+	count := int64(1)
+	if p.lines != nil {
+		count = int64(len(p.lines) / chainLine)
+	}
 	at := fmt.Sprintf("position %d, entry %d: ", p.position, p.entry)
+	const changed = "the entry, one of its AuditEvents or the chain was changed"
 	switch {
-	case p.position != before+1:
+	case p.position != before+count:
 		return fmt.Sprintf("position %d: it is missing in the chain", before+1)
 	case p.text == nil:
 		return at + "the entry is missing"
-	}
-	var events [][]byte
-	for _, id := range p.events {
-		digest := digests[id]
-		if digest == nil {
-			return at + "AuditEvent/" + id + " is missing"
+	case p.lines == nil:
+		digest, missing := digestsOf(p.events, digests)
+		if missing != "" {
+			return at + missing
 		}
-		events = append(events, digest)
+		if !bytes.Equal(chainHash(head, p.entry, *p.recorded, *p.text, digest), p.hash) {
+			return at + changed
+		}
+		return ""
 	}
-	if !bytes.Equal(chainHash(head, p.entry, *p.recorded, *p.text, events), p.hash) {
-		return at + "the entry, one of its AuditEvents or the chain was changed"
+	times, entries := entriesOfRow(*p.recorded, *p.text, new(int32))
+	left := p.events
+	for i := range entries {
+		at := fmt.Sprintf("position %d, entry %d, line %d: ", before+int64(i)+1, p.entry, i+1)
+		if i >= int(count) {
+			return at + "it was slipped in"
+		}
+		mark := p.lines[i*chainLine : (i+1)*chainLine]
+		made := int(binary.BigEndian.Uint32(mark))
+		if made > len(left) {
+			return at + changed
+		}
+		digest, missing := digestsOf(left[:made], digests)
+		if missing != "" {
+			return at + missing
+		}
+		left = left[made:]
+		if head = chainHash(head, p.entry, times[i], entries[i], digest); !bytes.Equal(head[:chainMark], mark[4:]) {
+			return at + changed
+		}
+	}
+	switch {
+	case len(entries) < int(count):
+		return fmt.Sprintf("position %d, entry %d, line %d: the entry is missing", before+int64(len(entries))+1, p.entry, len(entries)+1)
+	case len(left) > 0 || len(p.lines)%chainLine > 0 || !bytes.Equal(head, p.hash) || p.entries == nil || int64(*p.entries) != count || !p.recorded.Equal(times[0]):
+		return at + changed
 	}
 	return ""
+}
+
+// digestsOf are those of AuditEvents, or what is missing.
+func digestsOf(ids []string, digests map[string][]byte) (list [][]byte, missing string) {
+	for _, id := range ids {
+		digest := digests[id]
+		if digest == nil {
+			return nil, "AuditEvent/" + id + " is missing"
+		}
+		list = append(list, digest)
+	}
+	return list, ""
 }

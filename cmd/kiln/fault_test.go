@@ -92,7 +92,7 @@ func (l *ledger) logged(t *testing.T, data string) {
 		t.Fatal(running, err)
 	}
 	defer conn.Close(t.Context())
-	rows, err := conn.Query(t.Context(), "SELECT q, count(entry) FROM unnest($1::text[]) AS u(q) LEFT JOIN audit_entry ON entry::json ->> 'q' = q GROUP BY q HAVING count(entry) <> 1", l.read)
+	rows, err := conn.Query(t.Context(), "SELECT q, count(entry) FROM unnest($1::text[]) AS u(q) LEFT JOIN audit_line ON entry::json ->> 'q' = q GROUP BY q HAVING count(entry) <> 1", l.read)
 	if err != nil {
 		t.Fatal(err)
 	}
