@@ -147,11 +147,7 @@ func operationsOf(all []*Operation, offered func(*Operation) bool) []fhir.Node {
 	var list []fhir.Node
 	for _, op := range all {
 		if offered(op) {
-			n := fhir.Obj(fhir.Str(op.Code).As("name"), fhir.Str(op.URL).As("definition"))
-			if op.Note != "" {
-				n.Set("documentation", fhir.Str(op.Note))
-			}
-			list = append(list, n)
+			list = append(list, fhir.Obj(fhir.Str(op.Code).As("name"), fhir.Str(op.URL).As("definition")))
 		}
 	}
 	return list

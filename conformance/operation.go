@@ -17,8 +17,6 @@ type Operation struct {
 	URL, ID string
 	// Code is the name in paths, without the dollar sign.
 	Code, Description string
-	// Note is what the server does otherwise than the definition says, for people.
-	Note string
 	// System, Type and Instance say at which levels it can be called.
 	System, Type, Instance bool
 	// AffectsState forbids GET.

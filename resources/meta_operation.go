@@ -8,9 +8,12 @@ import (
 	"kiln/storage"
 )
 
-// meta is $meta: the profiles, tags and security labels of one resource.
+// meta is $meta: the profiles, tags and security labels of one resource, or those in use in a type or everywhere.
 // Spec: FHIR R4 resource-operation-meta.html.
 func (s *Service) meta(ctx context.Context, c *call) (*Response, error) {
+	if c.ID == "" {
+		return s.metaInUse(ctx, c)
+	}
 	read, err := s.Do(ctx, Request{Interaction: Read, Type: c.Type, ID: c.ID, Principal: c.Principal})
 	if err != nil {
 		return nil, err

@@ -89,10 +89,6 @@ func (s *Service) loadOperations() error {
 		if err != nil {
 			return err
 		}
-		if instanceOnly[id] {
-			definition.System, definition.Type = false, false
-			definition.Note = "Offered on one resource: [type]/[id]/$" + definition.Code
-		}
 		definition.AffectsState = definition.AffectsState || writing[id]
 		definition.Searches = searching[id]
 		s.operations = append(s.operations, &operation{definition, run})
@@ -102,10 +98,6 @@ func (s *Service) loadOperations() error {
 	})
 	return nil
 }
-
-// instanceOnly are the operations that this server runs for one resource only, whatever else their definitions allow:
-// all tags in use are no single answer.
-var instanceOnly = map[string]bool{"Resource-meta": true}
 
 // writing are the operations that change something, though R4 does not say so of them.
 var writing = map[string]bool{"Resource-meta-add": true, "Resource-meta-delete": true}

@@ -48,7 +48,6 @@ func TestMetaOperations(t *testing.T) {
 	refused(t, s, fhir.NotFound, operate("meta", "Patient", "nobody", "", nil))
 	refused(t, s, fhir.NotFound, operate("meta-add", "Patient", "nobody", "", meta(`{"tag":[{"code":"a"}]}`)))
 	refused(t, s, fhir.Invalid, operate("meta-add", "Patient", "p", "", nil))
-	refused(t, s, fhir.NotFound, operate("meta", "Patient", "", "", nil))
 }
 
 func TestValidateOperation(t *testing.T) {

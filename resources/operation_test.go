@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"kiln/auth"
 	"kiln/conformance/validate"
 	"kiln/fhir"
 	"kiln/storage"
@@ -126,4 +127,53 @@ func TestValidate_tells_best_practice(t *testing.T) {
 	if resp := do(t, s, update(t, bare)); len(resp.Issues) != 0 {
 		t.Errorf("update: %v", detailed(resp.Issues))
 	}
+}
+
+// TestMeta_in_use asks which labels a type, or the server, has, by several callers: each learns of what a search would find.
+func TestMeta_in_use(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+	put(t, s, `{"resourceType":"Practitioner","id":"dr"}`)
+	put(t, s, `{"resourceType":"Patient","id":"anna","meta":{"tag":[{"system":"urn:t","code":"one,two|three","display":"Annas"},{"code":"bare"}]},"generalPractitioner":[{"reference":"Practitioner/dr"}]}`)
+	put(t, s, `{"resourceType":"Patient","id":"ben","meta":{"tag":[{"system":"urn:t","code":"bens"},{"code":"bare"}],"profile":["http://example.org/p|1"]}}`)
+	put(t, s, `{"resourceType":"Patient","id":"cara","meta":{"tag":[{"system":"urn:t","code":"went"}]}}`)
+	put(t, s, `{"resourceType":"Patient","id":"cara"}`)
+	put(t, s, `{"resourceType":"Observation","id":"o","meta":{"security":[{"system":"urn:s","code":"anybody"}],"tag":[{"code":"bare"}]},"status":"final","code":{"text":"x"},"subject":{"reference":"Patient/anna"}}`)
+	do(t, s, Request{Interaction: Update, Type: "Patient", ID: "cara", Body: parse(t, `{"resourceType":"Patient","id":"cara","meta":{"tag":[{"system":"urn:t","code":"kept"}]}}`)})
+	do(t, s, Request{Interaction: Delete, Type: "Patient", ID: "cara"})
+	for _, c := range []struct {
+		rule string
+		who  auth.Principal
+		typ  string
+		want string
+	}{
+		{"of_a_type", auth.Principal{}, "Patient", `{"profile":["http://example.org/p|1"],"tag":[{"code":"bare"},{"code":"bens","system":"urn:t"},{"code":"one,two|three","system":"urn:t","display":"Annas"}]}`},
+		{"of_another", auth.Principal{}, "Observation", `{"security":[{"code":"anybody","system":"urn:s"}],"tag":[{"code":"bare"}]}`},
+		{"of_none", auth.Principal{}, "Slot", `{}`},
+		{"of_all", auth.Principal{}, "", ""},
+		{"of_a_patient", patientApp("anna", "patient/*.rs"), "Patient", `{"tag":[{"code":"bare"},{"code":"one,two|three","system":"urn:t","display":"Annas"}]}`},
+		{"of_a_practitioner", doctor("dr", "user/*.rs"), "Patient", `{"tag":[{"code":"bare"},{"code":"one,two|three","system":"urn:t","display":"Annas"}]}`},
+		{"of_all_with_a_scope", patientApp("anna", "patient/Observation.rs"), "", `{"security":[{"code":"anybody","system":"urn:s"}],"tag":[{"code":"bare"}]}`},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			n := do(t, s, Request{Principal: c.who, Interaction: Operate, Operation: "meta", Type: c.typ, Safe: true}).Resource
+			got := "none"
+			for p := range n.Get("parameter").Items() {
+				got = string(p.Get("valueMeta").JSON())
+			}
+			if c.rule == "of_all" {
+				for _, part := range []string{"http://example.org/p|1", "urn:s", "bens"} {
+					if !strings.Contains(got, part) {
+						t.Errorf("%s is not in %s", part, got)
+					}
+				}
+				return
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+	refused(t, s, fhir.Forbidden, Request{Principal: patientApp("anna", "patient/Observation.rs"), Interaction: Operate, Operation: "meta", Type: "Patient", Safe: true})
+	refused(t, s, fhir.NotFound, Request{Interaction: Operate, Operation: "meta", Type: "Nonsense", Safe: true})
 }

@@ -96,6 +96,7 @@ type indexRow struct {
 	numbers           []numberEntry
 	composites        []compositeEntry
 	displays          []displayEntry
+	marks             []labelEntry // see meta_label.go
 	quantities        []quantity
 	words             string // a tsvector
 
@@ -223,6 +224,7 @@ func (ix *Indexer) rowOf(n *fhir.Node, words wording) (*indexRow, error) {
 	}
 	ix.ownCanonicals(row, n)
 	ix.belonging(row, n, rk)
+	row.metaLabels(n)
 	if f.local != nil {
 		if row.contained, err = ix.contained(n, root, f); err != nil {
 			return nil, err

@@ -299,6 +299,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 func (tx *Tx) sideRows(p *Prepared, updated time.Time) {
 	tx.valueRows(p.rk, p.row)
 	tx.declareDisplays(p)
+	tx.declareLabels(p)
 	for _, c := range p.row.contained {
 		low, high := mainDateColumns(c.row)
 		tx.exec(sqlContained, c.rk, p.rk, c.id, c.row.typ, updated, c.row.patient, low, high, c.row.tokens, c.row.refs)
@@ -430,6 +431,7 @@ func (tx *Tx) DeclareShapes(list ...*Prepared) {
 		tx.newShapes = append(tx.newShapes, marker)
 	}
 	tx.declareDisplays(list...)
+	tx.declareLabels(list...)
 }
 
 // shapeCache remembers which shapes are surely in search_shape.

@@ -72,13 +72,12 @@ func (d *declared) operation(o *fhir.Node, typ string) {
 		return
 	}
 	is := func(level string) bool { n := definition.Get(level); return n != nil && n.Text == "true" }
-	narrowed := o.GetText("documentation") != "" // offered on one resource only
 	var at []string
 	switch {
 	case typ == "" && is("system"):
 		at = append(at, "")
 	case typ != "":
-		if is("type") && !narrowed {
+		if is("type") {
 			at = append(at, typ+"/")
 		}
 		if is("instance") {

@@ -82,6 +82,11 @@ func split(s string, separator byte) []string {
 	return append(parts, s[start:])
 }
 
+// EscapeValue writes a text so that as a value, or a part of one, it stands for itself (FHIR R4 search.html#escaping).
+func EscapeValue(s string) string {
+	return strings.NewReplacer(`\`, `\\`, ",", `\,`, "|", `\|`, "$", `\$`).Replace(s)
+}
+
 // unescape resolves \, \| \$ and \\ (FHIR R4 search.html#escaping). A backslash before anything else stands for itself.
 func unescape(s string) string {
 	if strings.IndexByte(s, '\\') < 0 {

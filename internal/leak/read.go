@@ -148,7 +148,11 @@ func (w *World) operation(r *rand.Rand) Ask {
 			}
 		}
 	case 7:
-		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: pick(r, []string{"reindex-status", "everything", "meta"}), Safe: true}}
+		a := Ask{Request: resources.Request{Interaction: resources.Operate, Operation: pick(r, []string{"reindex-status", "everything", "meta"}), Safe: true}}
+		if a.Operation == "meta" && r.IntN(2) == 0 {
+			a.Type = n.ResourceType()
+		}
+		return a
 	}
 	return run("meta", n)
 }
