@@ -79,6 +79,7 @@ func (s *Service) allowAppointment(ctx context.Context, c *change) error {
 		return err
 	}
 	if c.after == nil {
+		m.fence()
 		c.tx.Release(m.reference)
 		c.tx.DropBooking(m.reference)
 		if m.was != nil {
@@ -387,6 +388,7 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 	actors := m.visit.actors
 	switch {
 	case !m.to.TakesTime():
+		m.fence()
 		m.tx.Release(m.reference)
 		actors, m.overbooked = nil, false
 	case slices.Contains(m.row.Conditions, scheduling.TimeFree):
@@ -412,14 +414,17 @@ func (s *Service) apply(ctx context.Context, m *move) error {
 	return nil
 }
 
-// takeTime takes the time of the visit, in exchange for what the appointment has taken before. The Slots that it is booked
-// by are locked first: whoever wants the same Slot waits there, and not in the middle of taking time.
-func (s *Service) takeTime(ctx context.Context, m *move, kind storage.AllocationKind, due time.Time, over bool) error {
-	if keys := m.visit.slotKeys(); len(keys) > 0 {
-		if _, err := m.tx.LockAll(ctx, keys...); err != nil {
-			return err
-		}
+// fence keeps others from the time that the appointment has taken, and of some actors, until the transaction ends.
+func (m *move) fence(actors ...string) {
+	if m.was != nil {
+		actors = slices.Concat(actors, m.was.Actors)
 	}
+	m.tx.Fence(storage.Whose{Actors: actors})
+}
+
+// takeTime takes the time of the visit, in exchange for what the appointment has taken before.
+func (s *Service) takeTime(ctx context.Context, m *move, kind storage.AllocationKind, due time.Time, over bool) error {
+	m.fence(m.visit.actors...)
 	m.tx.Release(m.reference)
 	lost, _, err := m.tx.Take(ctx, m.reference, due, m.visit.claims(kind, over)...)
 	if err != nil {

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"kiln/fhir"
+	"kiln/storage"
 )
 
 // calls calls an operation with Parameters made of name and value[x] pairs.
@@ -214,6 +217,36 @@ func agrees(t testing.TB, s *Service) {
 	list, err := s.store.VerifySchedule(t.Context(), 20)
 	if err != nil || len(list) > 0 {
 		t.Fatalf("%v %v", list, err)
+	}
+}
+
+// noDeadlock returns an option of clinic; what it notes, the end of the test looks at: who waited in a ring there, and was told by
+// PostgreSQL. All who take time come in one order, so nobody does.
+func noDeadlock(t testing.TB) func(*Options, *storage.Options) {
+	return func(_ *Options, so *storage.Options) {
+		url := so.URL
+		t.Cleanup(func() {
+			conn, err := pgx.Connect(background, url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(background)
+			n, others := 0, 1
+			for tries := 0; others > 0 && err == nil; tries++ { // a session tells of its deadlocks when it ends
+				if tries > 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+				err = conn.QueryRow(background, `
+SELECT deadlocks, (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.datid AND backend_type = 'client backend') - 1
+FROM pg_stat_database d WHERE datname = current_database()`).Scan(&n, &others)
+				if tries == 3000 {
+					t.Fatal("the service has not let go of its connections")
+				}
+			}
+			if err != nil || n > 0 {
+				t.Errorf("%d deadlocks (%v)", n, err)
+			}
+		})
 	}
 }
 

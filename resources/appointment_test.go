@@ -134,7 +134,7 @@ func TestSlot_status_follows_what_is_booked(t *testing.T) {
 
 func TestAppointment_race(t *testing.T) {
 	t.Parallel()
-	s, _ := clinic(t)
+	s, _ := clinic(t, noDeadlock(t))
 	var won atomic.Int32
 	const n = 32
 	for i := range n {
@@ -156,11 +156,11 @@ func TestAppointment_race(t *testing.T) {
 	}
 }
 
-// TestAppointment_race_of_bundles wants two doctors in one transaction, some in one order and some in the other, so that
-// PostgreSQL has rings to break: each bundle gets both or none, and nobody is told of a fault.
+// TestAppointment_race_of_bundles wants two doctors in one transaction, some in one order and some in the other: each bundle gets
+// both or none, and nobody is told of a fault, nor waits for who waits for it.
 func TestAppointment_race_of_bundles(t *testing.T) {
 	t.Parallel()
-	s, _ := clinic(t)
+	s, _ := clinic(t, noDeadlock(t))
 	put(t, s, `{"resourceType":"Practitioner","id":"second"}`)
 	var won atomic.Int32
 	race(12, func(i int) {

@@ -154,14 +154,6 @@ func (s *Service) findSlots(ctx context.Context, m *move) error {
 
 func reference(to string) fhir.Node { return fhir.Obj(fhir.Str(to).As("reference")) }
 
-func (v *visit) slotKeys() []storage.Key {
-	keys := make([]storage.Key, len(v.slots))
-	for i, t := range v.slots {
-		keys[i] = keyOf(t.Slot)
-	}
-	return keys
-}
-
 // rewrite makes the appointment say what it has become.
 func (m *move) rewrite(due time.Time) {
 	if status := m.to.Status(); m.after.GetText("status") != status {

@@ -81,6 +81,11 @@ func (s *Service) saveSchedule(ctx context.Context, tx *storage.Tx, name string,
 	for _, a := range slices.Compact(people) {
 		actors = append(actors, storage.ScheduleActor{Actor: a, Capacity: policy.Capacity})
 	}
+	fence := storage.Whose{Schedules: []string{name}}
+	for _, a := range actors {
+		fence.Actors = append(fence.Actors, a.Actor)
+	}
+	tx.Fence(fence)
 	before, err := tx.ActorsOf(ctx, name)
 	if err != nil || slices.Equal(before[name], actors) {
 		return err

@@ -46,6 +46,7 @@ func (s *Service) blockTime(ctx context.Context, c *call) (*Response, error) {
 		slot := s.options.NewID()
 		n := fhir.Obj(fhir.Str("Slot").As("resourceType"), fhir.Str(slot).As("id"), reference(schedule).As("schedule"),
 			fhir.Str("busy-unavailable").As("status"), fhir.Str(fhir.FormatInstant(low)).As("start"), fhir.Str(fhir.FormatInstant(high)).As("end"))
+		tx.Fence(storage.Whose{Schedules: []string{schedule}})
 		var names []string
 		for _, a := range actors[schedule] {
 			names = append(names, a.Actor)

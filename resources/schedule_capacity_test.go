@@ -154,7 +154,7 @@ func TestCapacity_of_one_calendar_opens_no_other(t *testing.T) {
 // Visits alone and of groups, which overlap in part, are wanted at once: whoever is seen alone is alone.
 func TestCapacity_race_of_calendars(t *testing.T) {
 	t.Parallel()
-	s := calendars(t)
+	s := calendars(t, noDeadlock(t))
 	for round := range 6 {
 		day := fmt.Sprintf("2026-02-%02d", round+1)
 		slot := func(schedule, from, to string) string {

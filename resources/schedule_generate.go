@@ -115,9 +115,7 @@ func (g *generation) run(ctx context.Context, from, to scheduling.Date) (*fhir.N
 	if len(planned) > maxGenerated {
 		return nil, fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf("These rules make more than %d Slots; ask for fewer days", maxGenerated)).Coded("window-too-wide")
 	}
-	if err := g.tx.LockNames(ctx, slotsOf(g.schedule)); err != nil {
-		return nil, err
-	}
+	g.tx.Fence(storage.Whose{Schedules: []string{g.schedule}})
 	low, _ := from.At(0, g.calendar.Zone)
 	if low.IsZero() {
 		low, _ = from.At(180, g.calendar.Zone)

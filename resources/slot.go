@@ -44,9 +44,7 @@ func (s *Service) allowSlot(ctx context.Context, c *change) error {
 	if used && (!t.Start.Equal(old.Start) || !t.End.Equal(old.End) || t.Schedule != old.Schedule || t.Service != old.Service) {
 		return slotInUse()
 	}
-	if err := c.tx.LockNames(ctx, slotsOf(t.Schedule)); err != nil {
-		return err
-	}
+	c.tx.Fence(storage.Whose{Schedules: []string{t.Schedule}})
 	if !t.End.After(s.now()) { // what has been, nobody books
 		if t.Status != "free" {
 			t.Kept = t.Status

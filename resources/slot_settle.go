@@ -9,7 +9,7 @@ import (
 )
 
 // settle brings the Slots over whatever time a transaction took or gave back in step with it. It comes last, when all
-// else is done, so that every transaction locks in one order: resources, then time by actor, then Slots; and the derived
+// else is done, so that every transaction locks in one order: resources, then time by actor (storage.Tx.Fence), then Slots; and the derived
 // states are computed when nobody can change them any more.
 func (s *Service) settle(ctx context.Context, tx *storage.Tx) error {
 	if !tx.HasTouched() {
@@ -62,46 +62,23 @@ func (s *Service) restate(tx *storage.Tx, t storage.SlotTime, old *storage.Versi
 	return nil
 }
 
-// lockSlots locks the Slots over some time of their actors, and those named also, and keeps others from making new ones there. Those that came
-// while it waited are locked too.
+// lockSlots locks the Slots over some time of their actors, and those named also. Others come to that time only when the fence of the
+// actors is down.
 func (s *Service) lockSlots(ctx context.Context, tx *storage.Tx, spans []storage.Span, also []string) (map[storage.Key]*storage.Version, []string, error) {
-	actors := make([]string, len(spans))
-	for i, t := range spans {
-		actors[i] = t.Actor
-	}
-	schedules, err := tx.SchedulesOf(ctx, actors...)
-	if err != nil || len(schedules)+len(also) == 0 {
+	names, err := tx.SlotsTouched(ctx, spans)
+	if err != nil {
 		return nil, nil, err
 	}
-	fenced := false
-	known := -1
-	for {
-		names, err := tx.SlotsTouched(ctx, spans)
-		if err != nil {
-			return nil, nil, err
-		}
-		names = append(names, also...)
-		slices.Sort(names)
-		names = slices.Compact(names)
-		keys := make([]storage.Key, len(names))
-		for i, n := range names {
-			keys[i] = keyOf(n)
-		}
-		locked, err := tx.LockAll(ctx, keys...)
-		if err != nil || fenced && len(names) == known {
-			return locked, names, err
-		}
-		if known = len(names); !fenced {
-			for i, n := range schedules {
-				schedules[i] = slotsOf(n)
-			}
-			if err := tx.LockNames(ctx, schedules...); err != nil {
-				return nil, nil, err
-			}
-			fenced = true
-		}
+	names = append(names, also...)
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 {
+		return nil, nil, nil
 	}
+	keys := make([]storage.Key, len(names))
+	for i, n := range names {
+		keys[i] = keyOf(n)
+	}
+	locked, err := tx.LockAll(ctx, keys...)
+	return locked, names, err
 }
-
-// slotsOf is what stands for the Slots of a schedule that are being made.
-func slotsOf(schedule string) string { return "slots of " + schedule }

@@ -148,8 +148,41 @@ const (
 // belong to whom what they refer to belongs.
 var writeRank = map[string]int{"Schedule": 1, "Appointment": 2, "Slot": 3, "AppointmentResponse": 4, "Binary": 5, "Provenance": 6}
 
+// fence keeps others from all time that the transaction takes or gives back, as far as its content says: two Bundles with the same
+// doctors in another order would each wait for the other.
+func (t *transaction) fence(tx *storage.Tx) {
+	var whose storage.Whose
+	entries := 0
+	for _, e := range t.entries {
+		if !e.req.Interaction.writes() || e.req.Type != "Appointment" && e.req.Type != "Slot" {
+			continue
+		}
+		entries++
+		key := e.key.Type + "/" + e.key.ID
+		if e.req.Type == "Slot" {
+			whose.Slots = append(whose.Slots, key)
+			whose.Schedules = append(whose.Schedules, t.local(e.req.Body.Get("schedule")))
+			continue
+		}
+		if end := instant(e.req.Body.Get("end")); !end.IsZero() && !end.After(t.now()) {
+			continue // what has been takes nobody's time
+		}
+		whose.Appointments = append(whose.Appointments, key)
+		for ref := range e.req.Body.Get("slot").Items() {
+			whose.Slots = append(whose.Slots, t.local(ref))
+		}
+		for p := range e.req.Body.Get("participant").Items() {
+			whose.Actors = append(whose.Actors, t.local(p.Get("actor")))
+		}
+	}
+	if entries > 1 { // one alone puts up its own, when it knows whose time it takes
+		tx.Fence(whose)
+	}
+}
+
 // run performs the transaction once.
 func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error) {
+	t.fence(tx)
 	if err := t.identify(ctx, tx); err != nil {
 		return nil, err
 	}

@@ -68,11 +68,28 @@ locked AS (
   SELECT id FROM allocation WHERE owner IN (SELECT owner FROM over) AND expires <= $4 ORDER BY id FOR UPDATE SKIP LOCKED)
 DELETE FROM allocation WHERE id IN (SELECT id FROM locked) RETURNING owner`
 
-// sqlFence lets those who take time of an actor that serves several at a time do so one after the other: the lanes that others have
-// taken are counted, which the exclusion constraint cannot do.
+// Whose names actors: themselves, those of Schedules, those of the Schedules that Slots are of, and those whose time appointments
+// take now; all are relative references.
+type Whose struct{ Actors, Schedules, Slots, Appointments []string }
+
 const sqlFence = `
 SELECT pg_advisory_xact_lock(7262, h) FROM (
-  SELECT DISTINCT hashtext('lanes of ' || actor) AS h FROM schedule_actor WHERE actor = ANY($1) AND capacity > 1 ORDER BY 1) AS u`
+  SELECT DISTINCT hashtext('time of ' || actor) AS h FROM (
+    SELECT unnest($1::text[])
+    UNION ALL SELECT unnest($2::text[]) -- which nobody may have given an actor yet
+    UNION ALL SELECT actor FROM schedule_actor WHERE schedule = ANY($2)
+    UNION ALL SELECT s.actor FROM slot_time t JOIN schedule_actor s USING (schedule) WHERE t.slot = ANY($3)
+    UNION ALL SELECT unnest(actors) FROM booking WHERE appointment = ANY($4)) AS w(actor)
+  ORDER BY 1) AS u`
+
+// Fence queues that nobody else takes or gives back time of some actors until the transaction ends. It comes before a row is locked
+// that has to do with that time: who had locked a Slot, and then waited for the time, would wait for whoever has that time, who in
+// the end has to bring the same Slot in step. The lanes that others have taken are counted behind it besides, which the exclusion
+// constraint cannot do. Who makes a Slot puts up the fence of its Schedule, so that no Slot comes to the time behind a fence.
+func (tx *Tx) Fence(w Whose) {
+	tx.exec(sqlFence, w.Actors, w.Schedules, w.Slots, w.Appointments)
+	tx.fenced = true
+}
 
 // sqlTake takes what is free and says, for every lane it picked, whether it got it. The order by actor and DO NOTHING
 // keep transactions that want the same time from waiting for each other in a ring: bare inserts deadlock.
@@ -113,10 +130,12 @@ func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims 
 	for i, c := range claims {
 		actors[i], lows[i], highs[i] = c.Actor, c.Start, c.End
 	}
-	tx.exec(sqlFence, actors)
-	if expired, err = tx.owners(ctx, sqlExpire, actors, lows, highs, tx.store.options.Now().UTC()); err != nil {
-		return nil, nil, err
-	}
+	tx.Fence(Whose{Actors: actors})
+	tx.begin()
+	tx.queue.Queue(sqlExpire, actors, lows, highs, tx.store.options.Now().UTC()).Query(func(rows pgx.Rows) (err error) {
+		expired, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
 	// A lane that looked free may be gone by the time it is wanted; then the next one is tried. Each try that loses a lane
 	// sees one lane less, so the lanes bound the tries.
 	for len(claims) > 0 && len(lost) == 0 {
@@ -124,8 +143,12 @@ func (tx *Tx) Take(ctx context.Context, owner string, expires time.Time, claims 
 			return nil, nil, err
 		}
 	}
+	if err := tx.flush(ctx); err != nil { // where there is no claim
+		return nil, nil, err
+	}
 	slices.Sort(lost)
-	return slices.Compact(lost), expired, nil
+	slices.Sort(expired)
+	return slices.Compact(lost), slices.Compact(expired), nil
 }
 
 // take tries once. raced are the claims that lost the lane they picked and may find another; lost are the actors that

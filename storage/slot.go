@@ -165,9 +165,8 @@ ORDER BY l.lane, r ON CONFLICT DO NOTHING`
 	sqlOpen = `DELETE FROM closing WHERE owner = $1`
 )
 
-// Close closes time of an actor for everybody, in all its lanes; visits that are there stay.
+// Close closes time of an actor, behind whose fence it is called, for everybody, in all its lanes; visits that are there stay.
 func (tx *Tx) Close(owner string, s Span, lanes int) {
-	tx.exec(sqlFence, []string{s.Actor})
 	tx.exec(sqlClose, owner, s.Actor, s.Start, s.End, lanes)
 	tx.exec(sqlCloseRest, owner, s.Actor, s.Start, s.End, lanes)
 	tx.Touch(s)

@@ -42,6 +42,8 @@ type Tx struct {
 	released []Span
 	// touchedSlots are Slots to look at by name.
 	touchedSlots []string
+	// fenced says that the fence of somebody's time was queued: see Fence.
+	fenced bool
 	// releasing says that Release was queued.
 	releasing bool
 	// kin are references to look at before the end.

@@ -69,11 +69,22 @@ func (tx *Tx) Lock(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
 	return tx.Seen(ctx, found)
 }
 
-// LockAll is Lock for several accesses: what it returns is for Seen, and nobody may see it before.
+// LockAll is Lock for several accesses: what it returns is for Seen, and nobody may see it before. Appointments and Slots are locked
+// behind the fence of those whose time they are; the first call that locks some puts it up.
 func (tx *Tx) LockAll(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
 	rks := make([]int64, len(keys))
+	var whose Whose
 	for i, k := range keys {
 		rks[i] = tx.store.hash.Resource(k.Type, k.ID)
+		switch k.Type {
+		case "Slot":
+			whose.Slots = append(whose.Slots, k.Type+"/"+k.ID)
+		case "Appointment":
+			whose.Appointments = append(whose.Appointments, k.Type+"/"+k.ID)
+		}
+	}
+	if !tx.fenced && len(whose.Slots)+len(whose.Appointments) > 0 {
+		tx.Fence(whose)
 	}
 	slices.Sort(rks)
 	found := make(map[Key]*Version, len(keys))
