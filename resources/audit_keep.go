@@ -9,11 +9,12 @@ import (
 	"kiln/fhir"
 )
 
-// auditBatch is how many entries become AuditEvents in one transaction; auditTick is how long the worker waits for new
-// ones.
+// auditTick is how long the worker waits for new entries; auditBatch is how many at a time are many, and auditAtOnce how many
+// become AuditEvents in one transaction where so many wait.
 const (
-	auditBatch = 250
-	auditTick  = 200 * time.Millisecond
+	auditTick   = 200 * time.Millisecond
+	auditBatch  = 250
+	auditAtOnce = 500
 )
 
 // While there are requests, the worker rests auditYield times as long as it works, and altogether while auditBatch of them come in an
@@ -119,7 +120,7 @@ func (s *Service) unlogged(ctx context.Context, r *Request) []fhir.Issue {
 		Text: "There is much to write into the log at the moment: what was noted last is not found yet. Nothing of it is lost; search again in a minute."}}
 }
 
-// ChainAudit makes AuditEvents and Provenances of the oldest entries that have none yet, auditBatch at most, and says how many it took.
+// ChainAudit makes AuditEvents and Provenances of the oldest entries that have none yet, some auditAtOnce at most, and says how many it took.
 func (s *Service) ChainAudit(ctx context.Context) (int, error) {
-	return s.store.ChainAudit(ctx, auditBatch, s.auditEvents, s.provenances)
+	return s.store.ChainAudit(ctx, auditAtOnce, s.auditEvents, s.provenances)
 }

@@ -384,7 +384,7 @@ func TestAudit_entries_of_late_transactions_are_not_lost(t *testing.T) {
 	run(late, "BEGIN; "+fmt.Sprintf(entry, 1))
 	run(first, fmt.Sprintf(entry, 2*auditBatch)+"; COMMIT")
 	for range 5 {
-		if _, err := w.ChainAudit(t.Context()); err != nil {
+		if _, err := w.store.ChainAudit(t.Context(), auditBatch, w.auditEvents, w.provenances); err != nil {
 			t.Fatal(err)
 		}
 		run(first, fmt.Sprintf(entry, auditBatch/2))
@@ -407,7 +407,7 @@ func TestAudit_entries_of_late_transactions_are_not_lost(t *testing.T) {
 	run(first, fmt.Sprintf(entry, 2*auditBatch))
 	for before := low(); low() == before; {
 		run(first, fmt.Sprintf(entry, auditBatch)) // as many as are taken, so that there is never an end
-		if n, err := w.ChainAudit(t.Context()); err != nil || n != auditBatch {
+		if n, err := w.store.ChainAudit(t.Context(), auditBatch, w.auditEvents, w.provenances); err != nil || n != auditBatch {
 			t.Fatalf("%d entries, %v", n, err)
 		}
 	}

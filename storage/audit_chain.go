@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -242,9 +243,15 @@ func contentDigest(content []byte) ([]byte, error) {
 
 // nodeDigest is contentDigest of what n is as JSON.
 func nodeDigest(n *fhir.Node) []byte {
-	sum := sha256.Sum256(appendCanonical(make([]byte, 0, 4096), n, ""))
+	b := digestSlices.Get().(*[]byte)
+	*b = appendCanonical((*b)[:0], n, "")
+	sum := sha256.Sum256(*b)
+	digestSlices.Put(b)
 	return sum[:]
 }
+
+// digestSlices are slices at rest that canonical forms are written into.
+var digestSlices = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
 
 // appendCanonical writes a value called name as digests are made of it: kind, number of members, name and text, then the
 // members by their names.
@@ -264,8 +271,13 @@ func appendCanonical(b []byte, n *fhir.Node, name string) []byte {
 	order := few[:0]
 	for i := range n.Kids {
 		order = append(order, i)
+		for k := i; k > 0 && len(n.Kids) <= len(few) && n.Kids[order[k]].Name < n.Kids[order[k-1]].Name; k-- {
+			order[k], order[k-1] = order[k-1], order[k]
+		}
 	}
-	slices.SortFunc(order, func(x, y int) int { return strings.Compare(n.Kids[x].Name, n.Kids[y].Name) })
+	if len(n.Kids) > len(few) {
+		slices.SortFunc(order, func(x, y int) int { return strings.Compare(n.Kids[x].Name, n.Kids[y].Name) })
+	}
 	for _, i := range order {
 		b = appendCanonical(b, &n.Kids[i], n.Kids[i].Name)
 	}
