@@ -36,3 +36,7 @@ func (s *Store) ElementTargets(of []*Version, in search.Include, candidates ...K
 	}
 	return found, ok && len(found) == len(keys)
 }
+
+// SortBounds sets up to how many matches a search by a code or a reference reads and sorts at once, how many texts a page goes through
+// otherwise, and up to how many matches it then sorts after all.
+func (s *Store) SortBounds(atOnce, texts, most int) { s.sorting = sortBounds{atOnce, texts, most} }

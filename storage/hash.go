@@ -37,6 +37,7 @@ const (
 	termMember     = 'p' // membership in a compartment
 	termDisplay    = 'd' // a search_display
 	termCanonical  = 'k' // a canonical URL, with or without its version
+	termSortText   = 'o' // a search_sort_text that no other term tells of
 )
 
 // Term hashes one term of a parameter.

@@ -54,6 +54,8 @@ type paramPlan struct {
 	codes *conformance.CodeSet
 	// rare sends hashes to refs: values that hardly ever repeat would ruin the statistics of tokens.
 	rare bool
+	// sortsOnly are the types that a reference must name to be sorted by; nil for any.
+	sortsOnly []string
 	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
 	// table search_code.
 	mainDate, patient, mainCode bool
@@ -97,6 +99,7 @@ type indexRow struct {
 	composites        []compositeEntry
 	displays          []displayEntry
 	marks             []labelEntry // see meta_label.go
+	sorts             []sortEntry  // none of contained resources
 	quantities        []quantity
 	words             string // a tsvector
 
@@ -172,7 +175,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 	for _, def := range ix.registry.SearchParameters(typ) {
 		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
 		p.custom = official.SearchParameter(typ, def.Code) == nil
-		p.rare = rareTerms(ix.registry.Schema(), def)
+		p.rare, p.sortsOnly = rareTerms(ix.registry.Schema(), def), sortsOnly(def)
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
 		p.mainValue = !p.custom && def.Code == "value-quantity"
@@ -255,7 +258,7 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 		if p.expr == nil || p.begins&present == 0 || skipInIndex(p.def.Code) {
 			continue
 		}
-		tuples, has := len(row.composites), false
+		tuples, has, sorted := len(row.composites), false, false
 		if values, err = p.expr.Append(values[:0], env, self); err != nil && p.custom {
 			continue
 		}
@@ -268,6 +271,9 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 			} else {
 				ix.value(row, p, values[i])
 				has = has || values[i].IsSystem() || values[i].Value != nil
+				if rk == f.rk && p.sortsByText() {
+					sorted = ix.sorted(row, p, values[i]) || sorted
+				}
 			}
 			if err != nil {
 				return nil, err
@@ -276,6 +282,9 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 		// An element that no search can find, such as a reference to a contained resource, is not missing.
 		if has || len(row.composites) > tuples {
 			row.shape = append(row.shape, int32(p.def.Key))
+			if rk == f.rk && p.sortsByText() && !sorted {
+				row.tokens = append(row.tokens, ix.sortTerm(p, ""))
+			}
 		}
 	}
 	row.quantities = nil // they were for here

@@ -53,7 +53,8 @@ func (ix *Indexer) displays(row *indexRow, p *paramPlan, e path.Element) {
 // unknownMarkers says whether the shape, some text or some label of a resource may not be known to the database yet.
 func (s *Store) unknownMarkers(row *indexRow) bool {
 	return !s.shapes.known(row.shapeMarker) || slices.ContainsFunc(row.displays, func(d displayEntry) bool { return !s.shapes.known(d.marker) }) ||
-		slices.ContainsFunc(row.marks, func(e labelEntry) bool { return !s.shapes.known(e.marker()) })
+		slices.ContainsFunc(row.marks, func(e labelEntry) bool { return !s.shapes.known(e.marker()) }) ||
+		slices.ContainsFunc(row.sorts, func(e sortEntry) bool { return !s.sortTexts.known(s.sortMarker(e)) })
 }
 
 const sqlDisplays = `INSERT INTO public.search_display (marker, param, value)

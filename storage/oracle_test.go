@@ -102,6 +102,10 @@ func (w *world) compare(t *rapid.T) {
 			t.Logf("or of the compartment %s/%s", in, member.ID)
 		}
 	}
+	w.store.SortBounds(1000, 1000, 1000)
+	if a.chance(70) {
+		w.store.SortBounds(0, 1000, 1000)
+	}
 	size := rapid.IntRange(1, 9).Draw(t, "page size")
 	if types == nil {
 		size = 20 // a condition on each of 146 types takes its time

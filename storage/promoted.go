@@ -187,8 +187,10 @@ const deceased = "Patient.deceased.exists() and Patient.deceased != false"
 var (
 	whereEqual    = regexp.MustCompile(`^\.where\((\w+) ?= ?'([\w-]+)'\)`)
 	whereResolves = regexp.MustCompile(`^\.where\(resolve\(\) is (\w+)\)`)
-	onlyType      = regexp.MustCompile(`^\.ofType\((\w+)\)`)
-	oneStep       = regexp.MustCompile(`^\.(\w+)(\[\d+\])?`)
+	// whereResolvesTo is whereResolves wherever it stands.
+	whereResolvesTo = regexp.MustCompile(`\.where\(resolve\(\) is (\w+)\)`)
+	onlyType        = regexp.MustCompile(`^\.ofType\((\w+)\)`)
+	oneStep         = regexp.MustCompile(`^\.(\w+)(\[\d+\])?`)
 )
 
 func branchPaths(schema *fhir.Schema, branch string) (paths []string) {
@@ -230,7 +232,7 @@ func branchPaths(schema *fhir.Schema, branch string) (paths []string) {
 		return nil
 	}
 	for _, ref := range last.Types {
-		if only == "" || only == ref.Code {
+		if _, coded := codeIn[ref.Code]; (only == "" || only == ref.Code) && (coded || ref.Type == nil || ref.Type.Kind == fhir.Primitive) { // others have no text
 			// [*]: at its end a path of the lax kind does not open an array (codes that repeat, such as subjectType).
 			paths = append(paths, path+choice(last, ref.Code)+filter+codeIn[ref.Code]+"[*]")
 		}

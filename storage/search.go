@@ -38,7 +38,7 @@ type SearchMark struct {
 // once, as it is now, without those that are gone or hidden from the caller meanwhile.
 //
 // Errors: TooCostly where more than MaxChangedWhilePaging resources have changed since the first page, or more than
-// MaxSortedByContent match a search sorted by a code or a reference.
+// MaxSortedByContent match a search sorted by a code or a reference that cannot go from text to text: see grouped.
 func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, mark *SearchMark) (*SearchPage, error) {
 	run, err := s.runner(ctx, tx)
 	if err != nil {
@@ -67,6 +67,9 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	plan, err := s.planSince(ctx, run, q, limit+1, mark, p)
 	if err != nil {
 		return nil, err
+	}
+	if page, done, err := plan.grouped(ctx, run, q, mark, limit); done || err != nil {
+		return page, err
 	}
 	var rows []found
 	how := plan.strategy(q)
@@ -113,11 +116,11 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(rows, limit, mark, backward), nil
+	return pageOf(rows, limit, len(rows) > limit, mark, backward), nil
 }
 
-func pageOf(rows []found, limit int, mark *SearchMark, backward bool) *SearchPage {
-	more := len(rows) > limit
+// pageOf makes a page of the first rows; more says that others come behind them.
+func pageOf(rows []found, limit int, more bool, mark *SearchMark, backward bool) *SearchPage {
 	rows = rows[:min(len(rows), limit)]
 	page := &SearchPage{Complete: mark == nil && !more}
 	if backward {
@@ -161,15 +164,19 @@ func (s *Store) Count(ctx context.Context, tx *Tx, q *search.Query, most int) (i
 // count is Count for a plan.
 func (p *searchPlan) count(ctx context.Context, run *runner, most int) (n int64, err error) {
 	where, c := p.collected(p.conditions)
-	from := "search_index x WHERE " + where
-	if p.codeOnly { // the index has it all; the rest only gives the arguments a place
+	from := "search_index x WHERE " + where + p.named
+	if p.codeOnly && p.before == "" { // the index has it all; the rest only gives the arguments a place
 		from = "search_code s WHERE s.term = " + p.code + " AND " + p.typeArgument + " IS NOT NULL"
 	}
 	sql := "SELECT count(*) FROM " + from
 	if most > 0 {
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
-	err = query(ctx, run, p.anew(), sql, c.args, func(rows pgx.Rows) (err error) {
+	s := statement{sql: sql, args: c.args}
+	if p.before != "" {
+		s = p.past.tables(s)
+	}
+	err = query(ctx, run, p.anew(), s.sql, s.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 		return err
 	}, nil)
@@ -254,6 +261,9 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 		return nil, err
 	}
 	statements := []statement{plan.all(nil, limit)}
+	if plan.groups(q) {
+		return []statement{plan.group(new(string)).leaves(nil, limit), statements[0]}, nil
+	}
 	switch plan.strategy(q) {
 	case direct:
 		statements = []statement{plan.ordered(nil, limit, 0)}

@@ -128,7 +128,7 @@ func (s *Store) containedPage(ctx context.Context, run *runner, q *search.Query,
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(rows, limit, mark, mark != nil && mark.Backward), nil
+	return pageOf(rows, limit, len(rows) > limit, mark, mark != nil && mark.Backward), nil
 }
 
 // countContained is Count for such a search.

@@ -90,6 +90,7 @@ func TestSearch_finds_the_official_examples(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w.asker.resources = nodes
 	w.oracle = oracle.New(w.store.Registry(), nodes...)
 	w.oracle.Base, w.oracle.Now = "http://localhost/fhir", w.now
 	a := asker{registry: w.store.Registry(), oracle: w.oracle, values: map[*conformance.SearchParameter][]sample{}}
@@ -144,6 +145,7 @@ func TestSearch_finds_the_official_examples(t *testing.T) {
 		}
 	}
 	includesAllAsOneByOne(t, w, len(nodes))
+	sortedEitherWay(t, w, len(nodes))
 	t.Logf("%d examples, %d parameters of types with a value in them, %d searches", len(nodes), known, asked)
 	if known < 1000 {
 		t.Errorf("only %d parameters have a value", known)
@@ -244,4 +246,41 @@ func examples(t *testing.T) (nodes []*fhir.Node) {
 		nodes = append(nodes, n)
 	}
 	return nodes
+}
+
+// sortedEitherWay compares two ways to sort by codes and references, for each parameter that some example has a value for: text by
+// text, and all at once.
+func sortedEitherWay(t *testing.T, w *world, limit int) {
+	of := map[string]bool{}
+	for _, n := range w.asker.resources {
+		of[n.ResourceType()] = true
+	}
+	asked := 0
+	for typ := range of {
+		for _, def := range w.store.Registry().SearchParameters(typ) {
+			if def.Type != search.Token && def.Type != search.Reference || def.Expression == "" {
+				continue
+			}
+			asked++
+			q := w.parse(t, []string{typ}, []search.Pair{{Name: "_sort", Value: []string{"", "-"}[asked%2] + def.Code}})
+			var found [2][]string
+			for way, atOnce := range []int{limit, 0} {
+				w.store.SortBounds(atOnce, 10_000, limit)
+				page, err := w.store.Search(t.Context(), nil, q, limit, nil)
+				if err != nil {
+					t.Fatalf("%s by %s: %v", typ, def.Code, err)
+				}
+				found[way] = ids(page.Matches)
+			}
+			if !slices.Equal(found[0], found[1]) {
+				t.Errorf("%s by %s (%s): all at once %d, text by text %d", typ, def.Code, def.Expression, len(found[0]), len(found[1]))
+				for _, key := range found[0] {
+					if !slices.Contains(found[1], key) {
+						t.Log(key)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d orders", asked)
 }

@@ -61,6 +61,11 @@ type searchPlan struct {
 	parts bool
 	// unchanged is the condition that passes over them.
 	unchanged string
+	// sortsBy are conditions of a group, on what a resource sorts by, and common and few say that much may have its text, and that little has: see search_group.go.
+	sortsBy     []string
+	common, few bool
+	// named is a condition that holds, with arguments that must have a place.
+	named string
 }
 
 type statement struct {

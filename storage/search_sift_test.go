@@ -6,11 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
-	"kiln/conformance"
 	"kiln/fhir"
-	"kiln/internal/kilntest"
 	"kiln/storage"
 )
 
@@ -46,56 +42,95 @@ func TestSearch_of_a_range_by_name_while_others_write(t *testing.T) {
 	}
 }
 
-// TestSearch_sorted_by_a_code has a bound: no table has the order.
+// TestSearch_sorted_by_a_code follows the pages of searches in which few texts have a match, with small bounds.
 func TestSearch_sorted_by_a_code(t *testing.T) {
 	t.Parallel()
-	registry, err := conformance.R4()
-	if err != nil {
-		t.Fatal(err)
+	s := open(t)
+	for i := range 120 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Basic","id":"b%d","created":"20%02d-01-01","code":{"coding":[{"system":"http://x","code":"c%03d"},{"code":"shared%d"}]},"subject":{"reference":"Patient/p%03d"}}`,
+			i, 10+i/40, i*37%120, i%3, i*53%120))
 	}
-	url := kilntest.DB(t)
-	s, err := storage.Open(t.Context(), storage.Options{URL: url, Registry: registry, Unrestricted: true})
-	if err != nil {
-		t.Fatal(err)
+	for _, text := range []string{`"code":{"text":"no code"}`, `"code":{"coding":[{"code":"C005"}]}`, `"code":{"coding":[{"code":"c005"}]}`} {
+		put(t, s, `{"resourceType":"Basic","id":"x`+fmt.Sprint(len(text))+`","created":"2012-05-05",`+text+`}`)
 	}
-	t.Cleanup(s.Close)
-	for i, code := range []string{"b", "a", "c"} {
-		put(t, s, fmt.Sprintf(`{"resourceType":"Basic","id":"b%d","created":"2020-01-0%d","code":{"coding":[{"system":"http://x","code":"%s"}]},"subject":{"reference":"Patient/%s"}}`, i, i+1, code, code))
-	}
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-	_, err = conn.Exec(t.Context(), `INSERT INTO search_index (rk, type, last_updated, date_low, date_high, tokens, refs)
-SELECT n, (SELECT type FROM search_index WHERE date_low >= '2020-01-01' LIMIT 1), now(), '1999-01-01', '1999-01-02', '{}', '{}' FROM generate_series(1, $1) n`, storage.MaxSortedByContent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for query, want := range map[string]string{"created=2020&_sort=code": "b1 b0 b2", "created=2020&_sort=-subject": "b2 b0 b1", "code=a,b,c&_sort=code": "b1 b0 b2"} {
+	follow := func(query string, size int) (got []string, short int) {
 		q, err := parseQuery(s, "Basic", query)
 		if err != nil {
 			t.Fatal(err)
 		}
-		page, err := s.Search(t.Context(), nil, q, 10, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", query, err)
+		var pages [][]string
+		var page *storage.SearchPage
+		for mark := (*storage.SearchMark)(nil); mark != nil || page == nil; mark = page.Next {
+			if page, err = s.Search(t.Context(), nil, q, size, mark); err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+			if pages = append(pages, ids(page.Matches)); page.Next != nil && len(page.Matches) < size {
+				short++
+			}
+			got = append(got, ids(page.Matches)...)
 		}
-		got := []string{}
-		for _, v := range page.Matches {
-			got = append(got, v.ID)
+		var back []string
+		for mark := page.Previous; mark != nil; mark = page.Previous {
+			if page, err = s.Search(t.Context(), nil, q, size, mark); err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+			back = append(ids(page.Matches), back...)
 		}
-		if strings.Join(got, " ") != want {
-			t.Errorf("%s gives %v, not %s", query, got, want)
+		if back = append(back, pages[len(pages)-1]...); !slices.Equal(back, got) {
+			t.Errorf("%s: backward %v, forward %v", query, back, got)
+		}
+		return got, short
+	}
+	for _, query := range []string{"created=2012&_sort=code", "created=2012&_sort=-code", "created=2010&_sort=subject", "_sort=-subject", "created=gt2011&_sort=-subject", "created:missing=false&_sort=code"} {
+		s.SortBounds(1000, 1000, 1000)
+		want, _ := follow(query, 7)
+		s.SortBounds(0, 10, 20)
+		got, short := follow(query, 7)
+		if len(got) < 40 || !slices.Equal(got, want) {
+			t.Errorf("%s: text by text %v, at once %v", query, got, want)
+		}
+		if (short > 0) != strings.HasPrefix(query, "created=") {
+			t.Errorf("%s: %d short pages", query, short)
 		}
 	}
-	for _, by := range []string{"code", "subject"} {
-		q, err := parseQuery(s, "Basic", "_sort="+by)
+	for query, costly := range map[string]bool{"created=2012&_sort=code,subject": true, "_sort=code,created": false} {
+		q, err := parseQuery(s, "Basic", query)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Search(t.Context(), nil, q, 10, nil); fhir.KindOf(err) != fhir.TooCostly || !strings.Contains(err.Error(), by) {
-			t.Errorf("by %s: %v", by, err)
+		if _, err := s.Search(t.Context(), nil, q, 7, nil); (fhir.KindOf(err) == fhir.TooCostly) != costly {
+			t.Errorf("%s: %v", query, err)
 		}
+	}
+}
+
+// TestSearch_sorted_by_a_code_while_others_write follows pages while resources move to other codes, or go.
+func TestSearch_sorted_by_a_code_while_others_write(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.SortBounds(0, 5, 0)
+	basic := func(i int, code string) {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Basic","id":"b%02d","created":"2020-01-01","code":{"coding":[{"code":"%s"}]}}`, i, code))
+	}
+	for i := range 12 {
+		basic(i, fmt.Sprintf("c%02d", i))
+	}
+	q, page := first(t, s, t.Context(), "Basic", "created=2020&_sort=code", 3)
+	basic(1, "z") // shown already
+	basic(8, "a") // not yet
+	got := ids(page.Matches)
+	for page.Next != nil {
+		var err error
+		if page, err = s.Search(t.Context(), nil, q, 3, page.Next); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ids(page.Matches)...)
+	}
+	want := []string{}
+	for i := range 12 {
+		want = append(want, fmt.Sprintf("Basic/b%02d", i))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the pages show %v", got)
 	}
 }

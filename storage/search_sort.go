@@ -30,25 +30,37 @@ type sortKey struct {
 	nullsFirst bool
 	// notNull spares the comparisons with missing values.
 	notNull bool
-	// content says that the key is read from the resource itself: no table has it.
-	content bool
+	// content is the parameter of a key that is read from the resource itself; nil where a table of the index has it.
+	content *paramPlan
+	// text is the parameter of a key in search_string, and column the one of search_index that has it in order; zero for none.
+	text   *paramPlan
+	column string
 }
 
-// MaxSortedByContent is how many matches are sorted by what no table of the index has in order: a code or a reference.
+// MaxSortedByContent is how many matches are sorted by a code or a reference at once: see search_group.go.
 const MaxSortedByContent = 100_000
 
 // sortable fails where the search is sorted by content and has more matches than that. Later pages are of one that has not.
 //
 // Errors: TooCostly.
 func (p *searchPlan) sortable(ctx context.Context, run *runner, q *search.Query) error {
-	by := slices.IndexFunc(p.order.keys, func(k sortKey) bool { return k.content })
-	if by < 0 || p.past != nil || p.rare(q) {
+	if p.past != nil || p.rare(q) {
 		return nil
 	}
-	n, err := p.count(ctx, run, MaxSortedByContent+1)
-	if err == nil && n > MaxSortedByContent {
+	return p.fewEnough(ctx, run)
+}
+
+// fewEnough is sortable for any page.
+func (p *searchPlan) fewEnough(ctx context.Context, run *runner) error {
+	by := slices.IndexFunc(p.order.keys, func(k sortKey) bool { return k.content != nil })
+	if by < 0 {
+		return nil
+	}
+	most := run.store.sorting.most
+	n, err := p.count(ctx, run, most+1)
+	if err == nil && n > int64(most) {
 		err = fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf("More than %d resources match, which is too many to sort by %q; narrow the search, for instance by patient, code or date.",
-			MaxSortedByContent, q.Sort[by].Param.Code))
+			most, p.order.keys[by].content.def.Code))
 	}
 	return err
 }
@@ -86,6 +98,7 @@ func (p *searchPlan) sort(q *search.Query) error {
 		switch k.Param.Code {
 		case "_lastUpdated":
 			key.sql, key.typ, key.notNull = "x.last_updated", "timestamptz", true
+			key.column = key.sql
 			if i == 0 {
 				p.order.indexed, p.order.rowDescending = one && len(q.Sort) == 1, k.Descending
 			}
@@ -93,11 +106,15 @@ func (p *searchPlan) sort(q *search.Query) error {
 			if key.sql, key.notNull = "(SELECT r.id FROM resource r WHERE r.rk = x.rk)", true; p.c.inside {
 				key.sql = "x.id"
 			}
-			if one && len(q.Sort) == 1 && p.c.access.everything { // who sees few would go through what others see
+			if one && i == 0 && (q.Contained == "" || len(q.Sort) == 1) && p.c.access.everything { // who sees few would go through what others see
 				number := p.c.ix.registry.TypeNumber(q.Types[0])
 				p.order.side = &sideOrder{table: "resource", column: "id", which: fmt.Sprintf("s.type_number = %d", number), unique: true, highest: k.Descending}
 				p.order.rowDescending = k.Descending
 			}
+			if p.order.keys = append(p.order.keys, key); one && q.Contained == "" { // whatever comes behind it orders nothing
+				return nil
+			}
+			continue
 		default:
 			var plan *paramPlan
 			var params []int32
@@ -112,7 +129,7 @@ func (p *searchPlan) sort(q *search.Query) error {
 			single := one && len(q.Sort) == 1
 			switch {
 			case plan.mainDate && k.Descending:
-				key.sql, key.notNull = "x.date_low", true
+				key.sql, key.notNull, key.column = "x.date_low", true, "x.date_low"
 				p.order.indexed = single
 			case plan.mainDate:
 				p.order.rowDescending, p.order.dated = single, single
@@ -122,6 +139,9 @@ func (p *searchPlan) sort(q *search.Query) error {
 			}
 		}
 		p.order.keys = append(p.order.keys, key)
+	}
+	if last := len(p.order.keys) - 1; one && q.Contained == "" && p.order.keys[last].content != nil { // of one code the newest first
+		p.order.keys = append(p.order.keys, sortKey{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true})
 	}
 	return nil
 }
@@ -149,23 +169,23 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 	case search.Date:
 		key.typ = "timestamptz"
 		if plan.mainDate {
-			key.sql = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END"
+			key.sql, key.column = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END", "x.date_low"
 		} else {
 			key.sql = from("low", "search_date")
 		}
 	case search.Number, search.Quantity:
 		key.sql, key.typ = from("low", "search_number"), "numeric"
 	case search.String, search.URI:
-		key.sql = from("value", "search_string")
+		key.sql, key.text = from("value", "search_string"), plan
 	default:
-		key.content = true
+		key.content = plan
 		if p.c.inside {
-			key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM %s r, jsonb_array_elements(r.content->'contained') AS i(content), unnest(%s) AS path, jsonb_path_query(i.content, path::jsonpath) AS v(value) WHERE r.rk = x.container AND i.content->>'id' = x.id)`,
-				best, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
+			key.sql = fmt.Sprintf(`(SELECT left(%s(v.value #>> '{}' COLLATE "C"), %d) FROM %s r, jsonb_array_elements(r.content->'contained') AS i(content), unnest(%s) AS path, jsonb_path_query(i.content, path::jsonpath) AS v(value) WHERE r.rk = x.container AND i.content->>'id' = x.id)`,
+				best, MaxStringIndexed, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
 			break
 		}
-		key.sql = fmt.Sprintf(`(SELECT %s(v.value #>> '{}' COLLATE "C") FROM %s r, unnest(%s) AS path, jsonb_path_query(r.content, path::jsonpath) AS v(value) WHERE r.rk = x.rk)`,
-			best, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
+		key.sql = fmt.Sprintf(`(SELECT left(%s(v.value #>> '{}' COLLATE "C"), %d) FROM %s r, unnest(%s) AS path, jsonb_path_query(r.content, path::jsonpath) AS v(value) WHERE r.rk = x.rk)`,
+			best, MaxStringIndexed, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))
 	}
 	key.sql += ` COLLATE "C"`
 	if key.typ != "text" {

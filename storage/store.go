@@ -49,19 +49,21 @@ type Options struct {
 
 // Store keeps resources in one PostgreSQL database. It is safe for concurrent use.
 type Store struct {
-	pool     *pgxpool.Pool // for the server itself and for who may do everything
-	guarded  *pgxpool.Pool // for callers: in the role kiln_access, with the views of the schema visible in front
-	log      *pgxpool.Pool // one connection for the audit log of what changes nothing
-	hash     Hasher
-	cursor   []byte
-	indexer  atomic.Pointer[Indexer]
-	rules    atomic.Pointer[accessRules]
-	profiles atomic.Pointer[profiles]
-	options  Options
-	reads    map[string]string // what Access.reads are, for who sees everything
-	shapes   shapeCache
-	auditor  auditor
-	journal  *auditJournal // nil for none
+	pool      *pgxpool.Pool // for the server itself and for who may do everything
+	guarded   *pgxpool.Pool // for callers: in the role kiln_access, with the views of the schema visible in front
+	log       *pgxpool.Pool // one connection for the audit log of what changes nothing
+	hash      Hasher
+	cursor    []byte
+	indexer   atomic.Pointer[Indexer]
+	rules     atomic.Pointer[accessRules]
+	profiles  atomic.Pointer[profiles]
+	options   Options
+	reads     map[string]string // what Access.reads are, for who sees everything
+	shapes    shapeCache
+	sortTexts shapeCache
+	sorting   sortBounds
+	auditor   auditor
+	journal   *auditJournal // nil for none
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
 	shown atomic.Int64
 	// changed is the state of search_parameter_set that indexer was made for; refreshing guards it.
@@ -135,7 +137,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		guarded.Close()
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, guarded: guarded, log: log, options: o, wake: make(chan struct{}, 1), reads: operatorReads()}
+	s := &Store{pool: pool, guarded: guarded, log: log, options: o, sorting: sortBounds{fewSorted, MaxSortTexts, MaxSortedByContent}, wake: make(chan struct{}, 1), reads: operatorReads()}
 	if s.jobs, err = river.NewClient(s.jobDriver(), &river.Config{}); err != nil {
 		s.closePools()
 		return nil, fmt.Errorf("storage: %w", err)

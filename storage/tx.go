@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,8 +23,9 @@ type Tx struct {
 	steady bool
 	// now is the lastUpdated of what the transaction writes, zero until it writes something.
 	now time.Time
-	// newShapes are remembered by the process once the transaction has committed.
-	newShapes []int64
+	// newShapes and newSortTexts are remembered by the process once the transaction has committed.
+	newShapes    []int64
+	newSortTexts map[int64]bool
 	// parameters says that search parameters changed.
 	parameters bool
 
@@ -158,6 +161,7 @@ func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (cha
 	}
 	committed = true
 	s.shapes.remember(tx.newShapes)
+	s.sortTexts.remember(slices.Collect(maps.Keys(tx.newSortTexts)))
 	return tx.parameters, nil
 }
 

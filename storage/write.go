@@ -311,6 +311,7 @@ func (tx *Tx) sideRows(p *Prepared, updated time.Time) {
 	tx.valueRows(p.rk, p.row)
 	tx.declareDisplays(p)
 	tx.declareLabels(p)
+	tx.declareSortTexts(p)
 	for _, c := range p.row.contained {
 		low, high := mainDateColumns(c.row)
 		tx.exec(sqlContained, c.rk, p.rk, c.id, c.row.typ, updated, c.row.patient, low, high, c.row.tokens, c.row.refs)
@@ -443,9 +444,10 @@ func (tx *Tx) DeclareShapes(list ...*Prepared) {
 	}
 	tx.declareDisplays(list...)
 	tx.declareLabels(list...)
+	tx.declareSortTexts(list...)
 }
 
-// shapeCache remembers which shapes are surely in search_shape.
+// shapeCache remembers which shapes are surely in search_shape, or texts in search_sort_text.
 type shapeCache struct {
 	mu   sync.RWMutex
 	seen map[int64]struct{}
