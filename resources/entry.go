@@ -173,6 +173,8 @@ func (s *Service) parseOperation(r Request, method string, parts []string) (Requ
 		switch o := s.Operation(r.Operation, r.Type, r.ID); {
 		case o == nil:
 			err = s.noOperation(&r)
+		case o.ID == graphqlID:
+			err = fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, "$graphql answers with no resource, and so in no Bundle; call it by itself")
 		case method == "POST", (method == "GET" || method == "HEAD") && o.ByGet():
 		default:
 			err = fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported, "$"+r.Operation+" is called by POST")

@@ -49,6 +49,7 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"Resource-meta-add":    s.metaAdd,
 		"Resource-meta-delete": s.metaDelete,
 		"Resource-diff":        s.diff,
+		"Resource-graphql":     s.graphql,
 		"Composition-document": s.document,
 		"Patient-everything":   s.everything,
 		"Group-everything":     s.everythingOfGroup,
@@ -81,6 +82,9 @@ func (s *Service) offer() map[string]func(context.Context, *call) (*Response, er
 		"ConceptMap-translate":     s.translate,
 	}
 }
+
+// graphqlID is the definition of the one operation whose question and answer are no FHIR.
+const graphqlID = "Resource-graphql"
 
 // loadOperations reads the definitions of what is on offer.
 func (s *Service) loadOperations() error {
@@ -153,6 +157,9 @@ func (s *Service) operate(ctx context.Context, r Request) (*Response, error) {
 	}
 	if o.Searches {
 		c.criteria, r.Query = splitCriteria(o.Operation, r.Query)
+	}
+	if o.ID == graphqlID { // its arguments are those of GraphQL
+		return o.run(ctx, c)
 	}
 	var err error
 	if c.arguments, err = s.readArguments(o.Operation, &r); err != nil {

@@ -18,6 +18,8 @@ type format struct {
 	people bool
 	// xml marks FHIR XML; all others are JSON.
 	xml bool
+	// graphql marks that of $graphql, whose errors have a form of their own.
+	graphql bool
 }
 
 var (

@@ -12,7 +12,11 @@ import (
 // operation runs /$name, /[type]/$name or /[type]/[id]/$name. Which there are, and with which methods, the service's
 // definitions say: GET only for what changes nothing. Spec: FHIR R4 operations.html#request.
 func (x *exchange) operation() error {
-	if err := x.negotiate(); err != nil {
+	negotiate, body := x.negotiate, x.operationBody
+	if x.segment("operation") == "$"+graphqlOperation {
+		negotiate, body = x.negotiateGraphQL, x.graphqlBody
+	}
+	if err := negotiate(); err != nil {
 		return err
 	}
 	req := x.ofSystem(resources.Operate)
@@ -44,7 +48,7 @@ func (x *exchange) operation() error {
 			if req.IdempotencyKey, err = x.idempotencyKey(); err != nil {
 				return err
 			}
-			if req.Body, err = x.operationBody(); err != nil {
+			if req.Body, err = body(); err != nil {
 				return err
 			}
 			return x.do(req)

@@ -127,6 +127,9 @@ func (x *exchange) writeOutcome(v verdict) {
 		h.Set("Retry-After", strconv.Itoa(int((v.retryAfter+time.Second-1)/time.Second)))
 	}
 	outcome := fhir.OperationOutcome(v.issues...)
+	if x.format.graphql {
+		outcome = graphqlErrors(v.issues)
+	}
 	if err := x.writeNode(v.status, &outcome); err != nil {
 		panic(http.ErrAbortHandler)
 	}

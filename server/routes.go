@@ -179,7 +179,9 @@ func (x *exchange) options() error {
 }
 
 func (x *exchange) methodNotAllowed() error {
-	_ = x.negotiate() // only for the form of the refusal
+	if !x.format.graphql {
+		_ = x.negotiate() // only for the form of the refusal
+	}
 	e := fhir.NewError(fhir.MethodNotAllowed, fhir.CodeNotSupported,
 		"This method does not work here; these do: "+strings.Join(x.route.allow, ", "))
 	e.Allow = x.route.allow

@@ -27,7 +27,8 @@ func (d *declared) operations() {
 // operationArguments are the arguments of operations that this test knows: a query for GET, or a body for POST.
 var operationArguments = map[string]string{
 	"Observation/lastn": "?patient=declared-patient&max=2",
-	"meta":              "?", "diff": "?", "document": "?", "everything": "?_count=5",
+	"graphql":           "?query={id}", "/graphql": "?query={PatientList(_count:1){id}}",
+	"meta": "?", "diff": "?", "document": "?", "everything": "?_count=5",
 	"meta-add":                  `{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"system":"urn:x","code":"y"}]}}]}`,
 	"meta-delete":               `{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"system":"urn:x","code":"y"}]}}]}`,
 	"Composition/document":      "?id=declared-composition",

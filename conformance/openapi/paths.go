@@ -127,6 +127,11 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 	}
 	body := d.body("Parameters", example, "The arguments")
 	body.Remove("required")
+	answer := func() fhir.Node { return d.answer(out, "The answer") }
+	if o.Code == "graphql" { // what it takes and gives is no FHIR
+		inURL = append(inURL, query("variables", "An object of JSON"), query("operationName", "Which of several operations of the query"))
+		body, answer = graphqlBody(), graphqlAnswer
+	}
 	item := fhir.Obj()
 	if fixed != nil {
 		item.Set("parameters", fhir.Arr(fixed...))
@@ -134,14 +139,31 @@ func (d *document) operation(paths *fhir.Node, o *conformance.Operation, path, l
 	name := strings.NewReplacer("-", "_").Replace(o.Code) + "_" + level + "_" + d.typ
 	failures := []string{"400", "401", "403", "404", "409", "422"}
 	if o.ByGet() {
-		item.Set("get", d.call(name+"_get", "$"+o.Code, o.Description, inURL, nil, d.answer(out, "The answer"), failures...))
+		item.Set("get", d.call(name+"_get", "$"+o.Code, o.Description, inURL, nil, answer(), failures...))
 	}
-	answers := d.answer(out, "The answer")
+	answers := answer()
 	if o.AffectsState {
 		answers.Set("202", obj(text("description", "It was begun, and goes on after this answer.")))
 	}
 	item.Set("post", d.call(name, "$"+o.Code, o.Description, nil, &body, answers, failures...))
 	paths.Set(path, item)
+}
+
+// graphqlBody is a query as GraphQL sends it (FHIR R4 graphql.html).
+func graphqlBody() fhir.Node {
+	const sample = "{ __typename }"
+	member := func(name, typ string) fhir.Node { return obj(text("type", typ)).As(name) }
+	object := obj(text("type", "object"), obj(member("query", "string"), member("variables", "object"), member("operationName", "string")).As("properties"))
+	return obj(text("description", "The query"), obj(
+		obj(object.As("schema"), obj(text("query", sample)).As("example")).As("application/json"),
+		obj(obj(text("type", "string")).As("schema"), text("example", sample)).As("application/graphql"),
+	).As("content"))
+}
+
+// graphqlAnswer has data, or errors with an OperationOutcome each.
+func graphqlAnswer() fhir.Node {
+	object := obj(text("type", "object"), obj(obj(text("type", "object")).As("data"), obj(text("type", "array"), obj(text("type", "object")).As("items")).As("errors")).As("properties"))
+	return obj(obj(text("description", "What the query selects"), obj(obj(object.As("schema")).As("application/json")).As("content")).As("200"))
 }
 
 // call is one method of one path; id names it for generated clients.

@@ -92,7 +92,21 @@ func (w *World) operation(r *rand.Rand) Ask {
 	run := func(code string, n *fhir.Node, params ...string) Ask {
 		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: code, Type: n.ResourceType(), ID: n.ID(), Safe: true}, Params: fixed(params...)}
 	}
-	switch r.IntN(14) {
+	switch r.IntN(16) {
+	case 14:
+		return Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "graphql", Safe: true}, Body: `{"query":` + jsonText(pick(r, []string{
+			`{ PatientConnection(_count: 3) { count edges { resource { id name { family } } } } }`,
+			`{ ObservationList(_count: 9) { id subject { resource(optional: true) { ... on Patient { id name { family } } } } } }`,
+			`{ AppointmentList(_count: 9) { id participant { actor { reference display resource(optional: true) { resourceType id } } } } }`,
+			`{ ` + n.ResourceType() + `(id: "` + n.ID() + `") { id meta { versionId } } }`,
+			`{ ` + n.ResourceType() + `List(_count: 7) { id ProvenanceList(_reference: target) { id } } }`})) + `}`}
+	case 15:
+		if p := w.of(r, "Patient"); p != nil {
+			a := run("graphql", p)
+			a.Body = `{"query":` + jsonText(`{ id name { family } generalPractitioner { resource(optional: true) { resourceType id } } ObservationList(_reference: subject, _count: 5) { id }
+AppointmentConnection(_reference: actor) { count edges { resource { id participant { actor { reference resource(optional: true) { id } } } } } } ConsentList(_reference: patient) { id status } }`) + `}`
+			return a
+		}
 	case 13: // of whom it is, who asks decides: the order is theirs, so it is compared between two databases, and read here
 		all := Ask{Request: resources.Request{Interaction: resources.Operate, Operation: "everything", Type: "Patient", Safe: true},
 			Params: fixed(pick(r, [][]string{nil, {"_count=3"}, {"_type=Observation,Appointment"}, {"_type=Provenance", "_count=5"}, {"start=2000-01-01", "end=2024-06-01"}})...)}
