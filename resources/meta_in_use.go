@@ -63,6 +63,9 @@ func (s *Service) metaInUse(ctx context.Context, c *call) (*Response, error) {
 			meta.Set(kind, list)
 		}
 	}
+	if len(meta.Kids) == 0 { // FHIR has no way to say an empty one
+		return &Response{Resource: parameters()}, nil
+	}
 	return &Response{Resource: parameters(named("return", "valueMeta", meta))}, nil
 }
 

@@ -149,7 +149,7 @@ func TestMeta_in_use(t *testing.T) {
 	}{
 		{"of_a_type", auth.Principal{}, "Patient", `{"profile":["http://example.org/p|1"],"tag":[{"code":"bare"},{"code":"bens","system":"urn:t"},{"code":"one,two|three","system":"urn:t","display":"Annas"}]}`},
 		{"of_another", auth.Principal{}, "Observation", `{"security":[{"code":"anybody","system":"urn:s"}],"tag":[{"code":"bare"}]}`},
-		{"of_none", auth.Principal{}, "Slot", `{}`},
+		{"of_none", auth.Principal{}, "Slot", "none"},
 		{"of_all", auth.Principal{}, "", ""},
 		{"of_a_patient", patientApp("anna", "patient/*.rs"), "Patient", `{"tag":[{"code":"bare"},{"code":"one,two|three","system":"urn:t","display":"Annas"}]}`},
 		{"of_a_practitioner", doctor("dr", "user/*.rs"), "Patient", `{"tag":[{"code":"bare"},{"code":"one,two|three","system":"urn:t","display":"Annas"}]}`},

@@ -86,6 +86,9 @@ func (d *declared) with(method, path, body string, header map[string]string, wan
 		d.Errorf("%s %s: %v: %.200s", method, path, err, content)
 		return r
 	}
+	if strings.Contains(path, "$graphql") { // its answers are no resources
+		return r
+	}
 	for _, issue := range d.validator.Resource(r.body) {
 		if issue.Severity == fhir.SeverityError && !knownFault(issue) {
 			d.Errorf("%s %s: the answer is not valid: %v %s", method, path, issue.Expression, issue.Text)
