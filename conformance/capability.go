@@ -62,7 +62,7 @@ func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
 		rest.Set("searchParam", common)
 	}
 	var compartments []fhir.Node
-	for _, name := range []string{"Patient", "Encounter", "RelatedPerson", "Practitioner", "Device"} {
+	for _, name := range r.Compartments() {
 		compartments = append(compartments, fhir.Str("http://hl7.org/fhir/CompartmentDefinition/"+lowerFirst(name)))
 	}
 	rest.Set("compartment", fhir.Arr(compartments...))

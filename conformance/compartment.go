@@ -1,5 +1,10 @@
 package conformance
 
+import (
+	"maps"
+	"slices"
+)
+
 // Compartment says which resources belong to one patient, encounter, practitioner, related person or device.
 type Compartment struct {
 	Name   string // the type in the middle: "Patient"
@@ -14,3 +19,7 @@ func (c *Compartment) Params(resourceType string) []string { return c.params[res
 // Compartment returns the compartment by the type in its middle (Patient, Encounter, Practitioner, RelatedPerson,
 // Device), or nil.
 func (r *Registry) Compartment(name string) *Compartment { return r.compartments[name] }
+
+// Compartments are the types in the middle of a compartment, sorted.
+// Source: the CompartmentDefinitions of FHIR R4.
+func (r *Registry) Compartments() []string { return slices.Sorted(maps.Keys(r.compartments)) }

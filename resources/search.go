@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"kiln/auth"
 	"kiln/conformance"
@@ -123,6 +124,9 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 	}
 	var members search.Or
 	if r.Compartment != "" {
+		if all := c.registry.Compartments(); !slices.Contains(all, r.Compartment) {
+			return nil, fhir.NewError(fhir.NotFound, fhir.CodeNotSupported, r.Compartment+" has no compartment; these have: "+strings.Join(all, ", "))
+		}
 		types := c.ResourceTypes()
 		if o.Types != nil {
 			types = o.Types

@@ -212,6 +212,10 @@ func TestSearch_refuses(t *testing.T) {
 			}
 		})
 	}
+	_, err := s.Do(t.Context(), Request{Interaction: SearchType, Type: "Patient", Compartment: "Observation", CompartmentID: "o1"})
+	if fhir.KindOf(err) != fhir.NotFound || !strings.Contains(describe(err), "these have: Device, Encounter, Patient, Practitioner, RelatedPerson") {
+		t.Errorf("in the compartment of what has none: %s", describe(err))
+	}
 	// What looks dangerous and is no fault finds nothing, and nothing happens.
 	for _, path := range []string{"Patient?name=" + strings.Repeat("a", 50_000), "Patient?_id=" + many(1000, "x"), "Patient?name=';DROP%20TABLE%20resource--",
 		`Patient?name=%25_%5C`, "Patient?identifier=" + many(1000, "http://x|z"), "Patient?birthdate=9999-12-31", "Patient?name:contains=%25%25%25",

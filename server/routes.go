@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -313,9 +312,6 @@ func badID(what, got string) *fhir.Error {
 		" of a resource: 1 to 64 letters, digits, '-' and '.' are allowed").Coded("bad-id")
 }
 
-// compartments are the types that a compartment search may begin with (FHIR R4 compartmentdefinition.html).
-var compartments = []string{"Patient", "Encounter", "RelatedPerson", "Practitioner", "Device"}
-
 // compartment begins a search of [type]/[id]/[other].
 func (x *exchange) compartment() (resources.Request, error) {
 	at, err := x.instance(resources.SearchType)
@@ -328,9 +324,6 @@ func (x *exchange) compartment() (resources.Request, error) {
 		if req.Type, err = x.knownType("other"); err != nil {
 			return req, err
 		}
-	}
-	if !slices.Contains(compartments, at.Type) {
-		return req, notFound(at.Type + " has no compartment; these have: " + strings.Join(compartments, ", "))
 	}
 	req.Compartment, req.CompartmentID = at.Type, at.ID
 	return req, nil

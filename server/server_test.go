@@ -307,7 +307,6 @@ func TestBad_requests_never_reach_the_service(t *testing.T) {
 		{"unknown_type", "GET", "/fhir/patient/1", "", nil, 404, "did you mean Patient?"},
 		{"misspelt_type", "GET", "/fhir/Observaton", "", nil, 404, "did you mean Observation?"},
 		{"unknown_compartment_type", "GET", "/fhir/Patient/1/Foo", "", nil, 404, "Foo"},
-		{"no_compartment", "GET", "/fhir/Observation/1/Patient", "", nil, 404, "compartment"},
 		{"operation", "GET", "/fhir/Patient/1/$everything", "", nil, 404, "$everything"},
 		{"operation_on_type", "POST", "/fhir/Patient/$match", "{}", []string{fhirJSON}, 404, "$match"},
 		{"operation_on_system", "GET", "/fhir/$meta", "", nil, 404, "$meta"},
