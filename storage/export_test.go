@@ -40,3 +40,9 @@ func (s *Store) ElementTargets(of []*Version, in search.Include, candidates ...K
 // SortBounds sets up to how many matches a search by a code or a reference reads and sorts at once, how many texts a page goes through
 // otherwise, and up to how many matches it then sorts after all.
 func (s *Store) SortBounds(atOnce, texts, most int) { s.sorting = sortBounds{atOnce, texts, most} }
+
+// SortsByText says whether a search of a type goes from text to text of a parameter that it is sorted by.
+func (s *Store) SortsByText(typ, code string) bool {
+	p, err := s.indexer.Load().param(typ, code)
+	return err == nil && p != nil && p.sortListed
+}

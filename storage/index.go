@@ -54,8 +54,9 @@ type paramPlan struct {
 	codes *conformance.CodeSet
 	// rare sends hashes to refs: values that hardly ever repeat would ruin the statistics of tokens.
 	rare bool
-	// sortsOnly are the types that a reference must name to be sorted by; nil for any.
-	sortsOnly []string
+	// sortsOnly are the types that a reference must name to be sorted by; nil for any. sortListed is listsSortTexts.
+	sortsOnly  []string
+	sortListed bool
 	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
 	// table search_code.
 	mainDate, patient, mainCode bool
@@ -175,7 +176,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 	for _, def := range ix.registry.SearchParameters(typ) {
 		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
 		p.custom = official.SearchParameter(typ, def.Code) == nil
-		p.rare, p.sortsOnly = rareTerms(ix.registry.Schema(), def), sortsOnly(def)
+		p.rare, p.sortsOnly, p.sortListed = rareTerms(ix.registry.Schema(), def), sortsOnly(def), listsSortTexts(ix.registry, def)
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
 		p.mainValue = !p.custom && def.Code == "value-quantity"
@@ -271,7 +272,7 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 			} else {
 				ix.value(row, p, values[i])
 				has = has || values[i].IsSystem() || values[i].Value != nil
-				if rk == f.rk && p.sortsByText() {
+				if rk == f.rk && p.sortListed {
 					sorted = ix.sorted(row, p, values[i]) || sorted
 				}
 			}
@@ -282,7 +283,7 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 		// An element that no search can find, such as a reference to a contained resource, is not missing.
 		if has || len(row.composites) > tuples {
 			row.shape = append(row.shape, int32(p.def.Key))
-			if rk == f.rk && p.sortsByText() && !sorted {
+			if rk == f.rk && p.sortListed && !sorted {
 				row.tokens = append(row.tokens, ix.sortTerm(p, ""))
 			}
 		}

@@ -51,16 +51,16 @@ func sortTexts(e path.Element, yield func(string)) {
 	}
 }
 
-// sortsByText says whether a parameter sorts by the texts of sortTexts.
-func (p *paramPlan) sortsByText() bool {
-	return p.def.Type == search.Token || p.def.Type == search.Reference
-}
-
-// listsSortTexts says whether search_sort_text has all texts that resources with a value are sorted by: where the values are of
-// types that both sortTexts and jsonPaths know.
-func listsSortTexts(schema *fhir.Schema, def *conformance.SearchParameter) bool {
-	if def.Expression == deceased {
+// listsSortTexts says whether search_sort_text has all texts that resources with a value are sorted by: where sortTexts and jsonPaths
+// agree on them, and where they are few enough that keeping them costs a write little. Resources that list many others (the results of
+// a report, what a Provenance is about) or many codes (those of a CodeSystem) would bring a text for each.
+func listsSortTexts(registry *conformance.Registry, def *conformance.SearchParameter) bool {
+	schema := registry.Schema()
+	switch {
+	case def.Expression == deceased:
 		return true
+	case def.Type != search.Token && def.Type != search.Reference || def.Expression == "":
+		return false
 	}
 	resolved, branches := 0, 0
 	for branch := range strings.SplitSeq(def.Expression, "|") {
@@ -71,7 +71,25 @@ func listsSortTexts(schema *fhir.Schema, def *conformance.SearchParameter) bool 
 			resolved++
 		}
 	}
-	return resolved == 0 || resolved == branches
+	if resolved > 0 && resolved != branches {
+		return false
+	}
+	many, plain := false, false
+	known := steps(schema, def, func(e *fhir.Element, types []string, last bool) {
+		many = many || e.Max != 1
+		for _, t := range types {
+			plain = plain || last && schema.Type(t) != nil && schema.Type(t).Kind == fhir.Primitive
+		}
+	})
+	if def.Type == search.Reference {
+		return known && (!many || def.Targets != nil && !slices.ContainsFunc(def.Targets, func(t string) bool { return !isActor(t) }))
+	}
+	return !many || !plain || implicitCodes(registry, def) != nil
+}
+
+// isActor says whether a type is one of who does something, for whom, where and with what: much refers to each of them.
+func isActor(typ string) bool {
+	return isFrequentTarget(typ) || slices.Contains([]string{"Patient", "RelatedPerson", "CareTeam", "Group"}, typ)
 }
 
 // sortsOnly are the types that the references of a parameter must name to be sorted by; nil for any. A reference to a contained

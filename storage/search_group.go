@@ -40,7 +40,7 @@ func (p *searchPlan) steps() bool {
 	}
 	by := p.order.keys[0]
 	if by.content != nil {
-		return !p.c.ix.building[by.content.def.Key] && listsSortTexts(p.c.ix.registry.Schema(), by.content.def)
+		return !p.c.ix.building[by.content.def.Key] && by.content.sortListed
 	}
 	if len(p.order.keys) > 1 {
 		return by.column != "" || by.text != nil && !p.c.ix.building[by.text.def.Key]
