@@ -2,9 +2,14 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Searches that name patients, and whoever searches the own record, look at few rows beyond those records. Such a statement reads the
@@ -76,12 +81,120 @@ func (r *runner) plainly() bool {
 var ofAbout = strings.NewReplacer("FROM search_index ", "FROM about_index ", "JOIN search_index ", "JOIN about_index ",
 	"FROM resource ", "FROM about_resource ", "JOIN resource ", "JOIN about_resource ")
 
-// nearby is the runner and the text for a statement that reads these views; both as they are where it does not.
-func (r *runner) nearby(sql string) (*runner, string) {
-	if !r.plainly() || strings.Count(sql, "search_index ") > 1 { // what conditions look at beside, may be anybody's
-		return r, sql
+// nearby is a statement through these views; "" where it looks at more, which may be anybody's.
+func nearby(sql string) string {
+	if strings.Count(sql, "search_index ") > 1 {
+		return ""
 	}
-	near := *r
-	near.near = true
-	return &near, ofAbout.Replace(sql)
+	return ofAbout.Replace(sql)
+}
+
+// closely runs a statement through these views, near, or as sql where there is none, or where the caller does not treat one of the patients
+// or one has Consents: then the whole rule would be asked of each row.
+func (r *runner) closely(ctx context.Context, read func(pgx.Rows) error, near, sql string, args ...any) error {
+	if near != "" && r.plainly() {
+		if clear, err := r.atOnce(ctx, read, near, args); clear || err != nil {
+			return err
+		}
+	}
+	return r.rows(ctx, read, sql, args...)
+}
+
+// atOnce runs a statement in one with who asks, the proof of the token and the question what is withheld: see declaration.before. The first
+// column of its rows is never NULL. Where not all of the patients are clear, it is not run.
+//
+// Errors: Unauthenticated.
+func (r *runner) atOnce(ctx context.Context, read func(pgx.Rows) error, sql string, args []any) (clear bool, err error) {
+	p, proves := toProve(ctx)
+	w := questionOf(ctx, r.access)
+	d := r.says(proves, true, w != nil)
+	sql = "SELECT d.*, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (" + shifted(sql, len(d.args)) + ") r ON d.said > 0"
+	columns := 1
+	if d.clears {
+		sql += " AND d.clear"
+		columns++
+	}
+	if proves {
+		d.args[0], d.args[1] = p.hash, p.now
+		columns++
+	}
+	if w != nil {
+		d.args[d.question] = w.patient
+		columns++
+	}
+	rows, err := reader{r.store.guarded}.Query(ctx, sql, append(d.args, args...)...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	said := &saidRows{Rows: rows, columns: columns}
+	if err := read(said); err != nil {
+		return false, err
+	}
+	for said.first == nil && rows.Next() { // whatever was read of it
+		said.note()
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return false, err
+	}
+	first := said.first
+	if first == nil {
+		return false, errors.New("storage: a declaration without a row")
+	}
+	if proves {
+		if err := p.settle(first[0]); err != nil {
+			return false, err
+		}
+	}
+	if clear = true; d.clears {
+		clear, first = first[columns-1], first[:columns-1]
+	}
+	if w != nil {
+		w.is.Store(first[len(first)-1])
+		w.answered.Store(true)
+	}
+	return clear, nil
+}
+
+// saidRows are the rows of a statement behind the columns of a declaration.
+type saidRows struct {
+	pgx.Rows
+	columns int
+	// first are these columns, as far as they are yes or no; nil before a row was read.
+	first []bool
+}
+
+func (s *saidRows) note() {
+	s.first = make([]bool, s.columns)
+	for i, raw := range s.Rows.RawValues()[:s.columns] {
+		s.first[i] = len(raw) == 1 && (raw[0] == 1 || raw[0] == 't')
+	}
+}
+
+func (s *saidRows) Next() bool {
+	for s.Rows.Next() {
+		if s.first == nil {
+			s.note()
+		}
+		if s.Rows.RawValues()[s.columns] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *saidRows) Scan(dest ...any) error {
+	return s.Rows.Scan(append(make([]any, s.columns, s.columns+len(dest)), dest...)...)
+}
+
+func (s *saidRows) Values() ([]any, error) {
+	values, err := s.Rows.Values()
+	return values[min(s.columns, len(values)):], err
+}
+
+func (s *saidRows) RawValues() [][]byte { return s.Rows.RawValues()[s.columns:] }
+
+func (s *saidRows) FieldDescriptions() []pgconn.FieldDescription {
+	return s.Rows.FieldDescriptions()[s.columns:]
 }

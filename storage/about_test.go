@@ -5,13 +5,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"kiln/conformance"
+	"kiln/fhir"
 	"kiln/fhir/search"
 	"kiln/internal/kilntest"
 	"kiln/storage"
+	"kiln/storage/identity"
 )
 
 // TestSearch_of_a_record_follows_what_changes asks the same searches of one record again and again, as a practitioner who treats the patient and
@@ -69,7 +72,8 @@ func TestSearch_of_a_record_follows_what_changes(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx := storage.WithAccess(t.Context(), a)
-		for _, query := range []string{"patient=ben&code=x|y&_sort=-date", "patient=ben&category=vital-signs", "patient=ben&_id=plain,restricted,very,both", "patient=ben&status=final&code=x|y"} {
+		for _, query := range []string{"patient=ben&code=x|y&_sort=-date", "patient=ben&category=vital-signs", "patient=ben&_id=plain,restricted,very,both", "patient=ben&status=final&code=x|y",
+			"patient=ben&category=vital-signs&status=final&code=x|y&status=final,amended&code=x|y,x|z&subject=Patient/ben&combo-code=x|y&combo-code=x|y,x|z&_id=plain,restricted,very,both"} {
 			q, err := parseQuery(s, "Observation", query)
 			if err != nil {
 				t.Fatal(err)
@@ -124,6 +128,18 @@ func TestSearch_of_a_record_follows_what_changes(t *testing.T) {
 		t.Fatal(err)
 	}
 	finds("with what is withheld", "ben", false, "both", "plain", "very")
+	// Of two patients one is treated.
+	two, err := parseQuery(s, "Observation", "patient=ben,anna&category=vital-signs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dr, err := s.Access(callers["dr"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.Search(storage.WithAccess(t.Context(), dr), nil, two, 10, nil); err != nil || len(page.Matches) != 2 {
+		t.Errorf("of two patients dr finds %v, %v", page, err)
+	}
 	// In another name, until that ends.
 	do(`UPDATE treatment SET actor = ROLE`)
 	finds("treated by another", "dr", false)
@@ -135,6 +151,31 @@ func TestSearch_of_a_record_follows_what_changes(t *testing.T) {
 	finds("without confirmation", "dr", false)
 	do(`UPDATE treatment SET confirmed = true`)
 	finds("confirmed", "dr", true, "both", "plain")
+	// A token is proven with the search, whether that finds anything or not, and its end counts from the next one on.
+	token := make([]byte, 32)
+	if err := s.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Identity().AddToken(t.Context(), &identity.Token{Hash: token, Kind: identity.Access, Grant: "g", Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, holds := range []bool{true, false} {
+		for query, want := range map[string]int{"patient=ben&code=x|y&_sort=-date": 2, "patient=ben&category=vital-signs": 2, "patient=ben&code=x|none&_sort=-date": 0, "patient=nobody&category=vital-signs": 0} {
+			q, err := parseQuery(s, "Observation", query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proof := storage.NewProof(token, time.Now())
+			page, err := s.Search(storage.WithAccess(storage.WithProof(t.Context(), proof), dr), nil, q, 10, nil)
+			if holds && (err != nil || len(page.Matches) != want || !proof.Settled()) {
+				t.Errorf("%s with a token finds %v, %v; proven: %v", query, page, err, proof.Settled())
+			}
+			if !holds && (fhir.KindOf(err) != fhir.Unauthenticated || page != nil) {
+				t.Errorf("%s with a revoked token finds %v, %v", query, page, err)
+			}
+		}
+		do(`DELETE FROM oauth_token`)
+	}
 	// What is plain is found without the rule, and nothing else: no label, and no row of somebody else's record beside.
 	do(`CREATE OR REPLACE FUNCTION visible.shows(rk bigint, type smallint, compartments bigint[], labels integer) RETURNS boolean LANGUAGE sql AS 'SELECT false'`)
 	finds("without the rule", "dr", true, "plain")

@@ -331,6 +331,8 @@ type declaration struct {
 	sql             string
 	args            []any
 	about, question int
+	// clears says that the last column tells whether all of the patients are clear.
+	clears bool
 }
 
 // declaration makes one with a call for each setting, since rows to go through would cost as much again.
@@ -380,13 +382,24 @@ func (a *Access) declaration(how int, whole bool) declaration {
 		}
 	}
 	if how&aboutPatients != 0 {
-		set("kiln.clear", "visible.clear("+arg(a.self)+", "+arg(nil)+")")
+		self, patients := arg(a.self), arg(nil)
 		d.about = len(d.args) - 1
+		clear := "visible.clear(" + self + ", " + patients + ")"
+		if a.self != nil { // that is the answer mostly, and costs less
+			clear = "coalesce(CASE cardinality(" + patients + "::bigint[]) WHEN 1 THEN (SELECT '{' || patient || '}' FROM visible.clear_own WHERE patient = (" +
+				patients + "::bigint[])[1] LIMIT 1) END, " + clear + ")"
+		}
+		set("kiln.clear", clear)
 	}
 	d.sql += "num_nonnulls(" + strings.Join(calls, ", ") + ") AS said"
 	if how&withQuestion != 0 { // it reads what has been set
 		d.question = len(d.args)
-		d.sql += ", visible.withholds(" + arg(nil) + ") AS withheld"
+		patient := arg(nil)
+		d.sql += ", CASE WHEN current_setting('kiln.clear', true) = " + patient + "::bigint[]::text AND (SELECT true FROM visible.clear_hidden LIMIT 1) IS NULL" +
+			" THEN false ELSE visible.withholds(" + patient + ") END AS withheld"
+	}
+	if d.clears = how&withPlain != 0 && how&aboutPatients != 0; d.clears {
+		d.sql += ", cardinality(current_setting('kiln.clear', true)::bigint[]) = cardinality($" + strconv.Itoa(d.about+1) + "::bigint[]) AS clear"
 	}
 	return d
 }
@@ -411,16 +424,21 @@ func operatorReads() map[string]string {
 	return joined
 }
 
-// shifted is a statement whose arguments come behind others. It has nine at most.
+// shifted is a statement whose arguments come behind others.
 func shifted(sql string, by int) string {
-	later, rest, placeholder := strings.Cut(sql, "$")
-	for placeholder {
-		number := int(rest[0]-'0') + by
-		var text string
-		text, rest, placeholder = strings.Cut(rest[1:], "$")
-		later += "$" + strconv.Itoa(number) + text
+	b := make([]byte, 0, len(sql)+64)
+	for {
+		text, rest, placeholder := strings.Cut(sql, "$")
+		if b = append(b, text...); !placeholder {
+			return string(b)
+		}
+		number, digits := 0, 0
+		for ; digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9'; digits++ {
+			number = 10*number + int(rest[digits]-'0')
+		}
+		b = strconv.AppendInt(append(b, '$'), int64(number+by), 10)
+		sql = rest[digits:]
 	}
-	return later
 }
 
 // asksAbout says whether the rule asks more of a patient than who it is: whether the caller treats it, and its Consents.

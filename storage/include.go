@@ -145,8 +145,9 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		if len(keys) == 0 {
 			return nil, nil
 		}
-		near, sql := run.nearby(sqlReferred)
-		return collect(ctx, near, sql, keys, limit)
+		var found []*Version
+		err := run.closely(ctx, versionsInto(&found), nearby(sqlReferred), sqlReferred, keys, limit)
+		return found, err
 	}
 	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })
 	var targets []string

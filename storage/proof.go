@@ -69,7 +69,7 @@ func (r *runner) introduce(ctx context.Context, batch *pgx.Batch) func() error {
 		return func() error { return p.settle(holds) }
 	}
 	w := questionOf(ctx, r.access)
-	d := r.says(proves, w != nil)
+	d := r.says(proves, false, w != nil)
 	if w != nil {
 		d.args[d.question] = w.patient
 	}
@@ -102,7 +102,7 @@ func (r *runner) introduce(ctx context.Context, batch *pgx.Batch) func() error {
 }
 
 // says is the declaration for what r reads, with arguments of its own.
-func (r *runner) says(proves, asks bool) declaration {
+func (r *runner) says(proves, plainly, asks bool) declaration {
 	how := 0
 	if proves {
 		how |= withProof
@@ -110,7 +110,7 @@ func (r *runner) says(proves, asks bool) declaration {
 	if len(r.about) > 0 && r.access.asksAbout() {
 		how |= aboutPatients
 	}
-	if r.near {
+	if plainly {
 		how |= withPlain
 	}
 	if asks {

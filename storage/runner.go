@@ -18,8 +18,6 @@ type runner struct {
 	// about are the patients whose records are read, as far as they are known beforehand: what the rule asks of them is asked
 	// once, and not for each row.
 	about []int64
-	// near says that a statement reads the views of about.go.
-	near bool
 }
 
 func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {

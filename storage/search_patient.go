@@ -185,9 +185,6 @@ func (p *searchPlan) skippedAll(ctx context.Context, run *runner, mark *SearchMa
 // listed reads what a patient has with a code from an index in the order of the main date.
 func (p *searchPlan) listed(mark *SearchMark, limit int) statement {
 	c := p.compiler(len(p.c.args))
-	if p.plain && p.before == "" {
-		return p.listedPlainly(c, mark, limit)
-	}
 	key := func(int) string { return "s.date_low" }
 	except := ""
 	if p.before != "" {
@@ -196,19 +193,17 @@ func (p *searchPlan) listed(mark *SearchMark, limit int) statement {
 	found := p.fetch(c, fmt.Sprintf("SELECT s.rk, s.date_low AS k0 FROM search_code s WHERE s.term = %s AND s.patient = %s AND %s IS NOT NULL AND %s%s ORDER BY %s LIMIT %d",
 		p.code, p.ofPatient, p.typeArgument, p.after(c, mark, key, "s.rk"), except, p.orderBy(key, "s.rk"), limit))
 	found.once = true
+	if p.plain && p.before == "" {
+		found.near = p.listedPlainly(mark, limit)
+	}
 	return found
 }
 
 // listedPlainly is listed through the view that has the codes with what has them, so that each row is looked at once.
-func (p *searchPlan) listedPlainly(c *compiler, mark *SearchMark, limit int) statement {
+func (p *searchPlan) listedPlainly(mark *SearchMark, limit int) string {
 	key := func(int) string { return "r.date_low" }
-	snapshot := sqlPresent
-	if p.past != nil {
-		snapshot = "''"
-	}
-	sql := fmt.Sprintf("SELECT r.rk, %s, false, r.date_low::text, %s\nFROM about_code r WHERE r.term = %s AND r.patient = %s AND %s IS NOT NULL AND r.content IS NOT NULL AND %s ORDER BY %s LIMIT %d",
-		snapshot, versionColumns, p.code, p.ofPatient, p.typeArgument, p.after(c, mark, key, "r.rk"), p.orderBy(key, "r.rk"), limit)
-	return statement{sql: sql, args: c.args, once: true, near: true}
+	return fmt.Sprintf("SELECT r.rk, %s, false, r.date_low::text, %s\nFROM about_code r WHERE r.term = %s AND r.patient = %s AND %s IS NOT NULL AND r.content IS NOT NULL AND %s ORDER BY %s LIMIT %d",
+		p.snapshot(), versionColumns, p.code, p.ofPatient, p.typeArgument, p.after(p.compiler(len(p.c.args)), mark, key, "r.rk"), p.orderBy(key, "r.rk"), limit)
 }
 
 // maxAbout is how many patients a read may be about: more would cost more to ask beforehand than row by row.

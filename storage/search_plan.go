@@ -49,8 +49,7 @@ type searchPlan struct {
 	past *past
 	// ofPatient is the placeholder of the patient, where the search asks for what a patient has with the code, and no more.
 	ofPatient string
-	// of are the patients whose records the search is of, as far as they are named. plain says that the views of about.go are for who asks.
-	of    []int64
+	// plain says that the search is of few patients' records, and that the views of about.go are for who asks.
 	plain bool
 	// chain and referrers are the conditions on the patient that a page can begin with; nil for none.
 	chain     *chained
@@ -73,8 +72,8 @@ type statement struct {
 	args []any
 	// once says that it leaves the planner nothing to choose, whatever the condition is made of.
 	once bool
-	// near says that it looks at the records that the search is about, and at little else: see about.go.
-	near bool
+	// near is the same through the views of about.go, where it looks at the records that the search is about, and at little else; "" for none.
+	near string
 }
 
 // compiler goes on behind the first n arguments.
@@ -174,7 +173,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 		p.nearby, p.number = !p.rare(q), numbers[0]
 	}
 	run.about = p.about(q)
-	p.of, p.plain = run.about, run.plainly()
+	p.plain = run.plainly() && (p.own || len(run.about) > 0)
 	p.conditions = len(p.c.args)
 	p.alone = len(conditions) == 1 && visible == ""
 	p.throughPatients(conditions)
@@ -378,9 +377,14 @@ func (p *searchPlan) ordered(mark *SearchMark, limit, look int) statement {
 func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 	c := p.compiler(len(p.c.args))
 	key := func(int) string { return p.order.keys[0].sql }
+	place := p.after(c, mark, key, "x.rk")
 	found := p.fetch(c, fmt.Sprintf("SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE %s AND %s AND CASE WHEN %s THEN true ELSE false END AND %s ORDER BY %s LIMIT %d",
-		p.bounds, p.patient, p.where, p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), limit))
-	found.near = true
+		p.bounds, p.patient, p.where, place, p.orderBy(key, "x.rk"), limit))
+	if p.plain && p.before == "" && !strings.Contains(p.where, "search_index ") { // through the view that has both, so that each row is looked at once
+		found.near = fmt.Sprintf("SELECT x.rk, %s, false, x.date_low::text, x.type_name, x.id, x.version, x.updated, x.method, x.content, x.literal, x.compartments\nFROM about_entry x "+
+			"WHERE %s AND %s AND CASE WHEN %s THEN true ELSE false END AND x.content IS NOT NULL AND %s ORDER BY %s LIMIT %d",
+			p.snapshot(), p.bounds, p.patient, p.where, place, p.orderBy(key, "x.rk"), limit)
+	}
 	return found
 }
 
@@ -388,7 +392,9 @@ func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
 	found := p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
-	found.near = p.own || len(p.of) > 0
+	if p.plain {
+		found.near = nearby(found.sql)
+	}
 	return found
 }
 
@@ -412,10 +418,7 @@ func (p *searchPlan) fetch(c *compiler, inner string) statement {
 // fetchOf is fetch of those rows m whose resources r meet a condition, with more tables for it, and of so many; 0 is all.
 func (p *searchPlan) fetchOf(c *compiler, inner, tables, where string, limit int) statement {
 	column := func(i int) string { return fmt.Sprintf("m.k%d", i) }
-	snapshot, changed := sqlPresent, "false"
-	if p.past != nil {
-		snapshot = "''"
-	}
+	changed := "false"
 	if p.before != "" {
 		list := "rk"
 		for i := range p.order.keys {
@@ -424,11 +427,19 @@ func (p *searchPlan) fetchOf(c *compiler, inner, tables, where string, limit int
 		inner, changed = fmt.Sprintf("SELECT %s, false AS changed FROM (%s) a\nUNION ALL SELECT %s, true FROM (%s) b", list, inner, list, p.before), "m.changed"
 	}
 	sql := fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk)%s WHERE r.content IS NOT NULL%s\nORDER BY %s",
-		snapshot, changed, p.columns("m."), versionColumns, inner, tables, where, p.orderBy(column, "m.rk"))
+		p.snapshot(), changed, p.columns("m."), versionColumns, inner, tables, where, p.orderBy(column, "m.rk"))
 	if limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", limit)
 	}
 	return statement{sql: sql, args: c.args}
+}
+
+// snapshot is what the first page saw: other pages know it.
+func (p *searchPlan) snapshot() string {
+	if p.past != nil {
+		return "''"
+	}
+	return sqlPresent
 }
 
 // found is one match with its place in the order.
@@ -446,10 +457,7 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 	if p.past != nil {
 		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check
 	}
-	if s.near {
-		on, s.sql = on.nearby(s.sql)
-	}
-	err := query(ctx, on, anew, s.sql, s.args, func(rows pgx.Rows) (err error) {
+	read := func(rows pgx.Rows) (err error) {
 		for rows.Next() {
 			f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
 			before, part := []any{&f.mark.Row, &f.mark.Snapshot, &f.changed}, ""
@@ -468,6 +476,12 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 			list = append(list, f)
 		}
 		return rows.Err()
-	}, after)
+	}
+	var err error
+	if !anew && after == nil {
+		err = on.closely(ctx, read, s.near, s.sql, s.args...)
+	} else {
+		err = query(ctx, on, anew, s.sql, s.args, read, after)
+	}
 	return list, err
 }

@@ -50,7 +50,7 @@ func TestSecondLayer(t *testing.T) {
 	tables := []string{"resource", "resource_history", "resource_change", "search_index", "search_string", "search_date", "search_number",
 		"search_composite", "search_text", "search_position", "search_display", "search_shape", "search_code", "search_contained",
 		"surely_own", "surely_shared", "surely_treated", "surely_context", "surely_permitted", "surely_everything",
-		"about_index", "about_resource", "about_code"}
+		"about_index", "about_resource", "about_code", "about_entry", "clear_own", "clear_hidden"}
 	for _, table := range tables {
 		var n int
 		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil || n != 0 {
@@ -118,7 +118,7 @@ WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND has_ta
 	if _, err := tx.Exec(t.Context(), "SELECT set_config(n, v, true) FROM unnest($1::text[], $2::text[]) AS u(n, v)", names, values); err != nil {
 		t.Fatal(err)
 	}
-	for table, want := range map[string]int{"resource": 2, "resource_history": 0, "resource_change": 2, "search_index": 2, "search_code": 0, "about_index": 2, "about_resource": 2, "about_code": 0} {
+	for table, want := range map[string]int{"resource": 2, "resource_history": 0, "resource_change": 2, "search_index": 2, "search_code": 0, "about_index": 2, "about_resource": 2, "about_code": 0, "about_entry": 2, "clear_own": 0, "clear_hidden": 0} {
 		var n int
 		if err := tx.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil || n != want {
 			t.Errorf("anna sees %d rows of %s, want %d, %v", n, table, want, err)
