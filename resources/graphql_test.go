@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -108,6 +109,11 @@ func TestGraphQL(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+	put(t, s, `{"resourceType":"Binary","id":"large","contentType":"text/plain","data":"`+strings.Repeat("AAAA", 100_000)+`"}`)
+	many := ""
+	for i := range 200 {
+		many += fmt.Sprintf(" a%d: data", i)
+	}
 	deep := strings.Repeat("{ extension ", 40) + "{ url }" + strings.Repeat("}", 40)
 	wide := "fragment F0 on Patient { id } "
 	for i := range 20 {
@@ -141,6 +147,8 @@ func TestGraphQL(t *testing.T) {
 		{"fragments_that_double", fhir.TooCostly, nobody, "Patient/anna", `{ ...Ft } ` + wide, ""},
 		{"too_deep", fhir.TooCostly, nobody, "Patient/anna", deep, ""},
 		{"too_long", fhir.TooCostly, nobody, "Patient/anna", `{ id ` + strings.Repeat("a:id ", 20_000) + `}`, ""},
+		{"one_text_too_often", fhir.TooCostly, nobody, "Binary/large", `{` + many + ` }`, ""},
+		{"names_that_are_too_long", fhir.TooCostly, nobody, "Binary/large", `{ meta @flatten @slice(path: "%resource.data") {` + strings.ReplaceAll(many, "data", "versionId") + ` } }`, ""},
 		{"unknown_directive", fhir.NotSupported, nobody, "Patient/anna", `{ id @nonsense }`, ""},
 		{"several_for_a_singleton", fhir.Invalid, nobody, "Patient/anna", `{ name @flatten { family @singleton } }`, ""},
 		{"two_fields_of_one_name", fhir.Invalid, nobody, "Patient/anna", `{ x: id x: birthDate }`, ""},

@@ -204,6 +204,9 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s took %v", name, d)
 		}
 	}
+	if got := eval(t, "'"+strings.Repeat("x", 1000)+"'.upper().length()", &fhirpath.Env{MaxSteps: 20}, root, schema); got != fmt.Sprintf("error %d", fhir.TooCostly) {
+		t.Errorf("long texts cost no more than short ones: %s", got)
+	}
 	if got := eval(t, "descendants().count()", &fhirpath.Env{MaxSteps: 5}, root, schema); got != fmt.Sprintf("error %d", fhir.TooCostly) {
 		t.Error(got)
 	}

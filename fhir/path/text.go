@@ -16,6 +16,9 @@ func (c *ctx) textFunc(x *call, mark int, f func(s string) error) error {
 		c.stack = c.stack[:mark]
 		return err
 	}
+	if err := c.step(len(s) / 64); err != nil {
+		return err
+	}
 	return f(s)
 }
 

@@ -24,6 +24,8 @@ const (
 	MaxSelections = 10_000
 	// MaxFields is how many fields an answer has.
 	MaxFields = 200_000
+	// MaxAnswer is how many bytes of texts, numbers and names an answer has: a text may be selected many times.
+	MaxAnswer = 32 << 20
 	// MaxFetches is how many reads and searches a query takes; a resource that several references name is read once.
 	MaxFetches = 500
 	// MaxResources is how many resources those give, and MaxList how many one list has.

@@ -15,10 +15,10 @@ type run struct {
 	*document
 	ctx context.Context
 	src Source
-	// fields, fetches and resources count what there has been of them.
-	fields, fetches, resources int
-	fetched                    map[string]fetched
-	expressions                map[string]*path.Expression
+	// fields, fetches and resources count what there has been of them, bytes what the answer has.
+	fields, fetches, resources, bytes int
+	fetched                           map[string]fetched
+	expressions                       map[string]*path.Expression
 }
 
 // fetched is what came of reading a resource.
@@ -157,6 +157,14 @@ func (r *run) step() error {
 	return r.ctx.Err()
 }
 
+// grow counts what is added to the answer. Errors: TooCostly.
+func (r *run) grow(bytes int) error {
+	if r.bytes += bytes; r.bytes > MaxAnswer {
+		return tooMuch("The answer to a GraphQL query has %d MiB at most; ask for less at once", MaxAnswer>>20)
+	}
+	return nil
+}
+
 func (r *run) object(selection ast.SelectionSet, at place, to sink) error {
 	fields, err := r.collect(nil, selection, at)
 	if err != nil {
@@ -217,12 +225,17 @@ func (r *run) one(f *selected, from place, to sink) error {
 		}
 		switch {
 		case p.leaf || v.node != nil && v.node.Kind == fhir.Null:
-			err = into.put(f.Alias, *v.node, list, at)
+			if err = r.grow(len(v.node.Text) + len(f.Alias) + len(into.suffix)); err == nil {
+				err = into.put(f.Alias, *v.node, list, at)
+			}
 		case flatten:
 			into.lists = into.lists || p.list
 			err = r.object(f.selection, v, into)
 		default:
 			child := fhir.Obj()
+			if err = r.grow(len(f.Alias) + len(into.suffix)); err != nil {
+				return err
+			}
 			if err = r.object(f.selection, v, sink{out: &child}); err == nil {
 				err = into.put(f.Alias, child, list, at)
 			}
