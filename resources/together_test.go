@@ -130,3 +130,39 @@ func sameSet(a, b []string) bool {
 	}
 	return len(a) == len(b)
 }
+
+// What a visit of two goes by of the other's does not show, and no question about it has an answer.
+func TestAccess_what_a_visit_of_two_goes_by(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false; so.PoolSize = 4 })
+	put(t, s, `{"resourceType":"Patient","id":"ben","name":[{"family":"Berry"}]}`)
+	for patient, id := range map[string]string{"ben": "bens", "ada": "adas"} {
+		put(t, s, `{"resourceType":"DocumentReference","id":"`+id+`","status":"current","subject":{"reference":"Patient/`+patient+`"},"content":[{"attachment":{"url":"urn:x"}}]}`)
+	}
+	put(t, s, `{"resourceType":"SearchParameter","id":"any","url":"http://example.org/any","name":"any","status":"active","description":"x","code":"any","base":["Appointment"],"type":"reference","expression":"Appointment.descendants().where(reference.exists())","target":["Patient","DocumentReference"]}`)
+	visit := func(slot, document, others string) {
+		mustCreate(t, s, `{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/`+slot+`"}],"supportingInformation":[{"reference":"DocumentReference/`+document+`"}],
+"participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"}`+others+`]}`)
+	}
+	visit("s9", "bens", `,{"actor":{"reference":"Patient/ben"},"status":"accepted"}`)
+	visit("s10", "adas", "")
+	for query, want := range map[string][2]int{
+		"":                                       {2, 2},
+		"supporting-info=DocumentReference/bens": {0, 1},
+		"supporting-info=DocumentReference/adas": {1, 1},
+		"supporting-info:missing=false":          {1, 2},
+		"supporting-info:missing=true":           {0, 0},
+		"supporting-info:DocumentReference.status=current":          {1, 2},
+		"_filter=supporting-info eq DocumentReference/bens":         {0, 1},
+		"any=DocumentReference/bens":                                {0, 1},
+		"any=Patient/ben":                                           {0, 1},
+		"_sort=supporting-info&supporting-info=DocumentReference/x": {0, 0},
+	} {
+		for i, who := range []auth.Principal{patientApp("ada", "patient/*.rs"), {}} {
+			n := len(do(t, s, Request{Principal: who, Interaction: SearchType, Type: "Appointment", Query: strings.ReplaceAll(query, " ", "%20")}).Bundle.Entries)
+			if n != want[i] {
+				t.Errorf("%s finds %d, want %d (caller %d)", query, n, want[i], i)
+			}
+		}
+	}
+}

@@ -136,8 +136,12 @@ func (c *compiler) missing(e *search.Missing, x string) (string, error) {
 		not = "NOT "
 	}
 	number := c.ix.registry.TypeNumber(e.Type)
-	return fmt.Sprintf("%s.tokens && ARRAY(SELECT s.marker FROM search_shape s WHERE s.type = %s AND %ss.params @> %s)",
-		x, c.arg(number, "smallint"), not, c.arg([]int32{int32(p.def.Key)}, "integer[]")), nil
+	cond := fmt.Sprintf("%s.tokens && ARRAY(SELECT s.marker FROM search_shape s WHERE s.type = %s AND %ss.params @> %s)",
+		x, c.arg(number, "smallint"), not, c.arg([]int32{int32(p.def.Key)}, "integer[]"))
+	if c.access != nil && c.access.alone && e.Type == visitType && goesBy(p.def.Expression) {
+		cond = c.asksOthers(cond, x)
+	}
+	return cond, nil
 }
 
 // chain finds the targets first, and then what refers to them.

@@ -118,9 +118,25 @@ func (s *Store) dropHidden(ctx context.Context, n *fhir.Node) error {
 	return nil
 }
 
-// aboutOthers says whether a parameter of visits looks at who takes part.
+// aboutOthers says whether a parameter of visits looks at who takes part, or at what the visit goes by of theirs.
 func aboutOthers(code, expression string) bool {
-	return code == "_text" || code == "_content" || code != "part-status" && strings.Contains(expression, "participant")
+	return code == "_text" || code == "_content" || code != "part-status" && strings.Contains(expression, "participant") || goesBy(expression)
+}
+
+// goesBy says whether an expression leads to what a visit goes by, which dropHidden takes out, or anywhere: parameters that
+// clients define may.
+func goesBy(expression string) bool {
+	return slices.ContainsFunc([]string{"supportingInformation", "contained", "children(", "descendants(", "repeat("}, func(s string) bool { return strings.Contains(expression, s) })
+}
+
+// asksOthers is a condition by which a caller must not ask about others in a visit: it is met by none that has several patients.
+func (c *compiler) asksOthers(cond, x string) string {
+	if x == "x" && !c.inside {
+		return fmt.Sprintf("(%s AND cardinality(x.compartments) <= 1)", cond)
+	}
+	// It may be a visit inside of something, which is in no compartment of its own.
+	v := c.alias()
+	return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND cardinality(%s.compartments) > 1))", cond, c.table("search_index", v), v, v, x, v)
 }
 
 // together is a condition on visits, by a caller who must not ask about others in them; done is false where it is one
@@ -141,14 +157,9 @@ func (c *compiler) together(m *search.Match, x string) (cond string, done bool, 
 	own := c.access
 	c.access = &open
 	defer func() { c.access = own }()
-	if m.Param.Kind != search.Reference || m.Modifier != "" {
+	if m.Param.Kind != search.Reference || m.Modifier != "" || goesBy(expression) {
 		cond, err = c.match(m, x)
-		if x == "x" && !c.inside {
-			return fmt.Sprintf("(%s AND cardinality(x.compartments) <= 1)", cond), true, err
-		}
-		// It may be a visit inside of something, which is in no compartment of its own.
-		v := c.alias()
-		return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND cardinality(%s.compartments) > 1))", cond, c.table("search_index", v), v, v, x, v), true, err
+		return c.asksOthers(cond, x), true, err
 	}
 	asked, elsewhere := *m, *m // elsewhere are ids without a type that are none of the caller's
 	asked.Values, elsewhere.Values = nil, nil
