@@ -51,6 +51,8 @@ func (s *Service) audited(ctx context.Context, r *Request) (*Response, error) {
 	switch {
 	case err != nil:
 		t.pending = s.bounded(append(t.pending, s.refusal(ctx, r, err)), r)
+	case !t.written && !t.batch && t.pending == nil:
+		t.pending = s.entriesOf(ctx, r, resp)
 	case !t.written && !t.batch:
 		t.pending = append(t.pending, s.entriesOf(ctx, r, resp)...)
 	}
@@ -297,7 +299,10 @@ func (s *Service) entriesOf(ctx context.Context, r *Request, resp *Response) []s
 
 // concerns says that an entry is about a version.
 func concerns(e *storage.AuditEntry, v *storage.Version) {
-	e.Type, e.Target, e.Version, e.Compartments = "", v.Type+"/"+v.ID, v.Number, slices.Clone(v.Compartments)
+	if typ, id, _ := strings.Cut(e.Target, "/"); typ != v.Type || id != v.ID { // who asked for it by its id has named it
+		e.Target = v.Type + "/" + v.ID
+	}
+	e.Type, e.Version, e.Compartments = "", v.Number, slices.Clone(v.Compartments)
 }
 
 func compartmentsIn(b *Bundle) (list []int64) {
