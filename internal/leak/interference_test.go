@@ -183,7 +183,23 @@ func (c *comparison) answers(ask Ask) (string, string, *resources.Response) {
 
 // quiet takes out of an answer that something is withheld.
 func quiet(resp *resources.Response) {
-	if resp == nil || resp.Bundle == nil {
+	if resp == nil {
+		return
+	}
+	if resp.Resource != nil { // GraphQL tells it beside the data
+		if outcome := resp.Resource.At("extensions", "resource"); outcome != nil {
+			var kept []fhir.Node
+			for i := range outcome.Get("issue").Items() {
+				if i.GetText("code") != fhir.CodeSuppressed {
+					kept = append(kept, *i)
+				}
+			}
+			if resp.Resource.Remove("extensions"); len(kept) > 0 {
+				resp.Resource.Set("extensions", fhir.Arr(kept...))
+			}
+		}
+	}
+	if resp.Bundle == nil {
 		return
 	}
 	resp.Bundle.Issues = slices.DeleteFunc(resp.Bundle.Issues, func(i fhir.Issue) bool { return i.Code == fhir.CodeSuppressed })
