@@ -162,7 +162,10 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		of, known := c.sideRows(e.Where, where, y)
-		if !known {
+		named := ""
+		if known {
+			named = strings.TrimPrefix(of, "SELECT DISTINCT s.rk ")
+		} else {
 			if of, err = c.targets(e, where, within, y, y+".rk"); err != nil {
 				return "", err
 			}
@@ -172,7 +175,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 		}
 		all := fmt.Sprintf("%s.patient IN (%s)", x, of)
 		if x == "x" {
-			c.chained = append(c.chained, chained{all: all, patients: of, where: e.Where})
+			c.chained = append(c.chained, chained{all: all, patients: of, named: named, where: e.Where})
 		}
 		return all, nil
 	}

@@ -18,7 +18,9 @@ import (
 type chained struct {
 	// all is the condition as it stands among those of the search, patients a query of the patients' keys.
 	all, patients string
-	where         search.Expr
+	// named is the part of that query behind the columns, where it is one of rows s of a table of values alone; "" for others.
+	named string
+	where search.Expr
 }
 
 // few says whether the patients are few enough to ask each of them at once: those with a name are, those of a gender
@@ -68,15 +70,22 @@ func holds(where, all string) string {
 }
 
 // byNamed orders a search without an order of its own for what patients of a name have: patient by patient, so that a page
-// ends the search, and of each the newest first.
-func (p *searchPlan) byNamed(q *search.Query) bool {
-	for _, e := range q.Where {
+// ends the search, and of each the newest first. Where the table of names can be read by itself they come in its order, so that a
+// page need not know all of the name.
+func (p *searchPlan) byNamed(q *search.Query, conditions []string) bool {
+	for i, e := range q.Where {
 		h, ok := e.(*search.Chain)
 		if !ok || h.Target != "Patient" || !(&chained{where: h.Where}).few() {
 			continue
 		}
 		if plan, err := p.c.param(h.Type, h.Param.Code); err == nil && p.c.impliesPatient(h.Type, plan) {
 			p.order.keys = []sortKey{{sql: "x.patient", typ: "bigint", notNull: true}, {sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
+			for _, c := range p.c.chained {
+				if c.all == conditions[i] && c.named != "" && q.Contained == "" {
+					name := fmt.Sprintf(`(SELECT min(s.value) %s AND s.rk = x.patient) COLLATE "C"`, c.named)
+					p.order.keys = slices.Insert(p.order.keys, 0, sortKey{sql: name, typ: "text", notNull: true})
+				}
+			}
 			return true
 		}
 	}
@@ -85,7 +94,8 @@ func (p *searchPlan) byNamed(q *search.Query) bool {
 
 // inTurn says whether the order is that of byNamed.
 func (p *searchPlan) inTurn() bool {
-	return len(p.order.keys) == 2 && p.order.keys[0].sql == "x.patient"
+	n := len(p.order.keys)
+	return n >= 2 && p.order.keys[n-2].sql == "x.patient"
 }
 
 // gathers says whether gather answers the search.
@@ -117,6 +127,9 @@ func (p *searchPlan) certain() bool {
 // turns is gather for the order of byNamed. The rows come from the loop in their order: to order by more than the patient
 // would have the planner collect all of them first.
 func (p *searchPlan) turns(c *compiler, mark *SearchMark, limit int) statement {
+	if len(p.order.keys) == 3 {
+		return p.turnsByName(c, mark, limit)
+	}
 	newest, direction := *p, ""
 	newest.order.keys = p.order.keys[1:]
 	if p.order.keys[0].descending {
@@ -127,6 +140,26 @@ func (p *searchPlan) turns(c *compiler, mark *SearchMark, limit int) statement {
 		p.bounds, holds(p.where, p.chain.all), place, newest.orderBy(func(int) string { return "x.date_low" }, "x.rk"), limit)
 	found := p.fetch(c, fmt.Sprintf("SELECT e.rk, f.rk AS k0, e.k1 FROM (SELECT rk FROM (%s) p(rk) ORDER BY rk%s) f, LATERAL (%s) e ORDER BY f.rk%s LIMIT %d",
 		p.chain.patients, direction, each, direction, limit))
+	found.once = p.certain()
+	return found
+}
+
+// turnsByName is turns in the order of the names. A patient with several stands where the first of them does.
+func (p *searchPlan) turnsByName(c *compiler, mark *SearchMark, limit int) statement {
+	newest, direction, beyond := *p, "", "true"
+	newest.order.keys = p.order.keys[2:]
+	if p.order.keys[0].descending {
+		direction = " DESC"
+	}
+	if mark != nil && len(mark.Keys) == 3 {
+		beyond = "s.value " + map[string]string{"": ">=", " DESC": "<="}[direction] + " " + c.arg(*mark.Keys[0], "text")
+	}
+	place := p.after(c, mark, func(i int) string { return [...]string{"f.value", "f.rk", "x.date_low"}[i] }, "x.rk")
+	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k2 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
+		p.bounds, holds(p.where, p.chain.all), place, newest.orderBy(func(int) string { return "x.date_low" }, "x.rk"), limit)
+	first := fmt.Sprintf("CASE WHEN e.rk IS NOT NULL AND EXISTS (SELECT %s AND s.rk = f.rk AND coalesce(s.value, s.value) < f.value) THEN false ELSE true END", p.chain.named)
+	found := p.fetch(c, fmt.Sprintf("SELECT e.rk, f.value AS k0, f.rk AS k1, e.k2 FROM (SELECT DISTINCT s.value, s.rk %s AND %s ORDER BY s.value%s, s.rk%s) f, LATERAL (%s) e WHERE %s ORDER BY f.value%s, f.rk%s LIMIT %d",
+		p.chain.named, beyond, direction, direction, each, first, direction, direction, limit))
 	found.once = p.certain()
 	return found
 }

@@ -187,7 +187,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	if p.bounded && p.ofPatient == "" { // a walk along the code would go through the records of others
 		p.code = ""
 	}
-	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q) || p.byNamed(q)) {
+	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q) || p.byNamed(q, conditions)) {
 		return p, nil
 	}
 	return p, p.sort(q)

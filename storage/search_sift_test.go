@@ -153,3 +153,34 @@ func TestSearch_texts_to_sort_by(t *testing.T) {
 		}
 	}
 }
+
+// TestSearch_of_patients_by_name_in_turn gives what patients of a name have in the order of the names, of each once, page by page.
+func TestSearch_of_patients_by_name_in_turn(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for id, names := range map[string]string{"a": `{"family":"Smithson"},{"family":"Smith"},{"family":"Smith"}`, "b": `{"family":"Smithers"}`, "c": `{"family":"Smoot"}`, "d": `{"family":"Smith"}`} {
+		put(t, s, `{"resourceType":"Patient","id":"`+id+`","name":[`+names+`]}`)
+		for day := range 3 {
+			put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":"%s%d","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/%s"},"effectiveDateTime":"2020-01-0%d"}`, id, day, id, day+1))
+		}
+	}
+	for query, want := range map[string]string{"subject:Patient.family=smi": "aaadddbbb", "patient.family:contains=mithers": "bbb", "patient.family=s": "aaadddbbbccc"} {
+		q, err := parseQuery(s, "Observation", query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := all(t, s, q, 2)
+		whose := ""
+		for i, id := range got {
+			if whose += id[:1]; i%3 > 0 && id > got[i-1] {
+				t.Errorf("%s: %v is not the newest first", query, got)
+			}
+		}
+		if strings.HasPrefix(whose, "ddd") { // who has the same name comes by the key
+			whose = strings.Replace(whose, "dddaaa", "aaaddd", 1)
+		}
+		if whose != want {
+			t.Errorf("%s gives %v", query, got)
+		}
+	}
+}
