@@ -77,7 +77,7 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 		return nil, false, err
 	}
 	var end *SearchMark
-	if w.texts <= 0 && len(places) <= limit {
+	if w.cut && len(places) <= limit {
 		if err = p.fewEnough(ctx, on); fhir.KindOf(err) != fhir.TooCostly || len(p.order.keys) > 2 || p.order.keys[0].content == nil {
 			return nil, false, err
 		}
@@ -191,9 +191,11 @@ type sortBounds struct{ atOnce, texts, most int }
 type grouping struct {
 	ctx context.Context
 	on  *runner
-	// texts is how many may still be asked about, last the one that was last.
+	// texts is how many may still be asked about, last the one that was last. cut says that there were no more to ask about, perhaps
+	// deep within: nothing that comes behind such a gap must get onto the page.
 	texts int
 	last  string
+	cut   bool
 }
 
 // places are the first of a plan behind mark, so many at most.
@@ -220,7 +222,7 @@ func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []Se
 		return err
 	}
 	if by.nullsFirst && !by.notNull && (mark == nil || !inTexts) {
-		if err := none(inner(mark)); err != nil || len(list) >= limit {
+		if err := none(inner(mark)); err != nil || len(list) >= limit || w.cut {
 			return list, err
 		}
 		inTexts, mark = true, nil
@@ -231,7 +233,7 @@ func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []Se
 			through = w.throughColumn
 		}
 		more, err := through(p, mark, limit)
-		if list = append(list, more[:min(len(more), limit-len(list))]...); err != nil || len(list) >= limit || w.texts <= 0 {
+		if list = append(list, more[:min(len(more), limit-len(list))]...); err != nil || len(list) >= limit || w.cut {
 			return list, err
 		}
 		mark = nil
@@ -305,14 +307,18 @@ func (w *grouping) throughTexts(p *searchPlan, mark *SearchMark, limit int) (lis
 	if mark != nil {
 		after = mark.Keys[0]
 		more, err := w.places(p.group(after), inner(mark), limit)
-		if list = under(after, more); err != nil || len(list) >= limit {
+		if list = under(after, more); err != nil || len(list) >= limit || w.cut {
 			return list, err
 		}
 	}
 	// Texts of which few resources have each are asked about together: twice as many, as long as the page is not full. Of what
 	// stands in tokens much has each.
 	together := by.content != nil && by.content.termColumn() == "refs" && len(p.order.keys) == 2 && p.order.keys[1].sql == "x.date_low"
-	for size := 1; w.texts > 0 && len(list) < limit; size = min(2*size, textsAtOnce) {
+	for size := 1; len(list) < limit; size = min(2*size, textsAtOnce) {
+		if w.texts <= 0 {
+			w.cut = true
+			return list, nil
+		}
 		texts, err := w.next(p, after, size)
 		if err != nil || len(texts) == 0 {
 			return list, err
@@ -326,7 +332,7 @@ func (w *grouping) throughTexts(p *searchPlan, mark *SearchMark, limit int) (lis
 		} else {
 			for _, text := range texts {
 				more, err := w.places(p.group(&text), nil, limit-len(list))
-				if list = append(list, under(&text, more)...); err != nil || len(list) >= limit {
+				if list = append(list, under(&text, more)...); err != nil || len(list) >= limit || w.cut {
 					return list, err
 				}
 			}

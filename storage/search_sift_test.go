@@ -104,6 +104,32 @@ func TestSearch_sorted_by_a_code(t *testing.T) {
 	}
 }
 
+// TestSearch_sorted_by_two_texts_shows_nothing_behind_a_gap: where the texts of a second key come to an end within the first one, what has
+// the next one must not fill the page.
+func TestSearch_sorted_by_two_texts_shows_nothing_behind_a_gap(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	basic := func(id, created, subject, code string) {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Basic","id":"%s","created":"%s","code":{"coding":[{"code":"%s"}]},"subject":{"reference":"Patient/%s"}}`, id, created, code, subject))
+	}
+	for i := range 40 {
+		basic(fmt.Sprint("other", i), "2010", "a0", fmt.Sprintf("c%02d", i))
+	}
+	for i := range 10 {
+		basic(fmt.Sprint("late", i), "2012", "a1", fmt.Sprintf("z%d", i))
+		basic(fmt.Sprint("next", i), "2012", fmt.Sprint("a2", i/3), "y")
+	}
+	s.SortBounds(5, 30, 10)
+	q, err := parseQuery(s, "Basic", "created=2012&_sort=subject,code")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.Search(t.Context(), nil, q, 1, nil)
+	if err == nil && page.Matches[0].ID != "late0" || err != nil && fhir.KindOf(err) != fhir.TooCostly {
+		t.Errorf("the first is %v, error %v", ids(page.Matches), err)
+	}
+}
+
 // TestSearch_sorted_by_a_code_while_others_write follows pages while resources move to other codes, or go.
 func TestSearch_sorted_by_a_code_while_others_write(t *testing.T) {
 	t.Parallel()
