@@ -27,6 +27,17 @@ type trail struct {
 	// written says that a transaction has written what the request did.
 	written bool
 	pending []storage.AuditEntry
+	// seen are the compartments of what a request looked at that then failed.
+	seen []int64
+}
+
+// sees notes what a request has looked at, should it fail.
+func (t *trail) sees(list []*storage.Version) {
+	for _, v := range list {
+		if t != nil {
+			t.seen = append(t.seen, v.Compartments...)
+		}
+	}
 }
 
 type trailKey struct{}
@@ -50,7 +61,11 @@ func (s *Service) audited(ctx context.Context, r *Request) (*Response, error) {
 	resp, err := s.perform(context.WithValue(ctx, trailKey{}, t), r)
 	switch {
 	case err != nil:
-		t.pending = s.bounded(append(t.pending, s.refusal(ctx, r, err)), r)
+		refusal := s.refusal(ctx, r, err)
+		refusal.Compartments = append(refusal.Compartments, t.seen...)
+		slices.Sort(refusal.Compartments)
+		refusal.Compartments = slices.Compact(refusal.Compartments)
+		t.pending = s.bounded(append(t.pending, refusal), r)
 	case !t.written && !t.batch && t.pending == nil:
 		t.pending = s.entriesOf(ctx, r, resp)
 	case !t.written && !t.batch:

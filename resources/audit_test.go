@@ -136,6 +136,7 @@ func TestAuditEvents_tell_what_was_done(t *testing.T) {
 		{"update_of_an_old_version", Request{Interaction: Update, Type: "Patient", ID: "anna", IfMatch: "1", Body: parse(t, `{"resourceType":"Patient","id":"anna"}`)}, []string{"update U4 1:Patient/anna 4:Patient/anna"}},
 		{"patch", Request{Interaction: Patch, Type: "Patient", ID: "anna", JSONPatch: []byte(`[{"op":"add","path":"/active","value":true}]`)}, []string{"patch U0 1:Patient/anna 4:Patient/anna/_history/3"}},
 		{"delete_that_is_refused", Request{Interaction: Delete, Type: "Observation", ID: "a1"}, []string{"delete D4 4:Observation/a1"}},
+		{"graphql_that_fails_after_a_look", Request{Interaction: Operate, Operation: "graphql", Body: parse(t, `{"query":"{ Patient(id: \"anna\") { id } Observation(id: \"b1\") { id } }"}`)}, []string{"operation graphql E4 1:Patient/anna"}},
 		{"everything", Request{Interaction: Operate, Operation: "everything", Type: "Patient", ID: "anna", Query: "_count=3", Safe: true}, []string{"operation everything E0 1:Patient/anna 4:Patient/anna GET Patient/anna/$everything?_count=3"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -31,7 +32,8 @@ func (s *Service) graphql(ctx context.Context, c *call) (*Response, error) {
 		}
 	}
 	data, err := graphql.Run(ctx, s.registry.Schema(), src, q, focus)
-	if err != nil {
+	if err != nil { // the log tells of them all the same: how a query fails may depend on what is in them
+		trailOf(ctx).sees(src.holds)
 		return nil, err
 	}
 	answer := fhir.Obj(data.As("data"))
@@ -104,6 +106,7 @@ type graphSource struct {
 	who     auth.Principal
 	zone    string
 	holds   []*storage.Version
+	bytes   int
 	issues  []fhir.Issue
 }
 
@@ -122,8 +125,12 @@ func (g *graphSource) Read(typ, id, version string) (*fhir.Node, error) {
 	return g.opened(resp.Version)
 }
 
-// opened is the content of a version, which the audit log hears of.
+// opened is the content of a version, which the audit log hears of. Errors: TooCostly.
 func (g *graphSource) opened(v *storage.Version) (*fhir.Node, error) {
+	if g.bytes += len(v.Content); g.bytes > g.service.limits.MaxQueriedBytes {
+		return nil, fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly,
+			fmt.Sprintf("A GraphQL query looks at %d bytes of resources at most; ask for less at once", g.service.limits.MaxQueriedBytes)).Coded("too-costly")
+	}
 	g.holds = append(g.holds, v)
 	n, err := fhir.ParseJSON(v.Content)
 	if err != nil {

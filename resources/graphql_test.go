@@ -13,7 +13,7 @@ import (
 // TestGraphQL runs queries of the kinds that FHIR R4 graphql.html has, by several callers.
 func TestGraphQL(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false })
+	s := newService(t, func(o *Options, so *storage.Options) { o.Limits.MaxQueriedBytes = 500_000; so.Unrestricted = false })
 	for _, body := range []string{
 		`{"resourceType":"Practitioner","id":"dr","name":[{"family":"Okafor"}]}`,
 		`{"resourceType":"Organization","id":"org","name":"Clinic"}`,
@@ -110,6 +110,10 @@ func TestGraphQL(t *testing.T) {
 		}
 	})
 	put(t, s, `{"resourceType":"Binary","id":"large","contentType":"text/plain","data":"`+strings.Repeat("AAAA", 100_000)+`"}`)
+	put(t, s, `{"resourceType":"Binary","id":"another","contentType":"text/plain","data":"`+strings.Repeat("AAAA", 100_000)+`"}`)
+	if got := do(t, s, call(nobody, "Binary/large", `{`+strings.Repeat(" data", 600)+` }`, "")).Resource.Get("data"); len(got.Kids) != 1 {
+		t.Errorf("a field written 600 times is there %d times", len(got.Kids))
+	}
 	many := ""
 	for i := range 200 {
 		many += fmt.Sprintf(" a%d: data", i)
@@ -149,6 +153,8 @@ func TestGraphQL(t *testing.T) {
 		{"too_long", fhir.TooCostly, nobody, "Patient/anna", `{ id ` + strings.Repeat("a:id ", 20_000) + `}`, ""},
 		{"one_text_too_often", fhir.TooCostly, nobody, "Binary/large", `{` + many + ` }`, ""},
 		{"names_that_are_too_long", fhir.TooCostly, nobody, "Binary/large", `{ meta @flatten @slice(path: "%resource.data") {` + strings.ReplaceAll(many, "data", "versionId") + ` } }`, ""},
+		{"more_values_than_a_search_has", fhir.TooCostly, nobody, "Patient/anna", `query($u: [code]) { name(use: $u) { use } }`, `{"u":["usual"` + strings.Repeat(`,"x"`, 1000) + `]}`},
+		{"more_bytes_than_it_looks_at", fhir.TooCostly, nobody, "", `{ a: Binary(id: "large") { id } b: Binary(id: "another") { id } }`, ""},
 		{"unknown_directive", fhir.NotSupported, nobody, "Patient/anna", `{ id @nonsense }`, ""},
 		{"several_for_a_singleton", fhir.Invalid, nobody, "Patient/anna", `{ name @flatten { family @singleton } }`, ""},
 		{"two_fields_of_one_name", fhir.Invalid, nobody, "Patient/anna", `{ x: id x: birthDate }`, ""},

@@ -71,6 +71,8 @@ type Limits struct {
 	EverythingPageSize int
 	// MaxIncluded is how many resources _include and _revinclude add to one page: 1000.
 	MaxIncluded int
+	// MaxQueriedBytes bounds the resources that one GraphQL query looks at: 64 MiB.
+	MaxQueriedBytes int
 	// MaxConditionalMatches is how many resources a conditional delete may remove: 1000.
 	MaxConditionalMatches int
 }
@@ -82,7 +84,7 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.MaxBundleEntries, 25_000}, {&l.MaxResourceBytes, 16 << 20},
 		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.EverythingPageSize, 200}, {&l.MaxIncluded, 1000},
-		{&l.MaxConditionalMatches, 1000},
+		{&l.MaxQueriedBytes, 64 << 20}, {&l.MaxConditionalMatches, 1000},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -26,6 +26,8 @@ const (
 	MaxFields = 200_000
 	// MaxAnswer is how many bytes of texts, numbers and names an answer has: a text may be selected many times.
 	MaxAnswer = 32 << 20
+	// MaxValues is how many values the list has that an element is compared with.
+	MaxValues = search.MaxValues
 	// MaxFetches is how many reads and searches a query takes; a resource that several references name is read once.
 	MaxFetches = 500
 	// MaxResources is how many resources those give, and MaxList how many one list has.

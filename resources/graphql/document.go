@@ -23,6 +23,9 @@ type document struct {
 	declared  map[string]bool
 	// visited counts the selections that check has seen.
 	visited int
+	// lists are those among the arguments that have been read, and texts what written made of fields: both are asked for again and again.
+	lists map[*ast.Value]*fhir.Node
+	texts map[*ast.Field]string
 }
 
 // read parses a query and finds the operation to run. Errors: Invalid, TooCostly, NotSupported.
@@ -42,7 +45,8 @@ func read(q Query, schema *fhir.Schema) (*document, error) {
 		}
 		return nil, fault("query", "The query is no GraphQL: %s%s", err, where)
 	}
-	d := &document{schema: schema, fragments: map[string]*ast.FragmentDefinition{}, variables: map[string]*fhir.Node{}, declared: map[string]bool{}}
+	d := &document{schema: schema, fragments: map[string]*ast.FragmentDefinition{}, variables: map[string]*fhir.Node{}, declared: map[string]bool{},
+		lists: map[*ast.Value]*fhir.Node{}, texts: map[*ast.Field]string{}}
 	for _, f := range parsed.Fragments {
 		if d.fragments[f.Name] != nil {
 			return nil, fault(f.Name, "There are two fragments %s", f.Name)
@@ -171,7 +175,11 @@ func (d *document) value(v *ast.Value) (*fhir.Node, error) {
 	case ast.NullValue:
 		return nil, nil
 	case ast.ListValue:
+		if known := d.lists[v]; known != nil {
+			return known, nil
+		}
 		n = fhir.Arr()
+		d.lists[v] = &n
 		for _, c := range v.Children {
 			item, err := d.value(c.Value)
 			if err != nil {
@@ -227,23 +235,23 @@ func (d *document) skips(list ast.DirectiveList) (bool, error) {
 	return false, nil
 }
 
-// alike says whether two fields are one that is written twice.
-func alike(a, b *ast.Field) bool {
-	return a.Name == b.Name && written(a) == written(b)
-}
-
-// written are the arguments and directives of a field as text.
-func written(f *ast.Field) string {
+// written is a field as text, without what it selects: two that are alike are one that is written twice.
+func (d *document) written(f *ast.Field) string {
+	if known, is := d.texts[f]; is {
+		return known
+	}
 	var parts []string
 	for _, a := range f.Arguments {
 		parts = append(parts, a.Name+":"+a.Value.String())
 	}
 	slices.Sort(parts)
-	for _, d := range f.Directives {
-		parts = append(parts, "@"+d.Name)
-		for _, a := range d.Arguments {
+	for _, one := range f.Directives {
+		parts = append(parts, "@"+one.Name)
+		for _, a := range one.Arguments {
 			parts = append(parts, a.Name+":"+a.Value.String())
 		}
 	}
-	return strings.Join(parts, " ")
+	text := f.Alias + ":" + f.Name + " " + strings.Join(parts, " ")
+	d.texts[f] = text
+	return text
 }

@@ -2,6 +2,7 @@ package graphql
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -58,7 +59,7 @@ func Run(ctx context.Context, schema *fhir.Schema, src Source, q Query, focus *f
 		return nil, err
 	}
 	out := fhir.Obj()
-	return &out, r.object(d.operation.SelectionSet, at, sink{out: &out})
+	return &out, r.object(d.operation.SelectionSet, at, into(&out))
 }
 
 // resourcePlace is the place of a whole resource.
@@ -73,26 +74,35 @@ func (r *run) resourcePlace(n *fhir.Node) place {
 // sink is where the fields of an object go: into one of their own, or with @flatten into that around it.
 type sink struct {
 	out *fhir.Node
+	// places has those of the names in out.
+	places map[string]int
 	// lists says that each field becomes a list, since several objects go into one. suffix stands behind their names (@slice).
 	lists  bool
 	suffix string
 }
 
+func into(out *fhir.Node) sink { return sink{out: out, places: map[string]int{}} }
+
 // put adds a value. Errors: Invalid where a field that is no list gets another.
 func (s sink) put(name string, n fhir.Node, list bool, at string) error {
 	name += s.suffix
-	has := s.out.Get(name)
+	i, has := s.places[name]
 	switch {
-	case list && has != nil && has.Kind == fhir.Array:
-		has.Kids = append(has.Kids, n)
-	case has != nil:
+	case list && has && s.out.Kids[i].Kind == fhir.Array:
+		s.out.Kids[i].Kids = append(s.out.Kids[i].Kids, n)
+	case has:
 		return fault(at, "There are several values for %s, which is no list", name)
 	case list:
-		s.out.Kids = append(s.out.Kids, fhir.Arr(n).As(name))
+		s.add(name, fhir.Arr(n))
 	default:
-		s.out.Kids = append(s.out.Kids, n.As(name))
+		s.add(name, n)
 	}
 	return nil
+}
+
+func (s sink) add(name string, n fhir.Node) {
+	s.places[name] = len(s.out.Kids)
+	s.out.Kids = append(s.out.Kids, n.As(name))
 }
 
 // selected is one field of an object, with what all fields of its name and kind select.
@@ -101,52 +111,55 @@ type selected struct {
 	selection ast.SelectionSet
 }
 
+// collected are the fields of an object, each once.
+type collected struct {
+	list []*selected
+	by   map[string]*selected
+}
+
 // collect finds the fields of an object: of the fragments those whose condition holds (GraphQL, section 6.3.2).
-func (r *run) collect(list []*selected, selection ast.SelectionSet, at place) ([]*selected, error) {
+func (r *run) collect(found *collected, selection ast.SelectionSet, at place) error {
 	add := func(condition string, directives ast.DirectiveList, inner ast.SelectionSet) (err error) {
 		if holds, _ := at.is(condition); holds {
 			if skips, err := r.skips(directives); skips || err != nil {
 				return err
 			}
-			list, err = r.collect(list, inner, at)
+			err = r.collect(found, inner, at)
 		}
 		return err
 	}
 	for _, one := range selection {
 		if err := r.step(); err != nil {
-			return nil, err
+			return err
 		}
 		switch one := one.(type) {
 		case *ast.InlineFragment:
 			if err := add(one.TypeCondition, one.Directives, one.SelectionSet); err != nil {
-				return nil, err
+				return err
 			}
 		case *ast.FragmentSpread:
 			f := r.fragments[one.Name]
 			if err := add(f.TypeCondition, one.Directives, f.SelectionSet); err != nil {
-				return nil, err
+				return err
 			}
 		case *ast.Field:
 			skips, err := r.skips(one.Directives)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if skips {
 				continue
 			}
-			merged := false
-			for _, s := range list {
-				if s.Alias == one.Alias && alike(s.Field, one) {
-					s.selection, merged = append(s.selection[:len(s.selection):len(s.selection)], one.SelectionSet...), true
-					break
-				}
+			name := r.written(one)
+			if s := found.by[name]; s != nil {
+				s.selection = append(s.selection, one.SelectionSet...)
+				continue
 			}
-			if !merged {
-				list = append(list, &selected{one, one.SelectionSet})
-			}
+			s := &selected{one, slices.Clip(one.SelectionSet)}
+			found.by[name], found.list = s, append(found.list, s)
 		}
 	}
-	return list, nil
+	return nil
 }
 
 // step counts a field or fragment that is worked on. Errors: TooCostly; that of the context.
@@ -166,11 +179,11 @@ func (r *run) grow(bytes int) error {
 }
 
 func (r *run) object(selection ast.SelectionSet, at place, to sink) error {
-	fields, err := r.collect(nil, selection, at)
-	if err != nil {
+	fields := &collected{by: map[string]*selected{}}
+	if err := r.collect(fields, selection, at); err != nil {
 		return err
 	}
-	for _, f := range fields {
+	for _, f := range fields.list {
 		if err := r.one(f, at, to); err != nil {
 			return err
 		}
@@ -205,8 +218,10 @@ func (r *run) one(f *selected, from place, to sink) error {
 	}
 	flatten, slice := directive(f.Directives, "flatten") != nil, directive(f.Directives, "slice")
 	list := (p.list || to.lists) && directive(f.Directives, "singleton") == nil
-	if p.list && p.member == "" && list && !flatten && slice == nil && to.out.Get(f.Alias+to.suffix) == nil {
-		to.out.Kids = append(to.out.Kids, fhir.Arr().As(f.Alias+to.suffix)) // that nothing was found is an answer, too
+	if p.list && p.member == "" && list && !flatten && slice == nil {
+		if _, has := to.places[f.Alias+to.suffix]; !has {
+			to.add(f.Alias+to.suffix, fhir.Arr()) // that nothing was found is an answer, too
+		}
 	}
 	for i, v := range values {
 		if err := r.step(); err != nil {
@@ -215,29 +230,31 @@ func (r *run) one(f *selected, from place, to sink) error {
 		if v.node != nil && v.node.Kind == fhir.Null && (flatten || to.lists || !list) {
 			continue // it keeps a place in a list of its own only
 		}
-		into := to
+		to := to
 		if slice != nil {
 			suffix, err := r.sliceName(slice, v, i, at)
 			if err != nil {
 				return err
 			}
-			into.suffix += suffix
+			to.suffix += suffix
+		}
+		size := len(f.Alias) + len(to.suffix)
+		if v.node != nil && p.leaf {
+			size += len(v.node.Text)
+		}
+		if err := r.grow(size); err != nil {
+			return err
 		}
 		switch {
 		case p.leaf || v.node != nil && v.node.Kind == fhir.Null:
-			if err = r.grow(len(v.node.Text) + len(f.Alias) + len(into.suffix)); err == nil {
-				err = into.put(f.Alias, *v.node, list, at)
-			}
+			err = to.put(f.Alias, *v.node, list, at)
 		case flatten:
-			into.lists = into.lists || p.list
-			err = r.object(f.selection, v, into)
+			to.lists = to.lists || p.list
+			err = r.object(f.selection, v, to)
 		default:
 			child := fhir.Obj()
-			if err = r.grow(len(f.Alias) + len(into.suffix)); err != nil {
-				return err
-			}
-			if err = r.object(f.selection, v, sink{out: &child}); err == nil {
-				err = into.put(f.Alias, child, list, at)
+			if err = r.object(f.selection, v, into(&child)); err == nil {
+				err = to.put(f.Alias, child, list, at)
 			}
 		}
 		if err != nil {

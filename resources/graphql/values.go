@@ -133,6 +133,9 @@ func (r *run) narrowed(f *ast.Field, list []place, at string) ([]place, error) {
 			}
 			continue
 		}
+		if len(wanted.Kids) > MaxValues {
+			return nil, tooMuch("An argument has %d values at most", MaxValues)
+		}
 		list = slices.DeleteFunc(list, func(v place) bool {
 			for has := range v.node.Get(a.Name).Items() {
 				for one := range wanted.Items() {
