@@ -427,3 +427,32 @@ func TestAudit_that_cannot_be_written_refuses(t *testing.T) {
 		t.Errorf("version %d was written without the log", v.Number)
 	}
 }
+
+// Whose records a GraphQL query read, the log tells, also where an error was the answer: its message may tell of them.
+func TestAudit_of_graphql(t *testing.T) {
+	t.Parallel()
+	w := newLog(t)
+	ask := func(typ, id, query string) error {
+		body := fhir.Obj(fhir.Str(query).As("query"))
+		_, err := w.Do(t.Context(), Request{Interaction: Operate, Operation: "graphql", Type: typ, ID: id, Principal: admin("user/*.rs"), Body: &body})
+		return err
+	}
+	patients := func() int { return len(w.log("patient=Patient/ben")) }
+	for _, c := range []struct {
+		rule, typ, id, query string
+		fails                bool
+	}{
+		{"read", "", "", `{ Patient(id: "ben") { id } }`, false},
+		{"found", "", "", `{ PatientList(_id: "ben") { id } }`, false},
+		{"about_one", "Patient", "ben", `{ id }`, false},
+		{"failed_behind_it", "", "", `{ Patient(id: "ben") { id } other: Patient(id: "none") { id } }`, true},
+	} {
+		before := patients()
+		if err := ask(c.typ, c.id, c.query); (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.rule, err)
+		}
+		if after := patients(); after != before+2 { // the search before names the patient, too
+			t.Errorf("%s: %d entries about the patient", c.rule, after-before)
+		}
+	}
+}

@@ -49,6 +49,7 @@ func TestGraphQL(t *testing.T) {
 		{"digits_stay", nobody, "Observation/o1", `{ valueQuantity { value unit } valueString }`, "", `{"valueQuantity":{"value":61.50,"unit":"kg"}}`},
 		{"aliases_and_types", nobody, "Patient/anna", `{ who: id __typename name(use: usual) { __typename g: given } }`, "", `{"who":"anna","__typename":"Patient","name":[{"__typename":"HumanName","g":["Annie"]}]}`},
 		{"fhirpath", nobody, "Patient/anna", `{ name(fhirpath: "family.exists() and use = 'maiden'") { family } }`, "", `{"name":[{"family":"Pear"}]}`},
+		{"fhirpath_of_what_is_not_there", nobody, "Patient/anna", `{ name(fhirpath: "family = 'Pear'") { use } }`, "", `{"name":[{"use":"maiden"}]}`},
 		{"offset_and_count", nobody, "Patient/anna", `{ name(_offset: 1, _count: 1) { use } }`, "", `{"name":[{"use":"usual"}]}`},
 		{"list_of_values", nobody, "Patient/anna", `{ name(use: [official, maiden]) { family } }`, "", `{"name":[{"family":"Apple"},{"family":"Pear"}]}`},
 		{"member_that_repeats", nobody, "Patient/anna", `{ name(given: "Annie") { use } }`, "", `{"name":[{"use":"usual"}]}`},

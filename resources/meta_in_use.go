@@ -40,6 +40,7 @@ func (s *Service) metaInUse(ctx context.Context, c *call) (*Response, error) {
 	}
 	ctx = acting(ctx, auth.Search)
 	lists := map[string]fhir.Node{}
+	var holds []*storage.Version
 	for _, kind := range metaLists {
 		lists[kind] = fhir.Arr()
 	}
@@ -48,13 +49,14 @@ func (s *Service) metaInUse(ctx context.Context, c *call) (*Response, error) {
 		if metaIndex(&list, labelNode(l)) >= 0 {
 			continue // another type has it
 		}
-		shown, err := s.metaShown(ctx, l)
+		shown, from, err := s.metaShown(ctx, l)
 		if err != nil {
 			return nil, err
 		}
 		if shown != nil {
 			list.Kids = append(list.Kids, *shown)
 			lists[l.Kind] = list
+			holds = append(holds, from)
 		}
 	}
 	meta := fhir.Obj()
@@ -66,11 +68,11 @@ func (s *Service) metaInUse(ctx context.Context, c *call) (*Response, error) {
 	if len(meta.Kids) == 0 { // FHIR has no way to say an empty one
 		return &Response{Resource: parameters()}, nil
 	}
-	return &Response{Resource: parameters(named("return", "valueMeta", meta))}, nil
+	return &Response{Resource: parameters(named("return", "valueMeta", meta)), holds: holds}, nil
 }
 
-// metaShown is a label as it stands in a resource that the caller may see; nil where there is none.
-func (s *Service) metaShown(ctx context.Context, l storage.MetaLabel) (*fhir.Node, error) {
+// metaShown is a label as it stands in a resource that the caller may see, and that resource; nil where there is none.
+func (s *Service) metaShown(ctx context.Context, l storage.MetaLabel) (*fhir.Node, *storage.Version, error) {
 	value := search.EscapeValue(l.Code)
 	if l.Kind != "profile" {
 		value = search.EscapeValue(l.System) + "|" + value
@@ -78,21 +80,21 @@ func (s *Service) metaShown(ctx context.Context, l storage.MetaLabel) (*fhir.Nod
 	pairs := []search.Pair{{Name: "_" + l.Kind, Value: value}}
 	q, err := search.Parse(pairs, catalog{registry: s.store.Registry()}, search.Options{Types: []string{l.Type}, Now: s.now(), Zone: s.store.Zone()})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	page, err := s.store.Search(ctx, nil, q, 1, nil)
 	if err != nil || len(page.Matches) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	n, err := fhir.ParseJSON(page.Matches[0].Content)
 	if err != nil {
-		return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
+		return nil, nil, fhir.NewError(fhir.Internal, fhir.CodeException, "A stored resource cannot be read").Because(err)
 	}
 	list := n.At("meta").Get(l.Kind)
 	if i := metaIndex(list, labelNode(l)); i >= 0 {
-		return &list.Kids[i], nil
+		return &list.Kids[i], page.Matches[0], nil
 	}
-	return nil, nil // its code is written otherwise: that spelling is another label
+	return nil, nil, nil // its code is written otherwise: that spelling is another label
 }
 
 // labelNode is a label as it stands in meta.

@@ -151,13 +151,23 @@ func (x *Expression) Each(env *Env, focus Element, yield func(Element)) error {
 
 // EvalBool evaluates an invariant. An empty result counts as true: FHIR asks that an invariant is not false.
 func (x *Expression) EvalBool(env *Env, focus Element) (bool, error) {
+	t, err := x.truth(env, focus)
+	return t != no && err == nil, err
+}
+
+// EvalCriterion evaluates what an element is chosen by. An empty result counts as false, as in where().
+func (x *Expression) EvalCriterion(env *Env, focus Element) (bool, error) {
+	t, err := x.truth(env, focus)
+	return t == yes && err == nil, err
+}
+
+func (x *Expression) truth(env *Env, focus Element) (truthValue, error) {
 	c := x.start(env, focus)
 	defer c.release()
 	if err := x.root.eval(c); err != nil {
-		return false, err
+		return unknown, err
 	}
-	t, err := truth(c.stack)
-	return t != no, err
+	return truth(c.stack)
 }
 
 // step counts n steps.

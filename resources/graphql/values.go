@@ -177,7 +177,7 @@ func (r *run) where(expression *fhir.Node, list []place, at string) (kept []plac
 		if v.node == nil || v.node.Kind == fhir.Null {
 			continue
 		}
-		is, err := x.EvalBool(r.surroundings(v), v.lies)
+		is, err := x.EvalCriterion(r.surroundings(v), v.lies)
 		if err != nil {
 			return nil, err
 		}
