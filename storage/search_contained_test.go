@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kiln/fhir/search"
 	"kiln/storage"
@@ -358,6 +359,7 @@ func TestSearch_contained_shows_the_first_pages_time(t *testing.T) {
 	}
 	for _, id := range []string{"a", "b", "c", "d"} {
 		write(id, "A", "B")
+		time.Sleep(2 * time.Millisecond) // each has a time of its own: what is inside is m0 in all of them
 	}
 	q, page := first(t, s, t.Context(), "Medication", "code=A&_contained=true&_sort=_lastUpdated,_id", 1)
 	chained, chain := first(t, s, t.Context(), "MedicationRequest", "medication.code=A&_sort=_id", 1)
