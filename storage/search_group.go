@@ -128,17 +128,30 @@ func (k *sortKey) isBehind(key *string, text string) bool {
 
 // behind is the place behind all that sorts by a text, in the order of the page.
 func (p *searchPlan) behind(text, snapshot string) *SearchMark {
-	date, row := "-infinity", int64(math.MaxInt64)
-	if !p.order.keys[1].descending {
-		date = "infinity"
-	}
+	row := int64(math.MaxInt64)
 	if p.order.rowDescending {
 		row = math.MinInt64
 	}
 	if p.past != nil {
 		snapshot = p.past.mark
 	}
-	return &SearchMark{Keys: []*string{&text, &date}, Row: row, Snapshot: snapshot}
+	return &SearchMark{Keys: []*string{&text, p.order.keys[1].end()}, Row: row, Snapshot: snapshot}
+}
+
+// end is what no value of a key comes behind: nil where those that are missing come last.
+func (k *sortKey) end() *string {
+	last := "infinity"
+	switch {
+	case !k.nullsFirst && !k.notNull:
+		return nil
+	case k.typ == "text" && k.descending:
+		last = ""
+	case k.typ == "text":
+		last = strings.Repeat("\U0010FFFF", MaxStringIndexed+1)
+	case k.descending:
+		last = "-infinity"
+	}
+	return &last
 }
 
 // placed fetches what stands at some places.

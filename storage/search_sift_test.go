@@ -130,6 +130,56 @@ func TestSearch_sorted_by_two_texts_shows_nothing_behind_a_gap(t *testing.T) {
 	}
 }
 
+// TestSearch_sorted_by_a_code_and_what_may_be_missing follows short pages, which end behind what has a code and sorts by anything else.
+func TestSearch_sorted_by_a_code_and_what_may_be_missing(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for i := range 120 {
+		tag, rest := "", ""
+		if i%3 == 2 {
+			tag = `"meta":{"tag":[{"code":"t"}]},`
+		}
+		if i%2 == 0 {
+			rest = `,"birthDate":"2001-01-01","name":[{"family":"Jones"}]`
+		}
+		put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"p%d",%s"identifier":[{"value":"i%03d"}],"communication":[{"language":{"coding":[{"code":"l%03d"}]}}]%s}`, i, tag, i, i, rest))
+	}
+	for _, query := range []string{"_tag=t&_sort=identifier,birthdate", "_tag=t&_sort=identifier,family", "_tag=t&_sort=language,-birthdate", "_tag=t&_sort=-language,family", "_tag=t&_sort=language,-family", "_tag=t&_sort=-identifier,-_lastUpdated", "_tag=t&_sort=language,_id", "_tag=t&_sort=identifier,-_id", "_tag=t&_sort=identifier,_lastUpdated"} {
+		q, err := parseQuery(s, "Patient", query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SortBounds(1000, 1000, 1000)
+		page, err := s.Search(t.Context(), nil, q, 200, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got, back := ids(page.Matches), []string{}, []string{}
+		s.SortBounds(0, 10, 20)
+		for mark := (*storage.SearchMark)(nil); mark != nil || len(got) == 0; mark = page.Next {
+			if page, err = s.Search(t.Context(), nil, q, 7, mark); err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+			if got = append(got, ids(page.Matches)...); len(got) > 100 {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: text by text %v, at once %v", query, got, want)
+		}
+		last := ids(page.Matches)
+		for mark := page.Previous; mark != nil && len(back) < 100; mark = page.Previous {
+			if page, err = s.Search(t.Context(), nil, q, 7, mark); err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+			back = append(ids(page.Matches), back...)
+		}
+		if back = append(back, last...); !slices.Equal(back, want) {
+			t.Errorf("%s: backward %v, at once %v", query, back, want)
+		}
+	}
+}
+
 // TestSearch_sorted_by_a_code_while_others_write follows pages while resources move to other codes, or go.
 func TestSearch_sorted_by_a_code_while_others_write(t *testing.T) {
 	t.Parallel()
