@@ -101,20 +101,21 @@ func (r *runner) closely(ctx context.Context, read func(pgx.Rows) error, near, s
 }
 
 // atOnce runs a statement in one with who asks, the proof of the token and the question what is withheld: see declaration.before. The first
-// column of its rows is never NULL. Where not all of the patients are clear, it is not run.
+// column of its rows is never NULL. Where not all of the patients are clear, or the token does not hold, it is not run.
 //
 // Errors: Unauthenticated.
 func (r *runner) atOnce(ctx context.Context, read func(pgx.Rows) error, sql string, args []any) (clear bool, err error) {
 	p, proves := toProve(ctx)
 	w := questionOf(ctx, r.access)
 	d := r.says(proves, true, w != nil)
-	sql = "SELECT d.*, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (" + shifted(sql, len(d.args)) + ") r ON d.said > 0"
+	condition := "d.said > 0"
 	columns := 1
 	if d.clears {
-		sql += " AND d.clear"
+		condition += " AND d.clear"
 		columns++
 	}
 	if proves {
+		condition += " AND d.holds"
 		d.args[0], d.args[1] = p.hash, p.now
 		columns++
 	}
@@ -122,6 +123,9 @@ func (r *runner) atOnce(ctx context.Context, read func(pgx.Rows) error, sql stri
 		d.args[d.question] = w.patient
 		columns++
 	}
+	// The condition stands within the subquery, and OFFSET 0 keeps it there: so it is looked at before the statement, and that after d. Beside
+	// the join it would only throw away what the statement has found.
+	sql = "SELECT d.*, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (SELECT r.* FROM (" + shifted(sql, len(d.args)) + ") r WHERE " + condition + " OFFSET 0) r ON true"
 	rows, err := reader{r.store.guarded}.Query(ctx, sql, append(d.args, args...)...)
 	if err != nil {
 		return false, err

@@ -180,4 +180,15 @@ func TestSearch_of_a_record_follows_what_changes(t *testing.T) {
 	do(`CREATE OR REPLACE FUNCTION visible.shows(rk bigint, type smallint, compartments bigint[], labels integer) RETURNS boolean LANGUAGE sql AS 'SELECT false'`)
 	finds("without the rule", "dr", true, "plain")
 	finds("without the rule", "ben", false, "plain", "very")
+	// Who is not clear, or whose token does not hold, does not go through the record by these views at all.
+	do(`CREATE OR REPLACE FUNCTION visible.shows(rk bigint, type smallint, compartments bigint[], labels integer) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''asked''; END'`)
+	q, err := parseQuery(s, "Observation", "patient=ben&category=vital-signs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Search(storage.WithAccess(storage.WithProof(t.Context(), storage.NewProof(token, time.Now())), dr), nil, q, 10, nil); fhir.KindOf(err) != fhir.Unauthenticated {
+		t.Errorf("with a revoked token: %v", err)
+	}
+	do(`DELETE FROM treatment`)
+	finds("treated no more", "dr", false)
 }

@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"kiln/fhir/search"
 )
 
@@ -45,4 +47,44 @@ func (s *Store) SortBounds(atOnce, texts, most int) { s.sorting = sortBounds{atO
 func (s *Store) SortsByText(typ, code string) bool {
 	p, err := s.indexer.Load().param(typ, code)
 	return err == nil && p != nil && p.sortListed
+}
+
+// Plainly says whether a caller, asking about some patients (row keys), reads the views of about.go.
+func (s *Store) Plainly(a *Access, patients []int64) bool {
+	return (&runner{store: s, access: a, about: patients}).plainly()
+}
+
+// AboutRows gives the row keys that sql, over the views of about.go, finds for the caller in ctx, who asks about some patients: in a batch
+// behind who asks, and in one statement with it, where all of the patients are clear.
+func (s *Store) AboutRows(ctx context.Context, patients []int64, sql string) (behind, atOnce []int64, clear bool, err error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	run.about = patients
+	d := run.says(false, true, false)
+	batch := &pgx.Batch{}
+	batch.Queue(d.sql, d.args...)
+	batch.Queue(sql).Query(keysInto(&behind))
+	if err = (reader{s.guarded}).Send(ctx, batch); err != nil {
+		return nil, nil, false, err
+	}
+	clear, err = run.atOnce(ctx, keysInto(&atOnce), sql, nil)
+	return behind, atOnce, clear, err
+}
+
+// RuleRows gives the row keys that sql finds for the caller in ctx by the whole rule.
+func (s *Store) RuleRows(ctx context.Context, sql string) (keys []int64, err error) {
+	run, err := s.runner(ctx, nil)
+	if err == nil {
+		err = run.rows(ctx, keysInto(&keys), sql)
+	}
+	return keys, err
+}
+
+func keysInto(keys *[]int64) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*keys, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	}
 }
