@@ -84,7 +84,7 @@ func TestPayer_that_never_answers_holds_up_nobody_else(t *testing.T) {
 		put(t, s, fmt.Sprintf(`{"resourceType":"Practitioner","id":%q}`, "doc-"+id))
 		put(t, s, fmt.Sprintf(`{"resourceType":"Schedule","id":%q,"extension":[{"url":%q,"extension":[{"url":"coverage","valueCode":"strict"}]}],"actor":[{"reference":"Practitioner/doc-%[1]s"}]}`, id, scheduling.ExtensionBookingPolicy))
 		put(t, s, fmt.Sprintf(`{"resourceType":"Slot","id":%q,"schedule":{"reference":"Schedule/%[1]s"},"status":"free","start":"2026-01-16T09:00:00Z","end":"2026-01-16T09:30:00Z"}`, id))
-		cover(t, s, id, id, map[string]string{"h": "hanging", "g": "sandbox"}[kind], "OK-1", "")
+		cover(t, s, id, id, map[string]string{"h": "hanging", "g": "sandbox"}[kind], "OK-"+id, "") // whose turns at the sandbox are its own
 		return strings.Replace(booking(id, id), "{", `{"start":"2026-01-16T09:00:00Z","end":"2026-01-16T09:30:00Z",`, 1)
 	}
 	var bodies []string

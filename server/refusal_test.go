@@ -120,11 +120,11 @@ func TestBody_deadline_ends_with_the_body(t *testing.T) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(1200 * time.Millisecond):
 			return &resources.Response{Version: patient(3)}, nil
 		}
 	}}
-	dial := listen(t, func(o *server.Options) { o.Limits.BodyGrace, o.Service = 50*time.Millisecond, service })
+	dial := listen(t, func(o *server.Options) { o.Limits.BodyGrace, o.Service = time.Second, service })
 	body := `{"resourceType":"Patient"}`
 	resp, text := answerTo(t, dial(), fmt.Sprintf("POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	if resp.StatusCode != 200 {

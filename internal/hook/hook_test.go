@@ -21,7 +21,7 @@ import (
 
 func client(t *testing.T, change func(*hook.Options), allow ...string) *hook.Client {
 	t.Helper()
-	o := hook.Options{Allow: allow, Timeout: 2 * time.Second}
+	o := hook.Options{Allow: allow, Timeout: 20 * time.Second}
 	if change != nil {
 		change(&o)
 	}
@@ -153,9 +153,13 @@ func TestCall_faults_of_endpoints(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(hang)
-	c := client(t, func(o *hook.Options) { o.Timeout = 500 * time.Millisecond }, server.URL)
+	c, impatient := client(t, nil, server.URL), client(t, func(o *hook.Options) { o.Timeout = 500 * time.Millisecond }, server.URL)
 	for path, want := range map[string]int{"/fine": 200, "/redirect": 307, "/hang": 0, "/endless": 200, "/drop": 0} {
-		status, err := c.Call(t.Context(), resources.HookCall{Endpoint: server.URL + path, Headers: []string{"X-A: b: c"}, Body: []byte("{}")})
+		caller := c
+		if path == "/hang" {
+			caller = impatient
+		}
+		status, err := caller.Call(t.Context(), resources.HookCall{Endpoint: server.URL + path, Headers: []string{"X-A: b: c"}, Body: []byte("{}")})
 		if status != want || (err == nil) != (want != 0) {
 			t.Errorf("%s: %d %v", path, status, err)
 		}
