@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -308,13 +309,20 @@ func TestConnections_killed_under_load_are_replaced(t *testing.T) {
 	l := newLedger()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); l.write(ctx, origin, "c", 8) }()
-	go until(ctx, func(i int) { // readers, who must get what is there or be told to come again
-		a := send(context.Background(), "GET", origin+"/fhir/Observation?_count=5&_sort=-_lastUpdated", "")
-		if err := a.clean(); err != nil || a.status == 200 && a.body["resourceType"] != "Bundle" {
-			t.Errorf("search: %v %+v", err, a)
-		}
-	})
+	go func() {
+		defer close(done)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			until(ctx, func(i int) { // readers, who must get what is there or be told to come again
+				a := send(context.Background(), "GET", origin+"/fhir/Observation?_count=5&_sort=-_lastUpdated", "")
+				if err := a.clean(); err != nil || a.status == 200 && a.body["resourceType"] != "Bundle" {
+					t.Errorf("search: %v %+v", err, a)
+				}
+			})
+		})
+		l.write(ctx, origin, "c", 8)
+		reading.Wait()
+	}()
 	killed := 0
 	for range 25 {
 		time.Sleep(40 * time.Millisecond)
@@ -353,15 +361,27 @@ func TestSIGTERM_lets_requests_in_flight_finish(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	answers := make([]answer, clients)
+	var answered atomic.Int32
 	go func() {
 		defer close(done)
 		together(clients, func(i int) {
 			answers[i] = send(context.Background(), "POST", p.origin+"/fhir", largeTransaction(fmt.Sprint("t", i), entries))
+			answered.Add(1)
 		})
 	}()
+	eventually(t, "the transactions are in flight", func() bool {
+		already := int(answered.Load())
+		_, after, found := strings.Cut(body(t, http.DefaultClient, "GET", p.origin+"/metrics", nil).text, "\nkiln_http_requests_in_flight ")
+		number, _, _ := strings.Cut(after, "\n")
+		n, err := strconv.Atoi(number)
+		if !found || err != nil {
+			t.Fatalf("in flight are %q, %v", number, err)
+		}
+		return n-1+already >= clients // the request for the metrics is one too
+	})
 	writing := make(chan struct{})
 	go func() { defer close(writing); l.write(ctx, p.origin, "s", 2) }()
-	time.Sleep(400 * time.Millisecond)
+	eventually(t, "clients write beside them", func() bool { writes, _ := l.heard(); return writes > 0 })
 	code := p.end(syscall.SIGTERM)
 	<-done
 	stop()
