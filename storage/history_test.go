@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -113,6 +114,31 @@ func TestHistory_never_grows_below_what_was_shown(t *testing.T) {
 	shownIDs(t, list[0], storage.HistoryQuery{})
 	put(t, list[1], `{"resourceType":"Patient","id":"b"}`)
 	if got := fmt.Sprint(shownIDs(t, list[0], storage.HistoryQuery{})); got != "[b a]" {
+		t.Error(got)
+	}
+}
+
+// A writer that histories overtake again and again is let through, with its version in its place.
+func TestHistory_overtakes_a_writer_twice_at_most(t *testing.T) {
+	t.Parallel()
+	list := servers(t, time.Now, func() time.Time { return time.Now().Add(-time.Hour) })
+	late, tries := prepare(t, list[1], `{"resourceType":"Patient","id":"late"}`), 0
+	err := list[1].Write(t.Context(), func(tx *storage.Tx) error {
+		tx.Insert(late, storage.MethodUpdate) // as of a moment below the next one
+		tries++
+		time.Sleep(2 * time.Millisecond)
+		put(t, list[0], fmt.Sprintf(`{"resourceType":"Patient","id":"p%d"}`, tries))
+		want := []string{"[p1]", "[p2 p1]", "[p1]"}[min(tries, 3)-1] // then it ends where the writer began
+		if got := fmt.Sprint(shownIDs(t, list[0], storage.HistoryQuery{})); got != want {
+			t.Errorf("try %d: %s, want %s", tries, got, want)
+		}
+		return nil
+	})
+	if err != nil || tries != 3 {
+		t.Fatalf("%d tries: %v", tries, err)
+	}
+	got := shownIDs(t, list[0], storage.HistoryQuery{})
+	if slices.Sort(got); fmt.Sprint(got) != "[late p1 p2 p3]" {
 		t.Error(got)
 	}
 }

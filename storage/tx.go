@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -21,8 +22,10 @@ type Tx struct {
 	begun bool
 	// steady makes all statements see the database as it was at the first one. Such a transaction cannot write.
 	steady bool
-	// now is the lastUpdated of what the transaction writes, zero until it writes something.
+	// now is the lastUpdated of what the transaction writes, zero until it writes something or has announced it ahead.
 	now time.Time
+	// ahead says that the moment was announced before the work: see announceAhead.
+	ahead bool
 	// newShapes and newSortTexts are remembered by the process once the transaction has committed.
 	newShapes    []int64
 	newSortTexts map[int64]bool
@@ -76,8 +79,9 @@ func (s *Store) Write(ctx context.Context, work func(*Tx) error) error {
 }
 
 func (s *Store) transact(ctx context.Context, steady bool, work func(*Tx) error) error {
+	overtaken := 0 // how often histories were shown up to a later time than the work's
 	for tries := (attempts{}); ; {
-		changed, err := s.try(ctx, steady, work)
+		changed, err := s.try(ctx, steady, overtaken > 1, work)
 		if changed || outdated(err) {
 			// Without a connection in hand, since it takes one. What fails after a commit, the watch makes up for.
 			if refresh := s.RefreshParameters(context.WithoutCancel(ctx)); refresh != nil && err != nil {
@@ -86,6 +90,7 @@ func (s *Store) transact(ctx context.Context, steady bool, work func(*Tx) error)
 		}
 		late := shown(err) // this server's clock is behind what another one's history has shown
 		if late {
+			overtaken++
 			if err := s.refreshShown(ctx); err != nil {
 				return translate(err)
 			}
@@ -112,8 +117,9 @@ type brokenError struct {
 
 func (b *brokenError) Unwrap() error { return b.error }
 
-// try runs work once. changed says that it committed and that the search parameters are others now.
-func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (changed bool, err error) {
+// try runs work once. changed says that it committed and that the search parameters are others now. ahead is for work that was
+// overtaken: its moment is announced before it.
+func (s *Store) try(ctx context.Context, steady, ahead bool, work func(*Tx) error) (changed bool, err error) {
 	access, err := s.access(ctx)
 	if err != nil {
 		return false, err
@@ -139,7 +145,13 @@ func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (cha
 		}
 		conn.Release()
 	}()
-	if err := work(tx); err != nil {
+	if ahead {
+		err = tx.announceAhead(ctx)
+	}
+	if err == nil {
+		err = work(tx)
+	}
+	if err != nil {
 		if conn.Conn().IsClosed() {
 			err = &brokenError{err, pool}
 		}
@@ -168,13 +180,35 @@ func (s *Store) try(ctx context.Context, steady bool, work func(*Tx) error) (cha
 // announce says to the database that versions are going to be written, and from which moment on. Work that first
 // looks for a long time so keeps histories waiting for the writing only.
 func (tx *Tx) announce(generation int32) {
-	if tx.now.IsZero() {
+	switch {
+	case tx.now.IsZero():
 		tx.stampNow()
 		tx.exec(sqlBeginWrite, generation, tx.now.UnixMilli())
+	case tx.ahead: // of whatever generation
+		tx.ahead = false
+		tx.exec(sqlCheckGeneration, generation)
 	}
 }
 
-const sqlBeginWrite = `SELECT begin_write($1, $2)`
+// announceAhead announces the moment from which on versions are going to be written before anything is done, and takes for it,
+// in the same statement, what has been shown by then. Where histories are asked for all the time, a server whose clock is behind,
+// or one that is slow, is overtaken again and again between learning what has been shown and announcing its own time; from here on
+// histories wait for it.
+func (tx *Tx) announceAhead(ctx context.Context) error {
+	tx.stampNow()
+	var moment int64
+	err := tx.system(ctx, func(rows pgx.Rows) error {
+		_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (any, error) { return nil, row.Scan(&moment, nil) })
+		return err
+	}, sqlBeginWriteAhead, int32(math.MaxInt32), tx.now.UnixMilli())
+	tx.now, tx.ahead = time.UnixMilli(moment).UTC(), true
+	return err
+}
+
+const (
+	sqlBeginWrite      = `SELECT begin_write($1, $2)`
+	sqlBeginWriteAhead = `SELECT m, begin_write($1, m) FROM (SELECT greatest($2, last_value) AS m FROM public.history_shown) s`
+)
 
 // stampNow sets the time of what the transaction writes: not before what histories have shown, as far as this server
 // knows.
