@@ -2,6 +2,7 @@ package resources
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"kiln/fhir"
@@ -28,12 +29,16 @@ func (s *Service) batch(ctx context.Context, r Request, entries []fhir.Node) (*R
 		}
 	}
 	answer := &Bundle{Type: "batch-response", Entries: make([]Entry, len(entries))}
+	size := 0
 	for i := range entries {
 		entry := &answer.Entries[i]
 		req, _, err := s.parseEntry(&entries[i])
 		entry.Interaction = req.Interaction
 		if err == nil {
 			err = ctx.Err()
+		}
+		if err == nil {
+			err = s.fits(size)
 		}
 		if err != nil && t != nil {
 			req.Principal = r.Principal
@@ -46,6 +51,9 @@ func (s *Service) batch(ctx context.Context, r Request, entries []fhir.Node) (*R
 			req.Lenient, req.TimeZone, req.Principal = r.Lenient, r.TimeZone, r.Principal
 			entry.Response, err = s.Do(ctx, req)
 		}
+		if req.Interaction != Create && req.Interaction != Update { // those have come in the request, which is bounded
+			size += entry.Response.size()
+		}
 		if err != nil {
 			entry.Err = atEntry(err, i)
 		} else if entry.Response != nil {
@@ -54,4 +62,45 @@ func (s *Service) batch(ctx context.Context, r Request, entries []fhir.Node) (*R
 		entries[i].Kids = nil // done with: a large batch gives its memory back as it goes
 	}
 	return &Response{Bundle: answer}, nil
+}
+
+// fits refuses what comes after an answer of so many bytes.
+//
+// Errors: TooCostly.
+func (s *Service) fits(size int) error {
+	if size < s.limits.MaxBatchBytes {
+		return nil
+	}
+	return fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly,
+		fmt.Sprintf("The answers to the entries before have %d bytes or more; this was not done. Send it in another Bundle", s.limits.MaxBatchBytes)).Coded("too-costly")
+}
+
+// size is about how many bytes the resources of a response take, 0 for nil.
+func (r *Response) size() (n int) {
+	if r == nil {
+		return 0
+	}
+	if r.Version != nil {
+		n = len(r.Version.Content)
+	}
+	if r.Resource != nil {
+		n += sizeOf(r.Resource)
+	}
+	if r.Bundle != nil {
+		for _, e := range r.Bundle.Entries {
+			if n += e.Response.size(); e.Version != nil {
+				n += len(e.Version.Content)
+			}
+		}
+	}
+	return n
+}
+
+// sizeOf is about how many bytes a node takes, written out.
+func sizeOf(n *fhir.Node) int {
+	size := len(n.Name) + len(n.Text) + len(`"":"",`)
+	for i := range n.Kids {
+		size += sizeOf(&n.Kids[i])
+	}
+	return size
 }

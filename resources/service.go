@@ -71,6 +71,8 @@ type Limits struct {
 	EverythingPageSize int
 	// MaxIncluded is how many resources _include and _revinclude add to one page: 1000.
 	MaxIncluded int
+	// MaxBatchBytes bounds the resources in the answer to a batch or transaction: 256 MiB. What comes after is not done.
+	MaxBatchBytes int
 	// MaxQueriedBytes bounds the resources that one GraphQL query looks at: 64 MiB.
 	MaxQueriedBytes int
 	// MaxConditionalMatches is how many resources a conditional delete may remove: 1000.
@@ -84,7 +86,7 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.MaxBundleEntries, 25_000}, {&l.MaxResourceBytes, 16 << 20},
 		{&l.DefaultPageSize, 20}, {&l.MaxPageSize, 1000}, {&l.EverythingPageSize, 200}, {&l.MaxIncluded, 1000},
-		{&l.MaxQueriedBytes, 64 << 20}, {&l.MaxConditionalMatches, 1000},
+		{&l.MaxBatchBytes, 256 << 20}, {&l.MaxQueriedBytes, 64 << 20}, {&l.MaxConditionalMatches, 1000},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -215,7 +215,7 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	if err := t.insertAll(ctx, tx, writes); err != nil {
 		return nil, err
 	}
-	size := 0
+	size, answered := 0, 0
 	for i, e := range writes {
 		if e.resp == nil {
 			if err := t.insertRun(ctx, tx, writes[i:]); err != nil {
@@ -232,6 +232,11 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 		if v := e.resp.Version; v != nil {
 			size += len(v.Content)
 		}
+		if e.req.Interaction == Patch { // all others have come in the request, which is bounded
+			if answered += e.resp.size(); answered >= t.limits.MaxBatchBytes {
+				return nil, atEntry(t.fits(answered), e.i)
+			}
+		}
 		if tx.Pending() >= flushStatements || size >= flushBytes {
 			if err := tx.Flush(ctx); err != nil {
 				return nil, err
@@ -241,9 +246,13 @@ func (t *transaction) run(ctx context.Context, tx *storage.Tx) (*Response, error
 	}
 	for _, e := range reads {
 		var err error
-		if e.resp, err = t.readEntry(ctx, tx, e.req); err != nil {
+		if err = t.fits(answered); err == nil {
+			e.resp, err = t.readEntry(ctx, tx, e.req)
+		}
+		if err != nil {
 			return nil, atEntry(err, e.i)
 		}
+		answered += e.resp.size()
 	}
 	answer := &Bundle{Type: "transaction-response", Entries: make([]Entry, len(t.entries))}
 	for i, e := range t.entries {

@@ -187,6 +187,7 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 	}
 	args := []any{narrow, timestamp(orElse(q.Since, beginningOfTime)), timestamp(until), from}
 	page := &HistoryPage{}
+	left, full := s.room(), false
 	batch := &pgx.Batch{}
 	batch.Queue(historyPage+source+bounds+historyOrder,
 		append(args[:len(args):len(args)], timestamp(after.LastUpdated), after.Seq, q.Limit+1)...).Query(func(rows pgx.Rows) error {
@@ -195,6 +196,10 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 			v, err := scanVersion(rows, &seq)
 			if err != nil {
 				return err
+			}
+			if left.take(v); v.beyond {
+				full = true
+				continue
 			}
 			page.Versions, page.Marks = append(page.Versions, v), append(page.Marks, HistoryMark{LastUpdated: v.LastUpdated, Seq: seq, Settled: settled})
 		}
@@ -211,9 +216,10 @@ func (s *Store) history(ctx context.Context, q HistoryQuery, settled time.Time, 
 	}
 	if len(page.Versions) > q.Limit {
 		page.Versions, page.Marks = page.Versions[:q.Limit], page.Marks[:q.Limit]
-		if q.Limit > 0 {
-			page.Next = &page.Marks[q.Limit-1]
-		}
+		full = q.Limit > 0
+	}
+	if full {
+		page.Next = &page.Marks[len(page.Marks)-1]
 	}
 	return page, nil
 }

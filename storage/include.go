@@ -68,7 +68,7 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 			}
 			for _, v := range found {
 				if k := (Key{v.Type, v.ID}); !seen[k] {
-					if len(added) == limit {
+					if len(added) == limit || v.beyond {
 						return added, true, nil
 					}
 					seen[k] = true
@@ -103,6 +103,11 @@ func (s *Store) visibleOf(ctx context.Context, limit int, look func(limit int) (
 		found, err := look(most)
 		if err != nil {
 			return nil, err
+		}
+		full := slices.IndexFunc(found, func(v *Version) bool { return v.beyond })
+		if full >= 0 { // the first of those says that there is more
+			kept, _, err := s.Narrowed(ctx, found[:full:full])
+			return append(kept, found[full]), err
 		}
 		kept, _, err := s.Narrowed(ctx, found)
 		if err != nil || len(kept) == len(found) || len(found) < most || len(kept) >= limit {
@@ -146,7 +151,7 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 			return nil, nil
 		}
 		var found []*Version
-		err := run.closely(ctx, versionsInto(&found), nearby(sqlReferred), sqlReferred, keys, limit)
+		err := run.closely(ctx, s.versionsInto(&found), nearby(sqlReferred), sqlReferred, keys, limit)
 		return found, err
 	}
 	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })

@@ -93,18 +93,20 @@ func (tx *Tx) ReadVersion(ctx context.Context, typ, id string, number int) (foun
 }
 
 func collect(ctx context.Context, run *runner, sql string, args ...any) (versions []*Version, err error) {
-	err = run.rows(ctx, versionsInto(&versions), sql, args...)
+	err = run.rows(ctx, run.store.versionsInto(&versions), sql, args...)
 	return versions, err
 }
 
-// versionsInto reads rows of versions.
-func versionsInto(versions *[]*Version) func(pgx.Rows) error {
+// versionsInto reads rows of versions, as far as there is room for them.
+func (s *Store) versionsInto(versions *[]*Version) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
+		left := s.room()
 		for rows.Next() {
 			v, err := scanVersion(rows)
 			if err != nil {
 				return err
 			}
+			left.take(v)
 			*versions = append(*versions, v)
 		}
 		return rows.Err()

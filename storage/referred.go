@@ -54,6 +54,9 @@ func (s *Store) Referred(ctx context.Context, tx *Tx, versions []*Version, excep
 		seen[k] = true
 		return known
 	})
+	if full := slices.IndexFunc(found, func(v *Version) bool { return v.beyond }); full >= 0 {
+		return found[:min(full, limit)], true, nil
+	}
 	return found[:min(len(found), limit)], len(found) > limit, nil
 }
 

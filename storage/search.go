@@ -119,9 +119,12 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	return pageOf(rows, limit, len(rows) > limit, mark, backward), nil
 }
 
-// pageOf makes a page of the first rows; more says that others come behind them.
+// pageOf makes a page of the first rows; more says that others come behind them. Where there was no room for all it is short.
 func pageOf(rows []found, limit int, more bool, mark *SearchMark, backward bool) *SearchPage {
 	rows = rows[:min(len(rows), limit)]
+	if full := roomFor(rows); full < len(rows) {
+		rows, more = rows[:full], true
+	}
 	page := &SearchPage{Complete: mark == nil && !more}
 	if backward {
 		for i, j := 0, len(rows)-1; i < j; i, j = i+1, j-1 {
@@ -142,6 +145,14 @@ func pageOf(rows []found, limit int, more bool, mark *SearchMark, backward bool)
 		page.Previous = &SearchMark{Backward: true, Keys: first.Keys, Row: first.Row, Snapshot: first.Snapshot}
 	}
 	return page
+}
+
+// roomFor is how many of the first rows there was room for.
+func roomFor(rows []found) int {
+	if full := slices.IndexFunc(rows, func(r found) bool { return r.version.beyond }); full >= 0 {
+		return full
+	}
+	return len(rows)
 }
 
 // Count returns the number of matches, counting no further than most; 0 is no bound.

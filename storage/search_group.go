@@ -97,7 +97,7 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	}
 	backward := mark != nil && mark.Backward
 	page = pageOf(rows, limit, len(rows) > limit || len(places) > limit || end != nil, mark, backward)
-	if page.Complete = page.Complete && end == nil; end != nil && len(rows) <= limit {
+	if page.Complete = page.Complete && end == nil; end != nil && roomFor(rows) == len(rows) && len(rows) <= limit {
 		if end.Backward = backward; backward {
 			page.Previous = end
 		} else {

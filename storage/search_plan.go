@@ -451,7 +451,7 @@ type found struct {
 }
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
-	list := make([]found, 0, min(limit, 64))
+	list, left := make([]found, 0, min(limit, 64)), on.store.room()
 	anew := (p.anew() || p.parts) && !s.once
 	var after func(*pgx.Batch)
 	if p.past != nil {
@@ -470,6 +470,7 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 			if f.version, err = scanVersion(rows, before...); err != nil {
 				return err
 			}
+			left.take(f.version)
 			if f.version.part = part; p.past != nil {
 				f.mark.Snapshot = p.past.mark
 			}

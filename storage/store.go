@@ -27,7 +27,10 @@ type Options struct {
 	PoolSize int
 	// StatementTimeout ends a statement that runs longer; zero is 30 s.
 	StatementTimeout time.Duration
-	Registry         *conformance.Registry
+	// MaxPageBytes bounds the content of the versions on one page, and again of what is included beside; zero is 64 MiB. A page ends
+	// before it has more, and has a next. One version is always shown.
+	MaxPageBytes int
+	Registry     *conformance.Registry
 	// ReindexBatch is how many resources a reindex takes at once, ReindexPause how long it rests in between; zero is 500,
 	// and a quarter of the time that the batch took.
 	ReindexBatch int

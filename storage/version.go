@@ -30,6 +30,32 @@ type Version struct {
 	// labels are those that restrict it; nil where they were not asked for.
 	labels *int32
 	part   string // the id of a contained resource that the version stands for
+	beyond bool   // it came when there was no room for its content any more: see room
+}
+
+// room is how many bytes of content the answer to one request may still take. The first version always has room.
+type room struct{ max, taken int }
+
+// room is that of a new page.
+
+func (s *Store) room() room {
+	if s.options.MaxPageBytes > 0 {
+		return room{max: s.options.MaxPageBytes}
+	}
+	return room{max: maxPageBytes}
+}
+
+// maxPageBytes is Options.MaxPageBytes where it is not given.
+const maxPageBytes = 64 << 20
+
+// take keeps the content of a version where there is room for it, and else says that it lies beyond, as all do that follow.
+func (r *room) take(v *Version) {
+	size := len(v.Content)
+	if r.taken > 0 && r.taken+size > r.max {
+		r.taken, v.beyond, v.Content = r.max, true, nil
+		return
+	}
+	r.taken += max(size, 1)
 }
 
 // How a version came about. The first letter is what the database keeps.
