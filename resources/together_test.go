@@ -140,6 +140,8 @@ func TestAccess_what_a_visit_of_two_goes_by(t *testing.T) {
 		put(t, s, `{"resourceType":"DocumentReference","id":"`+id+`","status":"current","subject":{"reference":"Patient/`+patient+`"},"content":[{"attachment":{"url":"urn:x"}}]}`)
 	}
 	put(t, s, `{"resourceType":"SearchParameter","id":"any","url":"http://example.org/any","name":"any","status":"active","description":"x","code":"any","base":["Appointment"],"type":"reference","expression":"Appointment.descendants().where(reference.exists())","target":["Patient","DocumentReference"]}`)
+	put(t, s, `{"resourceType":"SearchParameter","id":"who-how","url":"http://example.org/who-how","name":"whoHow","status":"active","description":"x","code":"who-how","base":["Appointment"],"type":"composite","expression":"Appointment",
+"component":[{"definition":"http://hl7.org/fhir/SearchParameter/Appointment-actor","expression":"participant.actor"},{"definition":"http://hl7.org/fhir/SearchParameter/Appointment-status","expression":"status"}]}`)
 	visit := func(slot, document, others string) {
 		mustCreate(t, s, `{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/`+slot+`"}],"supportingInformation":[{"reference":"DocumentReference/`+document+`"}],
 "participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"}`+others+`]}`)
@@ -156,6 +158,8 @@ func TestAccess_what_a_visit_of_two_goes_by(t *testing.T) {
 		"_filter=supporting-info eq DocumentReference/bens":         {0, 1},
 		"any=DocumentReference/bens":                                {0, 1},
 		"any=Patient/ben":                                           {0, 1},
+		"who-how=Patient/ben$booked":                                {0, 1},
+		"who-how=Patient/ada$booked":                                {1, 2},
 		"_sort=supporting-info&supporting-info=DocumentReference/x": {0, 0},
 	} {
 		for i, who := range []auth.Principal{patientApp("ada", "patient/*.rs"), {}} {

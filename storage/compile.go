@@ -138,7 +138,7 @@ func (c *compiler) missing(e *search.Missing, x string) (string, error) {
 	number := c.ix.registry.TypeNumber(e.Type)
 	cond := fmt.Sprintf("%s.tokens && ARRAY(SELECT s.marker FROM search_shape s WHERE s.type = %s AND %ss.params @> %s)",
 		x, c.arg(number, "smallint"), not, c.arg([]int32{int32(p.def.Key)}, "integer[]"))
-	if c.access != nil && c.access.alone && e.Type == visitType && goesBy(p.def.Expression) {
+	if c.access != nil && c.access.alone && e.Type == visitType && goesBy(wholeExpression(p.def)) {
 		cond = c.asksOthers(cond, x)
 	}
 	return cond, nil

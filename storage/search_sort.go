@@ -161,7 +161,7 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 		}
 		return fmt.Sprintf("(SELECT %s(s.%s) FROM %s s WHERE s.rk = x.rk AND %s)", best, column, p.c.table(table, "x"), which)
 	}
-	if p.c.access != nil && p.c.access.alone && plan.def.Base == visitType && aboutOthers(plan.def.Code, plan.def.Expression) {
+	if p.c.access != nil && p.c.access.alone && plan.def.Base == visitType && aboutOthers(plan.def.Code, wholeExpression(plan.def)) {
 		key.sql = `NULL::text COLLATE "C"` // an order by who takes part would tell of others
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
 )
@@ -123,6 +124,15 @@ func aboutOthers(code, expression string) bool {
 	return code == "_text" || code == "_content" || code != "part-status" && strings.Contains(expression, "participant") || goesBy(expression)
 }
 
+// wholeExpression is all that a parameter looks at: of a composite what its components do, too.
+func wholeExpression(def *conformance.SearchParameter) string {
+	all := def.Expression
+	for _, one := range def.Components {
+		all += " | " + one.Expression
+	}
+	return all
+}
+
 // goesBy says whether an expression leads to what a visit goes by, which dropHidden takes out, or anywhere: parameters that
 // clients define may.
 func goesBy(expression string) bool {
@@ -147,7 +157,7 @@ func (c *compiler) together(m *search.Match, x string) (cond string, done bool, 
 	}
 	expression := ""
 	if def := c.ix.registry.SearchParameter(m.Type, m.Param.Code); def != nil {
-		expression = def.Expression
+		expression = wholeExpression(def)
 	}
 	if !aboutOthers(m.Param.Code, expression) {
 		return "", false, nil
