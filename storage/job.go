@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
@@ -123,11 +124,14 @@ func (s *Store) jobDriver() quietDriver { return quietDriver{riverpgxv5.New(s.po
 
 // RetryJob does a job again, also one that was given up: as soon as possible, with as many tries as a new one.
 //
-// Errors: NotFound.
+// Errors: NotFound; Conflict where the same has been ordered again meanwhile and waits.
 func (s *Store) RetryJob(ctx context.Context, id int64) error {
 	_, err := s.jobs.JobRetry(ctx, id)
 	if errors.Is(err, river.ErrNotFound) {
 		return fhir.NewError(fhir.NotFound, fhir.CodeNotFound, "There is no such message any more")
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.ConstraintName == "river_job_unique_idx" {
+		return fhir.NewError(fhir.Conflict, fhir.CodeConflict, "The same has been ordered again and is on its way").Because(err)
 	}
 	return translate(err)
 }

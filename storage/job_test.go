@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"kiln/fhir"
 	"kiln/internal/kilntest"
 	"kiln/storage"
 )
@@ -187,5 +188,27 @@ func TestJobs_fail_come_again_and_are_given_up_and_retried_by_hand(t *testing.T)
 	until(t, "it is done", func() bool { return counts(t, s)["completed"] == 2 })
 	if err := s.RetryJob(t.Context(), 1<<40); err == nil {
 		t.Error("a job that is not there was retried")
+	}
+}
+
+// Of work that was given up, and has been ordered again since, the new order is the one that counts.
+func TestJobs_are_not_retried_beside_a_new_order(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	works(t, s, func(context.Context, storage.Job) error { return &storage.Dropped{Why: "it is over"} })
+	job := storage.Job{Task: "x", Event: "dropped", Repeats: true}
+	order(t, s, job)
+	until(t, "it is given up", func() bool { return counts(t, s)["cancelled"] == 1 })
+	old, err := s.Jobs(t.Context(), "cancelled", 1<<62, 10)
+	if err != nil || len(old) != 1 {
+		t.Fatalf("%v %v", old, err)
+	}
+	job.At = time.Now().Add(time.Hour)
+	order(t, s, job)
+	if err := s.RetryJob(t.Context(), old[0].ID); fhir.KindOf(err) != fhir.Conflict {
+		t.Errorf("%v", err)
+	}
+	if n := counts(t, s); n["cancelled"] != 1 || n["scheduled"] != 1 {
+		t.Errorf("%v", n)
 	}
 }
