@@ -80,10 +80,14 @@ func (p *searchPlan) byNamed(q *search.Query, conditions []string) bool {
 		}
 		if plan, err := p.c.param(h.Type, h.Param.Code); err == nil && p.c.impliesPatient(h.Type, plan) {
 			p.order.keys = []sortKey{{sql: "x.patient", typ: "bigint", notNull: true}, {sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
-			for _, c := range p.c.chained {
-				if c.all == conditions[i] && c.named != "" && q.Contained == "" {
+			for n := range p.c.chained {
+				if c := &p.c.chained[n]; c.all == conditions[i] && c.named != "" && q.Contained == "" {
 					name := fmt.Sprintf(`(SELECT min(s.value) %s AND s.rk = x.patient) COLLATE "C"`, c.named)
 					p.order.keys = slices.Insert(p.order.keys, 0, sortKey{sql: name, typ: "text", notNull: true})
+					if p.chain != nil { // another one may have come first
+						p.chain = c
+					}
+					break
 				}
 			}
 			return true
