@@ -169,7 +169,23 @@ func TestAPI_as_described(t *testing.T) {
 			}
 			return
 		}
-		var resource struct{ ResourceType string }
+		type typed struct{ ResourceType string }
+		if strings.HasSuffix(path, "/$graphql") && resp.StatusCode != http.StatusUnauthorized {
+			var answer struct {
+				Data   json.RawMessage
+				Errors []struct{ Extensions struct{ Resource typed } }
+			}
+			if err := json.Unmarshal(content, &answer); err != nil || (resp.StatusCode >= 400) != (len(answer.Errors) > 0) {
+				t.Fatalf("no answer to a query: %s", what)
+			}
+			for _, e := range answer.Errors {
+				if e.Extensions.Resource.ResourceType != "OperationOutcome" {
+					t.Fatalf("no outcome: %s", what)
+				}
+			}
+			return
+		}
+		var resource typed
 		if err := json.Unmarshal(content, &resource); err != nil || resource.ResourceType == "" || resp.StatusCode >= 400 && resource.ResourceType != "OperationOutcome" {
 			t.Fatalf("no such resource: %s", what)
 		}
