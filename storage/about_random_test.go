@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
-	"kiln/conformance"
 	"kiln/fhir/search"
 	"kiln/internal/kilntest"
 	"kiln/storage"
@@ -32,16 +31,8 @@ var relations = [][2]string{
 func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
-	registry, err := conformance.R4()
-	if err != nil {
-		t.Fatal(err)
-	}
 	// One connection, so that what is said of one caller would be there for the next.
-	s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 1, Unrestricted: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openWith(t, storage.Options{URL: url, PoolSize: 1})
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +90,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 	}
 	persons := append(keysOf(patients), key("Practitioner/d0"), key("Practitioner/d1"))
 	actors := []int64{key("Practitioner/d0"), key("Practitioner/d0"), key("Practitioner/d1"), key("PractitionerRole/r")}
-	observation := registry.TypeNumber("Observation")
+	observation := s.Registry().TypeNumber("Observation")
 	// A period that holds, mostly.
 	period := rapid.Custom(func(t *rapid.T) string {
 		return rapid.SampledFrom([]string{"'-infinity', 'infinity'", "'-infinity', 'infinity'", "'-infinity', 'infinity'", "now() - interval '1 hour', now() + interval '1 hour'",

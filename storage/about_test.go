@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"kiln/conformance"
 	"kiln/fhir"
 	"kiln/fhir/search"
 	"kiln/internal/kilntest"
@@ -22,15 +21,7 @@ import (
 func TestSearch_of_a_record_follows_what_changes(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
-	registry, err := conformance.R4()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 2, Unrestricted: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openWith(t, storage.Options{URL: url, PoolSize: 2})
 	for _, body := range []string{`{"resourceType":"Patient","id":"anna"}`, `{"resourceType":"Patient","id":"ben"}`, `{"resourceType":"Practitioner","id":"dr"}`} {
 		put(t, s, body)
 	}

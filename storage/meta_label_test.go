@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"kiln/conformance"
 	"kiln/internal/kilntest"
 	"kiln/migrations"
 	"kiln/storage"
@@ -16,15 +15,7 @@ import (
 func TestMetaLabels_of_a_migration(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
-	registry, err := conformance.R4()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 2, Unrestricted: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openWith(t, storage.Options{URL: url, PoolSize: 2})
 	long := strings.Repeat("é", 5000)
 	put(t, s, `{"resourceType":"Patient","id":"a","meta":{"profile":["urn:p","urn:q"],"tag":[{"code":"x"},{"system":"urn:s","code":"`+long+`"},{"display":"no code"}],"security":[{"system":"urn:s","code":"x"}]}}`)
 	put(t, s, `{"resourceType":"Patient","id":"b","meta":{"tag":[{"code":"x","display":"X"}]}}`)

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"kiln/conformance"
 	"kiln/fhir/search"
 	"kiln/internal/kilntest"
 	"kiln/storage"
@@ -19,15 +18,7 @@ import (
 func TestSecondLayer(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
-	registry, err := conformance.R4()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 2, Unrestricted: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openWith(t, storage.Options{URL: url, PoolSize: 2})
 	for _, body := range []string{
 		`{"resourceType":"Patient","id":"anna","name":[{"family":"Apple"}]}`, `{"resourceType":"Patient","id":"ben","name":[{"family":"Berry"}]}`,
 		`{"resourceType":"Patient","id":"ben","name":[{"family":"Berries"}]}`,
@@ -134,7 +125,7 @@ WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND has_ta
 		}
 	}
 	// And a context that says nothing reads nothing.
-	strict, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: registry, PoolSize: 2})
+	strict, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: s.Registry(), PoolSize: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
