@@ -98,7 +98,7 @@ func (s *Store) MetaLabels(ctx context.Context, types []string, limit int) (list
 		numbers[i] = s.Registry().TypeNumber(t)
 		names[numbers[i]] = t
 	}
-	rows, err := s.pool.Query(ctx, sqlReadLabels, numbers, limit)
+	rows, err := reader{s.pool}.Query(ctx, sqlReadLabels, numbers, limit)
 	if err != nil {
 		return nil, translate(err)
 	}
