@@ -14,6 +14,8 @@ import (
 func TestPages_have_bounded_bytes(t *testing.T) {
 	t.Parallel()
 	s := openWith(t, storage.Options{URL: kilntest.DB(t), MaxPageBytes: 10_000})
+	put(t, s, `{"resourceType":"Basic","id":"gone"}`)
+	remove(t, s, storage.Key{Type: "Basic", ID: "gone"})
 	long := map[int]int{3: 9_000, 4: 9_000, 9: 30_000} // one alone is more than a page has room for
 	for i := range 14 {
 		text := strings.Repeat("x", max(long[i], 2_500))
@@ -77,10 +79,17 @@ func TestPages_have_bounded_bytes(t *testing.T) {
 	}
 
 	var seen []string
+	var last storage.HistoryMark
 	for h := (storage.HistoryQuery{Type: "Basic", Limit: 50}); ; {
 		page, err := s.History(t.Context(), h)
 		if err != nil || len(page.Versions) == 0 {
 			t.Fatalf("%v %v", page, err)
+		}
+		for i, m := range page.Marks {
+			if last.Seq != 0 && m.Seq >= last.Seq {
+				t.Errorf("%s stands out of its order", page.Versions[i].ID)
+			}
+			last = m
 		}
 		if seen = append(seen, ids(page.Versions)...); page.Next == nil {
 			break
@@ -88,7 +97,7 @@ func TestPages_have_bounded_bytes(t *testing.T) {
 		h.After = page.Next
 	}
 	slices.Sort(seen)
-	if len(seen) != 14 || len(slices.Compact(seen)) != 14 {
+	if len(seen) != 16 || len(slices.Compact(seen)) != 15 {
 		t.Errorf("the history has %v", seen)
 	}
 }

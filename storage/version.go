@@ -37,7 +37,6 @@ type Version struct {
 type room struct{ max, taken int }
 
 // room is that of a new page.
-
 func (s *Store) room() room {
 	if s.options.MaxPageBytes > 0 {
 		return room{max: s.options.MaxPageBytes}
@@ -52,7 +51,7 @@ const maxPageBytes = 64 << 20
 func (r *room) take(v *Version) {
 	size := len(v.Content)
 	if r.taken > 0 && r.taken+size > r.max {
-		r.taken, v.beyond, v.Content = r.max, true, nil
+		r.taken, v.beyond, v.Content = r.max+1, true, nil // so that a deletion, which takes nothing, does not stand behind the gap
 		return
 	}
 	r.taken += max(size, 1)
