@@ -33,8 +33,10 @@ type searchPlan struct {
 	lister *search.Match
 	// alone says that there is one condition and nothing else.
 	alone bool
-	// value is the condition on search_code w that follows from one on the value beside the code; nil for none.
-	value func(*compiler) string
+	// value is what follows for search_code from a condition on the value beside the code; nil for none.
+	value *valueRange
+	// listedWhole says that the search asks for no more than the code, and a value beside it.
+	listedWhole bool
 	// patient is the condition that it is of one patient, "" for none. frequent says that the others are often met.
 	patient  string
 	frequent bool
@@ -176,6 +178,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	p.plain = run.plainly() && (p.own || len(run.about) > 0)
 	p.conditions = len(p.c.args)
 	p.alone = len(conditions) == 1 && visible == ""
+	p.listedWhole = p.code != "" && run.access.everything && (len(conditions) == 1 || len(conditions) == 2 && p.value != nil && p.lister == nil)
 	p.throughPatients(conditions)
 	if p.code != "" && p.lister == nil && len(conditions) == 2 && visible == "" {
 		for _, one := range conditions {

@@ -184,9 +184,12 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 		look = p.look(limit)
 	}
 	window := p.window(c, mark, look)
+	if side.table == "search_code" && p.listedWhole && p.before == "" {
+		return p.listedByCode(c, window, limit)
+	}
 	told := ""
 	if p.valued() {
-		told = " AND " + p.value(c)
+		told = " AND " + p.value.within(c)
 	}
 	if side.unique {
 		where, rest := p.closer(""), p.where
