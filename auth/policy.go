@@ -51,8 +51,20 @@ var shared = []string{
 	"SubstanceReferenceInformation", "SubstanceSourceMaterial", "SubstanceSpecification", "TerminologyCapabilities", "TestScript", "ValueSet",
 }
 
-// NewPolicy makes a policy of rules, with the groups of types resolved. Groups (Group) are left out of @patient: one
-// resource names many patients. Errors: for a type that does not exist.
+// RecordTypes are the types that a patient's record is made of: those of CompartmentDefinition/patient, and those that this
+// server counts to it. Group is none of them: one resource names many patients.
+func RecordTypes(registry *conformance.Registry) []string {
+	compartment := registry.Compartment("Patient")
+	var types []string
+	for _, t := range registry.Schema().Resources {
+		if (len(compartment.Params(t)) > 0 || slices.Contains(ofPatient, t)) && t != "Group" {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// NewPolicy makes a policy of rules, with the groups of types resolved. Errors: for a type that does not exist.
 func NewPolicy(rules []PolicyRule, registry *conformance.Registry) (*Policy, error) {
 	p := &Policy{registry: registry}
 	for _, r := range rules {
@@ -62,12 +74,7 @@ func NewPolicy(rules []PolicyRule, registry *conformance.Registry) (*Policy, err
 			case TypesAll:
 				types = append(types, registry.Schema().Resources...)
 			case TypesOfPatient:
-				compartment := registry.Compartment("Patient")
-				for _, t := range registry.Schema().Resources {
-					if (len(compartment.Params(t)) > 0 || slices.Contains(ofPatient, t)) && t != "Group" {
-						types = append(types, t)
-					}
-				}
+				types = append(types, RecordTypes(registry)...)
 			case TypesShared:
 				types = append(types, shared...)
 			default:

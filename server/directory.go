@@ -69,6 +69,24 @@ func (d Directory) Visits(ctx context.Context, as auth.Principal, patient string
 	return append(encounters, appointments...), err
 }
 
+// HasVisit says whether an encounter or appointment is one of a patient, and one that as may see.
+func (d Directory) HasVisit(ctx context.Context, as auth.Principal, patient, reference string) (bool, error) {
+	typ, id, _ := strings.Cut(reference, "/")
+	query := url.Values{"_id": {id}}
+	switch {
+	case !fhir.ValidID(id):
+		return false, nil
+	case typ == "Encounter":
+		query.Set("patient", patient)
+	case typ == "Appointment":
+		query.Set("actor", "Patient/"+patient)
+	default:
+		return false, nil
+	}
+	found, err := d.search(ctx, as, typ, query)
+	return len(found) == 1, err
+}
+
 func (d Directory) search(ctx context.Context, as auth.Principal, typ string, query url.Values) ([]oauth.Entry, error) {
 	query.Set("_count", directorySize)
 	resp, err := d.Service.Do(ctx, resources.Request{

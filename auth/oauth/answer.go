@@ -89,6 +89,8 @@ func tell(err error) (e oauthError, fault bool) {
 		return oauthError{bearer.code, bearer.text, bearer.status}, false
 	case errors.Is(err, fosite.ErrSerializationFailure), errors.Is(err, fosite.ErrInvalidatedAuthorizeCode):
 		return oauthError{"invalid_grant", "It was used by another request at the same time.", http.StatusBadRequest}, false
+	case errors.Is(err, fosite.ErrInvalidState): // whose code invalid_state is none of RFC 6749's
+		return oauthError{"invalid_request", "The parameter state is missing, or shorter than 8 characters.", http.StatusBadRequest}, false
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return oauthError{"temporarily_unavailable", "The request was given up before it was done.", http.StatusServiceUnavailable}, false

@@ -70,7 +70,7 @@ func TestAuthorize_21_22_23_24_refusals(t *testing.T) {
 		{"23_redirect_shorter", []string{"redirect_uri", "https://app.example.org/callback"}, ""},
 		{"23_redirect_with_user", []string{"redirect_uri", "https://app.example.org@evil.example.org/callback?keep=1"}, ""},
 		{"23_redirect_other_case", []string{"redirect_uri", "https://APP.example.org/callback?keep=1"}, ""},
-		{"24_state_missing", []string{"state", "-"}, "invalid_state"},
+		{"24_state_missing", []string{"state", "-"}, "invalid_request"},
 		{"24_scope_missing", []string{"scope", "-"}, "invalid_scope"},
 		{"24_scopes_unknown", []string{"scope", "patient/Nonsense.rs patient/Patient.sr banana system/*.rs"}, "invalid_scope"},
 		{"26_challenge_missing", []string{"code_challenge", "-"}, "invalid_request"},

@@ -53,19 +53,6 @@ var kindsOf = map[string][]kind{
 	},
 }
 
-// recordTypes are the types of a patient's record: those of the patient compartment.
-func (s *Server) recordTypes() []string {
-	registry := s.options.Registry()
-	compartment := registry.Compartment("Patient")
-	var types []string
-	for _, typ := range registry.Schema().Resources {
-		if typ == "Patient" || len(compartment.Params(typ)) > 0 {
-			types = append(types, typ)
-		}
-	}
-	return types
-}
-
 // choices lists the scopes about resources of a flow, one line each.
 func (s *Server) choices(f *flow) []choice {
 	var list []choice
@@ -75,7 +62,7 @@ func (s *Server) choices(f *flow) []choice {
 		}
 		c := choiceOf(scope, strconv.Itoa(i))
 		if scope.Type == "*" && len(scope.Params) == 0 {
-			for _, typ := range s.recordTypes() {
+			for _, typ := range auth.RecordTypes(s.options.Registry()) {
 				one := scope
 				one.Type, one.Text = typ, string(scope.Level)+"/"+typ+strings.TrimPrefix(scope.Text, string(scope.Level)+"/*")
 				c.Types = append(c.Types, choiceOf(one, c.Key+"."+typ))
@@ -159,14 +146,14 @@ func (s *Server) chosen(f *flow, form url.Values) auth.Scopes {
 			if scope.Text != scopeOffline && scope.Text != scopeOnline || ticked("scope", scope.Text) {
 				some = auth.Scopes{scope}
 			}
-		case ticked("scope", c.Key):
-			some = c.narrowed(ticked)
-			resources += len(some)
 		default:
-			for _, one := range c.Types {
+			for _, one := range c.Types { // those that are ticked and no others, whether all of it is ticked or not
 				if ticked("scope", one.Key) {
 					some = append(some, one.narrowed(ticked)...)
 				}
+			}
+			if len(some) == 0 && ticked("scope", c.Key) {
+				some = c.narrowed(ticked)
 			}
 			resources += len(some)
 		}

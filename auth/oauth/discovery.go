@@ -61,7 +61,7 @@ func (s *Server) scopesSupported() []string {
 			list = append(list, string(level)+"/*."+letters)
 		}
 	}
-	for _, typ := range s.recordTypes() {
+	for _, typ := range auth.RecordTypes(s.options.Registry()) {
 		list = append(list, "patient/"+typ+".rs")
 	}
 	return list

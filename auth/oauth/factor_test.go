@@ -248,7 +248,7 @@ func TestBrowser_passkey(t *testing.T) {
 		})
 		return err
 	})
-	var who string
+	var who, again string
 	b.Do(device,
 		chromedp.Navigate(w.origin+"/auth/login?to=account"), chromedp.WaitVisible(css("#username")),
 		chromedp.SendKeys(css("#username"), "greta"), chromedp.SendKeys(css("#password"), password), chromedp.Submit(css("#password")),
@@ -256,11 +256,17 @@ func TestBrowser_passkey(t *testing.T) {
 		chromedp.Click(css(`button[value="passkey-start"]`)),
 		chromedp.WaitVisible(css("#make-passkey")), picture("passkey-add"), chromedp.Click(css("#make-passkey")),
 		chromedp.WaitVisible(css("#passkey")), picture("passkey-added"),
+		chromedp.SendKeys(css("#current3"), password), chromedp.Click(css(`button[value="passkey-start"]`)), // a second one, on the same device
+		chromedp.WaitVisible(css("#make-passkey")), chromedp.Click(css("#make-passkey")),
+		chromedp.WaitVisible(css(`[role="status"]:not(:empty)`)), keep(&again, chromedp.Text(css(`[role="status"]`))), picture("passkey-again"),
 		chromedp.Click(css("header button")), // sign out
 		chromedp.WaitVisible(css(`form[data-passkey] button`)), picture("passkey-login"), chromedp.Click(css(`form[data-passkey] button`)),
 		chromedp.WaitVisible(css(".who")), keep(&who, chromedp.Text(css(".who"))),
 	)
 	if who != "greta" {
 		t.Errorf("signed in as %q", who)
+	}
+	if again != "This device has a passkey for your account already." {
+		t.Errorf("a second passkey on one device: %q", again)
 	}
 }

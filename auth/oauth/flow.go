@@ -251,6 +251,35 @@ func (s *Server) pickPatient(w http.ResponseWriter, r *http.Request) error {
 	return redirect(w, pathContinue+"?request="+url.QueryEscape(f.handle))
 }
 
+// about finds the patient that the request is about, as the user sees them; nil for none. Errors: access_denied, for the app,
+// where the user may not see the patient, or the visit is not one of the patient's that the user may see: a script can make
+// a launch with any (kiln launch).
+func (s *Server) about(ctx context.Context, f *flow) (*Entry, error) {
+	if f.context.Patient == "" {
+		return nil, nil
+	}
+	self := s.principal(f)
+	entry, err := s.options.Directory.Entry(ctx, self, "Patient", f.context.Patient)
+	if errors.Is(err, ErrNoEntry) {
+		return nil, fosite.ErrAccessDenied.WithHint("The user may not see this patient.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, visit := range []string{"Encounter/" + f.context.Encounter, "Appointment/" + f.context.Appointment} {
+		if strings.HasSuffix(visit, "/") {
+			continue
+		}
+		switch found, err := s.options.Directory.HasVisit(ctx, self, f.context.Patient, visit); {
+		case err != nil:
+			return nil, err
+		case !found:
+			return nil, fosite.ErrAccessDenied.WithHint("The launch is for a visit that is not this patient's, or that the user may not see.")
+		}
+	}
+	return &entry, nil
+}
+
 // showConsent asks the user what the app may have.
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f *flow, fault string) error {
 	v := s.view(r, "consent")
@@ -265,15 +294,9 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f *flow, fa
 			v.Destination = u.Scheme + ":"
 		}
 	}
-	if f.context.Patient != "" {
-		entry, err := s.options.Directory.Entry(r.Context(), s.principal(f), "Patient", f.context.Patient)
-		if errors.Is(err, ErrNoEntry) {
-			return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user may not see this patient."))
-		}
-		if err != nil {
-			return err
-		}
-		v.Patient = &entry
+	var err error
+	if v.Patient, err = s.about(r.Context(), f); err != nil {
+		return s.refuseFlow(w, r, f, err)
 	}
 	return s.write(w, http.StatusOK, v)
 }
@@ -298,6 +321,9 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user said no."))
+	}
+	if _, err := s.about(r.Context(), f); err != nil { // who sends the form may not have come by the page
+		return s.refuseFlow(w, r, f, err)
 	}
 	granted := s.chosen(f, r.PostForm)
 	if len(granted) == 0 {

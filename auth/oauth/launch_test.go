@@ -71,6 +71,42 @@ func TestLaunch_49_encounter_is_granted_with_an_encounter_only(t *testing.T) {
 	}
 }
 
+// TestLaunch_42_visit_is_one_of_the_patient: kiln launch makes a launch value with whatever ids a script gives it.
+func TestLaunch_42_visit_is_one_of_the_patient(t *testing.T) {
+	w := newWorld(t)
+	greta, err := w.identity.AccountNamed(t.Context(), "greta")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]oauth.Launch{
+		"encounter_of_another":   {Patient: "p1", Encounter: "e2"},
+		"encounter_that_is_none": {Patient: "p1", Encounter: "e9"},
+		"appointment_of_another": {Patient: "p2", Appointment: "visit-7"},
+		"patient_who_is_none":    {Patient: "p9"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l.Client, l.Account = "secret", greta.ID
+			request := func() string {
+				value, err := oauth.AddLaunch(t.Context(), w.identity, l, w.clock.now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return "/auth/authorize?" + w.request("secret", "launch launch/encounter user/Patient.rs", "launch", value).Encode()
+			}
+			b := w.browser()
+			if q := w.outcome(b.signIn(b.open(request()), "greta")); q.Get("error") != "access_denied" {
+				t.Errorf("the page: %v", q)
+			}
+			b = w.browser() // the form alone, without the page
+			token := form(b.signIn(b.open("/auth/login?to=account"), "greta").body).Get("token")
+			_, handle, _ := strings.Cut(b.send(b.client, http.MethodGet, request(), nil).Header.Get("Location"), "request=")
+			if q := w.outcome(b.submit("/auth/consent", url.Values{"token": {token}, "request": {handle}, "decision": {"allow"}, "scope": {"2"}})); q.Get("error") != "access_denied" {
+				t.Errorf("the form: %v", q)
+			}
+		})
+	}
+}
+
 func TestLaunch_41_page_sends_the_browser_to_the_app(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
@@ -196,6 +232,11 @@ func TestConsent_55_61_63_choices(t *testing.T) {
 			f["kind-0.Condition"] = []string{"problem-list-item"}
 		})
 		if m["scope"] != "patient/Condition.rs?category="+category+"problem-list-item patient/Immunization.read patient/Patient.read" {
+			t.Errorf("granted %v", m["scope"])
+		}
+	})
+	t.Run("types_and_no_others_though_everything_is_ticked", func(t *testing.T) {
+		if m := w.tokens("ada", "", "patient/*.rs", func(f url.Values) { f["scope"] = append(f["scope"], "0.Condition", "0.Device") }); m["scope"] != "patient/Condition.rs patient/Device.rs" {
 			t.Errorf("granted %v", m["scope"])
 		}
 	})
@@ -615,5 +656,15 @@ func TestResource_97_98_who_gets_in(t *testing.T) {
 	}
 	if log := w.log.String(); strings.Contains(log, token) || strings.Contains(log, code) {
 		t.Error("the log has a token")
+	}
+}
+
+// TestPages_a_form_opened_from_the_address_line: the answer to a form stays there, and GET of it is no fault.
+func TestPages_a_form_opened_from_the_address_line(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/auth/login/passkey", "/auth/login/code", "/auth/consent", "/auth/patient", "/auth/logout"} {
+		if r := w.send(nil, http.MethodGet, path, nil); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/auth/" {
+			t.Errorf("%s: %d %s", path, r.StatusCode, r.Header.Get("Location"))
+		}
 	}
 }

@@ -81,22 +81,13 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if visit := form.Get("visit"); visit != "" {
-		typ, id, _ := strings.Cut(visit, "/")
-		if typ != "Encounter" && typ != "Appointment" {
-			return bad("This page has expired", "Open the launcher again.")
-		}
-		visits, err := s.options.Directory.Visits(ctx, self, launch.Patient)
-		if err != nil {
+		switch found, err := s.options.Directory.HasVisit(ctx, self, launch.Patient, visit); {
+		case err != nil:
 			return err
+		case !found:
+			return bad("There is no such visit of this patient", "Open the launcher again.")
 		}
-		found := false
-		for _, entry := range visits {
-			found = found || entry.Reference() == visit
-		}
-		if !found {
-			return bad("That visit is another patient's", "Open the launcher again.")
-		}
-		if typ == "Encounter" {
+		if typ, id, _ := strings.Cut(visit, "/"); typ == "Encounter" {
 			launch.Encounter = id
 		} else {
 			launch.Appointment = id

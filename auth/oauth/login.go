@@ -20,7 +20,10 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, handle, to, username, fault string) error {
 	v := s.view(r, "login")
-	v.Title, v.Request, v.To, v.Username, v.Fault, v.wrong = "Sign in", handle, to, username, fault, "password"
+	v.Title, v.Request, v.To, v.Username, v.Fault = "Sign in", handle, to, username, fault
+	if fault == wrongLogin {
+		v.wrong = "password"
+	}
 	v.JoinLink = s.joinLink(handle)
 	if handle != "" {
 		pending, err := s.store.Request(r.Context(), identity.Hash(handle))

@@ -179,8 +179,8 @@ func (s *Server) outsideAnswer(w http.ResponseWriter, r *http.Request) error {
 		if err := s.note(r.Context(), Event{Action: ActLogin, Refused: true, Detail: "ext", Principal: auth.Principal{Name: subject}}); err != nil {
 			return err
 		}
-		return &problem{http.StatusForbidden, "Nobody here is linked to you",
-			"Ask an administrator to link your account to " + s.outside.Name + ". You are known there as " + subject + "."}
+		return s.showLogin(w, r, http.StatusForbidden, v.Request, v.To, "", "No account here is linked to you at "+s.outside.Name+
+			", or it is closed. Ask an administrator to link yours: you are known there as "+subject+". Or sign in with your password.")
 	}
 	if err != nil {
 		return err

@@ -56,6 +56,8 @@ type Directory interface {
 	Entry(ctx context.Context, as auth.Principal, resourceType, id string) (Entry, error)
 	// Visits lists encounters and appointments of a patient, a few at most, newest first.
 	Visits(ctx context.Context, as auth.Principal, patient string) ([]Entry, error)
+	// HasVisit says whether an encounter or appointment, by its reference, is one of a patient, and one that as may see.
+	HasVisit(ctx context.Context, as auth.Principal, patient, reference string) (bool, error)
 }
 
 // Entry is a resource as the pages name it.
@@ -296,6 +298,9 @@ func (s *Server) Routes() []Route {
 		}
 		if onPost != nil {
 			methods[http.MethodPost] = s.page(s.guarded(onPost))
+			if onGet == nil { // a form's answer stays in the address line, and people open it from there again
+				methods[http.MethodGet] = s.page(func(w http.ResponseWriter, _ *http.Request) error { return redirect(w, pathHome) })
+			}
 		}
 		return methods
 	}

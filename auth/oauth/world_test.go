@@ -181,6 +181,8 @@ func (w *world) populate() {
 		{"Patient", "p1", `{"resourceType":"Patient","id":"p1","name":[{"family":"Okafor","given":["Ada"]}],"birthDate":"1984-07-02","generalPractitioner":[{"reference":"Practitioner/dr"}]}`},
 		{"Patient", "p2", `{"resourceType":"Patient","id":"p2","name":[{"family":"Smith","given":["Bo"]}],"generalPractitioner":[{"reference":"Practitioner/dr"}]}`},
 		{"Encounter", "e1", `{"resourceType":"Encounter","id":"e1","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/p1"},"participant":[{"individual":{"reference":"Practitioner/dr"}}],"period":{"start":"2026-01-02T10:00:00Z"}}`},
+		{"Encounter", "e2", `{"resourceType":"Encounter","id":"e2","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/p2"},"participant":[{"individual":{"reference":"Practitioner/dr"}}],"period":{"start":"2026-01-02T11:00:00Z"}}`},
+		{"Appointment", "visit-7", `{"resourceType":"Appointment","id":"visit-7","status":"fulfilled","start":"2026-01-05T10:00:00Z","end":"2026-01-05T10:20:00Z","participant":[{"actor":{"reference":"Patient/p1"},"status":"accepted"},{"actor":{"reference":"Practitioner/dr"},"status":"accepted"}]}`},
 		{"Condition", "c1", `{"resourceType":"Condition","id":"c1","subject":{"reference":"Patient/p1"},"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/condition-category","code":"problem-list-item"}]}]}`},
 		{"Condition", "c2", `{"resourceType":"Condition","id":"c2","subject":{"reference":"Patient/p1"},"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/condition-category","code":"encounter-diagnosis"}]}]}`},
 		{"Condition", "c3", `{"resourceType":"Condition","id":"c3","subject":{"reference":"Patient/p2"}}`},

@@ -99,6 +99,7 @@ func TestIdentity_commands_beside_a_running_server(t *testing.T) {
 	must("", "user", "link", "--username", "tom", "--issuer", "https://login.example.org", "--subject", "24")
 	must("https://login.example.org 24", "user", "list")
 	fails("already a user linked", "user", "link", "--username", "tom", "--issuer", "https://login.example.org", "--subject", "24")
+	fails("a URL", "user", "link", "--username", "tom", "--issuer", "login.example.org", "--subject", "25")
 	fails("there is no user nobody", "user", "link", "--username", "nobody", "--issuer", "https://login.example.org", "--subject", "25")
 	must("", "user", "unlink", "--username", "tom")
 	fails("there is no user tom that is linked", "user", "unlink", "--username", "tom")

@@ -62,6 +62,9 @@ func (c *serveCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if !atHome(c.HTTP) && !strings.HasPrefix(c.BaseURL, "https://") {
 		log.Warn("passwords, tokens and records cross the network readable by others: put a proxy with TLS in front, and its address into KILN_BASE_URL (docs/settings.md)", "base_url", c.BaseURL)
 	}
+	if c.Auth == "off" && !atHome(c.HTTP) {
+		log.Warn("nobody is asked who they are: whoever reaches the server by this address, through a proxy, may read and change every record", "auth", c.Auth, "base_url", c.BaseURL)
+	}
 	if c.Seed && c.Auth == "smart" && atHome(c.HTTP) {
 		fmt.Fprintf(stdout, "Sign in at %s/swagger/ or %s/auth/ as demo-patient, demo-doctor or demo-admin; their password is %s\n", c.BaseURL, c.BaseURL, demoPassword)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -61,6 +62,9 @@ func (c *userAddCmd) Run(ctx context.Context) error {
 			return err
 		}
 		fmt.Fprintf(os.Stderr, "user %s may sign in\n", account.Username)
+		if account.Has("practitioner") && account.Linked("Practitioner") == "" {
+			fmt.Fprintf(os.Stderr, "but sees no patient as a practitioner: that needs --fhir-user Practitioner/ID, which kiln user fhir-user says too\n")
+		}
 		return nil
 	})
 }
@@ -207,8 +211,8 @@ type userLinkCmd struct {
 
 // Run links the account.
 func (c *userLinkCmd) Run(ctx context.Context) error {
-	if c.Issuer == "" || c.Subject == "" || len(c.Subject) > 255 {
-		return errors.New("--issuer and --subject: what the provider's id_token says in iss and sub")
+	if u, err := url.Parse(c.Issuer); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || c.Subject == "" || len(c.Subject) > 255 {
+		return errors.New("--issuer and --subject: what the provider's id_token says in iss, a URL, and in sub")
 	}
 	return c.changing(ctx, "user link "+c.Username, func(ctx context.Context, store *identity.Store) error {
 		account, err := store.AccountNamed(ctx, c.Username)

@@ -18,7 +18,10 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
       form.elements.credential.value = JSON.stringify(credential.toJSON());
       form.submit();
     } catch (error) {
-      status.textContent = "That did not work. Try again, or use your password.";
+      // InvalidStateError: the device has one of those that the options say are there already.
+      status.textContent = !make ? "That did not work. Try again, or sign in another way."
+        : error.name === "InvalidStateError" ? "This device has a passkey for your account already."
+        : "That did not work: no passkey was made. Try again, or with another device.";
     }
   });
 }
