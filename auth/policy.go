@@ -203,19 +203,21 @@ func (s *Scope) rules(types []string, reach search.Reach, catalog search.Catalog
 	return list, nil
 }
 
-// Allows says whether a principal may do an action with any resource of a type: what a refusal with 403 goes by. typ is
-// "" for all types.
-func Allows(r *search.Restriction, typ string) bool {
+// Allowed are the types with any resource of which a principal may do an action: what a refusal with 403 goes by. "" is among them where
+// there is one.
+func Allowed(r *search.Restriction) map[string]bool {
+	types := map[string]bool{}
 	for _, rule := range r.Rules {
 		if rule.Reach == search.ReachNone || rule.Context && r.Context == "" ||
 			rule.Reach == search.ReachOwn && !r.HasRecord() || (rule.Reach == search.ReachTreated || rule.Reach == search.ReachSelf) && r.Self == "" {
 			continue
 		}
-		if typ == "" || slices.Contains(rule.Types, typ) {
-			return true
+		types[""] = true
+		for _, typ := range rule.Types {
+			types[typ] = true
 		}
 	}
-	return false
+	return types
 }
 
 // ActionsOf reads the actions of a row of role_policy; what cannot be read allows nothing.

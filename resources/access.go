@@ -24,6 +24,8 @@ type rights struct {
 type right struct {
 	restriction *search.Restriction
 	access      *storage.Access
+	// types are auth.Allowed.
+	types map[string]bool
 }
 
 type rightsKey struct{}
@@ -113,7 +115,7 @@ func acting(ctx context.Context, action auth.Actions) context.Context {
 // Errors: Forbidden. It depends on the request alone, never on what is stored.
 func permitted(ctx context.Context, action auth.Actions, typ string) error {
 	r, ok := ctx.Value(rightsKey{}).(*rights)
-	if !ok || auth.Allows(r.actions[action].restriction, typ) {
+	if !ok || r.actions[action].types[typ] {
 		return nil
 	}
 	what := typ
@@ -166,7 +168,7 @@ func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {
 		if err != nil {
 			return nil, forbidden("The token has a scope that this server cannot apply").Because(err)
 		}
-		r.actions[action] = &right{restriction, access}
+		r.actions[action] = &right{restriction, access, auth.Allowed(restriction)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -172,9 +172,12 @@ type saidRows struct {
 func (s *saidRows) note() {
 	s.first = make([]bool, s.columns)
 	for i, raw := range s.Rows.RawValues()[:s.columns] {
-		s.first[i] = len(raw) == 1 && (raw[0] == 1 || raw[0] == 't')
+		s.first[i] = isTrue(raw)
 	}
 }
+
+// isTrue reads a boolean in either form of PostgreSQL's.
+func isTrue(raw []byte) bool { return len(raw) == 1 && (raw[0] == 1 || raw[0] == 't') }
 
 func (s *saidRows) Next() bool {
 	for s.Rows.Next() {

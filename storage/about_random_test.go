@@ -188,7 +188,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 		return r
 	})
 	ctx := t.Context()
-	asked, plainly, clearly, shown := 0, 0, 0, 0
+	asked, plainly, clearly, shown, surely := 0, 0, 0, 0, 0
 	few := flag.Lookup("rapid.checks").Value.String() == flag.Lookup("rapid.checks").DefValue
 	rapid.Check(t, func(t *rapid.T) {
 		if few && asked >= 120 {
@@ -231,6 +231,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			}
 			sameSearch(t, s, ctx, of, rapid.SampledFrom([]string{"code=x|y&_sort=-date", "category=vital-signs", "_id=" + strings.Join(rows, ","), "status=final&code=x|y", ""}).Draw(t, "query"))
 			sameReads(t, s, ctx, token, rapid.SampledFrom(names).Draw(t, "name"))
+			surely += sureReads(t, s, ctx, token, names)
 		}
 		// And nobody is left with anything of theirs.
 		for _, both := range relations {
@@ -245,7 +246,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			}
 		}
 	})
-	if t.Logf("%d callers, %d plainly, %d statements of those who are clear, %d rows", asked, plainly, clearly, shown); clearly == 0 || shown == 0 {
+	if t.Logf("%d callers, %d plainly, %d statements of those who are clear, %d rows; %d sure reads", asked, plainly, clearly, shown, surely); clearly == 0 || shown == 0 || surely == 0 {
 		t.Error("nothing was looked at")
 	}
 }
@@ -316,4 +317,23 @@ func sameReads(t *rapid.T, s *storage.Store, ctx context.Context, token []byte, 
 	if err != nil || (got == nil) != (want == nil) {
 		t.Fatalf("%s with a token: %v, %v, without: %v", name, got, err, want)
 	}
+}
+
+// sureReads compares what is read surely (surely.go) with the rule, and counts it. A statement that has forgotten its conditions shows no more.
+func sureReads(t *rapid.T, s *storage.Store, ctx context.Context, token []byte, names []string) (n int) {
+	for _, name := range names {
+		typ, id, _ := strings.Cut(name, "/")
+		shown, unconditionally, err := s.ReadSurely(ctx, storage.NewProof(token, time.Now()), typ, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !shown && !unconditionally {
+			continue
+		}
+		n++
+		if byRule, err := s.Read(ctx, typ, id); byRule == nil || err != nil {
+			t.Fatalf("%s is shown surely (%v; without conditions %v), and not by the rule, %v", name, shown, unconditionally, err)
+		}
+	}
+	return n
 }

@@ -415,13 +415,9 @@ func (d *declaration) before(statements ...string) map[string]string {
 }
 
 // operatorReads are Access.reads of who sees everything, of whom the token alone is asked: beside each row, and so not where there is
-// none.
+// none. What is current they read otherwise: see surely.go.
 func operatorReads() map[string]string {
-	joined := map[string]string{}
-	for _, sql := range []string{sqlRead, sqlReadVersion} {
-		joined[sql] = "SELECT " + sqlProof + ", r.* FROM (" + shifted(sql, proofArguments) + ") r"
-	}
-	return joined
+	return map[string]string{sqlReadVersion: "SELECT " + sqlProof + ", r.* FROM (" + shifted(sqlReadVersion, proofArguments) + ") r"}
 }
 
 // shifted is a statement whose arguments come behind others.

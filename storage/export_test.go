@@ -82,6 +82,39 @@ func (s *Store) RuleRows(ctx context.Context, sql string) (keys []int64, err err
 	return keys, err
 }
 
+// anyTreatment finds the treatment of anybody by anybody.
+const anyTreatment = ` LEFT JOIN LATERAL (SELECT k.actor, k.patient FROM treatment k WHERE $7::bigint IS NOT NULL AND k.confirmed AND k.low <= now() AND k.high > now() ORDER BY md5(k.patient::text) LIMIT 1) k ON true`
+
+// ReadSurely says whether the caller in ctx surely sees a resource: by the statement and by what it finds, and by the latter alone, where the
+// statement has forgotten all its conditions.
+func (s *Store) ReadSurely(ctx context.Context, p *Proof, typ, id string) (shown, unconditionally bool, err error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return false, false, err
+	}
+	way := run.surelyReads(s.Registry().TypeNumber(typ))
+	if way == nil {
+		return false, false, nil
+	}
+	forgetful := *way
+	forgetful.sql = map[reason]string{
+		lawful:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
+		shared:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
+		own:       sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL AND $7::bigint[] IS NOT NULL"),
+		treated:   sqlSurely(careGrounds, anyTreatment+joinConsent, " AND $6::integer IS NOT NULL"),
+		inContext: sqlSurely(careGrounds, anyTreatment+joinConsent, " AND $6::integer IS NOT NULL AND $8::bigint[] IS NOT NULL"),
+		permitted: sqlSurely(consentGrounds, joinConsent, " AND $6::integer IS NOT NULL"),
+	}[way.reason]
+	for w, is := range map[*surely]*bool{way: &shown, &forgetful: &unconditionally} {
+		v, _, err := run.surely(ctx, p, w, s.hash.Resource(typ, id), typ, id)
+		if err != nil {
+			return false, false, err
+		}
+		*is = v != nil
+	}
+	return shown, unconditionally, nil
+}
+
 func keysInto(keys *[]int64) func(pgx.Rows) error {
 	return func(rows pgx.Rows) (err error) {
 		*keys, err = pgx.CollectRows(rows, pgx.RowTo[int64])

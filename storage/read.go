@@ -26,8 +26,8 @@ func (s *Store) Read(ctx context.Context, typ, id string) (*Version, error) {
 	}
 	rk := s.hash.Resource(typ, id)
 	if p, proves := toProve(ctx); proves {
-		if way := run.access.surelyReads(s.Registry().TypeNumber(typ)); way != nil {
-			if v, err := run.surely(ctx, p, way, rk, typ, id); v != nil || err != nil {
+		if way := run.surelyReads(s.Registry().TypeNumber(typ)); way != nil {
+			if v, known, err := run.surely(ctx, p, way, rk, typ, id); known || err != nil {
 				return v, err
 			}
 		}

@@ -1,7 +1,6 @@
 package storage_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -40,7 +39,6 @@ func TestSecondLayer(t *testing.T) {
 	defer pool.Close()
 	tables := []string{"resource", "resource_history", "resource_change", "search_index", "search_string", "search_date", "search_number",
 		"search_composite", "search_text", "search_position", "search_display", "search_shape", "search_code", "search_contained",
-		"surely_own", "surely_shared", "surely_treated", "surely_context", "surely_permitted", "surely_everything",
 		"about_index", "about_resource", "about_code", "about_entry", "clear_own", "clear_hidden"}
 	for _, table := range tables {
 		var n int
@@ -64,35 +62,6 @@ WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND has_ta
 	} {
 		if _, err := pool.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("%s: %v", sql, err)
-		}
-	}
-	// The views of what a caller surely sees show one row, the one that was said, and that only to whom it belongs.
-	for _, said := range []struct {
-		row, opened string // a resource, and a patient
-		own         int
-	}{{"", "anna", 0}, {"Observation/b", "anna", 0}, {"Observation/b", "", 0}, {"Observation/b", "ben", 1}, {"Patient/anna", "anna", 1}} {
-		row, opened := "", ""
-		if typ, id, found := strings.Cut(said.row, "/"); found {
-			row = fmt.Sprint(s.Hasher().Resource(typ, id))
-		}
-		if said.opened != "" {
-			opened = fmt.Sprintf("{%d}", s.Hasher().Resource("Patient", said.opened))
-		}
-		tx, err := pool.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var n [4]int
-		if _, err := tx.Exec(t.Context(), `SELECT set_config('kiln.barred', '0', true), set_config('kiln.row', $1, true), set_config('kiln.opened', $2, true),
-  set_config('kiln.treating', $3, true)`, row, opened, fmt.Sprint(s.Hasher().Resource("Practitioner", "stranger"))); err != nil {
-			t.Fatal(err)
-		}
-		if err := tx.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM surely_own), (SELECT count(*) FROM surely_shared), (SELECT count(*) FROM surely_treated),
-  (SELECT count(*) FROM surely_context)`).Scan(&n[0], &n[1], &n[2], &n[3]); err != nil || n != [4]int{said.own} {
-			t.Errorf("%+v shows %v, %v", said, n, err)
-		}
-		if err := tx.Commit(t.Context()); err != nil {
-			t.Fatal(err)
 		}
 	}
 	// A caller who sees the own record sees no more, by whatever statement; and a connection keeps nothing of it.
@@ -120,7 +89,7 @@ WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND has_ta
 	}
 	var n int
 	for range 4 {
-		if err := pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM resource) + (SELECT count(*) FROM surely_own) + (SELECT count(*) FROM surely_everything)").Scan(&n); err != nil || n != 0 {
+		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM resource").Scan(&n); err != nil || n != 0 {
 			t.Errorf("after the transaction there are %d rows, %v", n, err)
 		}
 	}

@@ -3,48 +3,89 @@ package storage
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"slices"
 	"strconv"
+
+	"github.com/jackc/pgx/v5"
 )
 
-// surely is a way to read one resource that the caller surely sees, in one statement with the proof of the token and without the whole
-// rule, whose expressions cost more to make ready than the row to find: a view of migrations/0160_surely_seen.sql, which shows no more than
-// the one row that it was told of. Whoever has no such way to a type, and whatever the view does not show, goes through the rule.
+// surely is a way to read one resource that the caller surely sees, in one statement with the proof of the token, without the settings
+// that the views of the rule are told and without the whole rule: to say who asks, and to make ready its expressions, cost more than to find
+// the row. The statement is fixed, cannot be run without saying for whom, and gives beside the version what speaks for showing it; the
+// version is shown where that is enough (shows). So it is decided twice, by the statement and by what it found, and either alone lets
+// through no more than the rule. Whoever has no such way to a type, and whatever it does not show, goes through the rule.
 type surely struct {
 	sql string
-	// barred, opened and treating are what the view is told of the caller beside the row; "" for what it does not ask.
-	barred, opened, treating string
+	// reason is why the caller sees what the statement finds.
+	reason reason
+	// barred are the labels that hide a resource from the caller.
+	barred int32
+	// opened are the records that the caller opens, or that in context.
+	opened []int64
+	// treating is the practitioner who asks.
+	treating int64
 }
 
-// sqlSurely gives a row where the proof holds, with a version or with NULL. It is a LEFT JOIN so that who asks has been said before the
-// view looks.
-func sqlSurely(view, settings, typ, id string) string {
-	return `
-SELECT r.* FROM (SELECT set_config('kiln.row', $3, true) AS said, set_config('kiln.barred', $4, true)` + settings + `
-  FROM visible.access_token WHERE hash = $1 AND expires > $2 OFFSET 0) d
-LEFT JOIN LATERAL (SELECT type, id, version, last_updated, method, content, literal, compartments FROM visible.` + view + `
-  WHERE type = ` + typ + ` AND id = ` + id + `) r ON d.said IS NOT NULL`
-}
+// reason is why a caller surely sees a resource.
+type reason int
 
-var (
-	sqlSurelyOwn        = sqlSurely("surely_own", ", set_config('kiln.opened', $5, true)", "$6", "$7")
-	sqlSurelyShared     = sqlSurely("surely_shared", "", "$5", "$6")
-	sqlSurelyTreated    = sqlSurely("surely_treated", ", set_config('kiln.treating', $5, true)", "$6", "$7")
-	sqlSurelyContext    = sqlSurely("surely_context", ", set_config('kiln.opened', $5, true), set_config('kiln.treating', $6, true)", "$7", "$8")
-	sqlSurelyPermitted  = sqlSurely("surely_permitted", "", "$5", "$6")
-	sqlSurelyEverything = sqlSurely("surely_everything", "", "$5", "$6")
+const (
+	lawful    reason = iota + 1 // everything of the type is visible, but for labels
+	shared                      // it belongs to nobody
+	own                         // it lies in a record that the caller opens
+	treated                     // the caller treats the first patient of it, and none of it has a Consent
+	inContext                   // the same, and it lies in the record in context
+	permitted                   // nobody of it has a Consent
 )
 
-// surelyWays finds the ways by the bytes of ways, which say what there is of a type: see visible.rule. For whom it is, the condition of the
-// view is enough for the rule.
+// What a statement finds beside the version: the labels, the practitioner and the patient of a treatment, and whether it is known that
+// nobody of the resource has a Consent.
+const groundsWidth = 4
+
+// sqlSurely gives a row where the token holds, with a version or with NULL. The planner is kept by LIMIT from reading whom the caller treats at
+// all; the index gives first what ends last.
+func sqlSurely(grounds, joined, condition string) string {
+	found := "resource r"
+	if joined != "" {
+		found = "(resource r" + joined + ")"
+	}
+	return `
+SELECT r.labels, ` + grounds + `, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments
+FROM visible.access_token t LEFT JOIN ` + found + ` ON r.rk = $3 AND r.type = $4 AND r.id = $5` + condition + `
+WHERE t.hash = $1 AND t.expires > $2`
+}
+
+const (
+	unbarred      = ` AND r.labels & $6 = 0`
+	joinTreatment = ` JOIN LATERAL (SELECT k.actor, k.patient FROM treatment k
+  WHERE k.actor = $7 AND k.patient = r.compartments[1] AND k.confirmed AND k.low <= now() AND k.high > now() LIMIT 1) k ON true`
+	joinConsent = ` LEFT JOIN LATERAL (SELECT true AS known FROM consent_rule c WHERE c.patient = ANY(r.compartments) LIMIT 1) c ON true`
+	noConsent   = ` AND r.compartments IS NOT NULL AND c.known IS NULL`
+
+	noGrounds      = `NULL::bigint, NULL::bigint, NULL::boolean`
+	consentGrounds = `NULL::bigint, NULL::bigint, c.known IS NULL`
+	careGrounds    = `k.actor, k.patient, c.known IS NULL`
+)
+
+var sqlSurelyFor = map[reason]string{
+	lawful:    sqlSurely(noGrounds, "", unbarred),
+	shared:    sqlSurely(noGrounds, "", unbarred+" AND r.compartments = '{}'"),
+	own:       sqlSurely(noGrounds, "", unbarred+" AND r.compartments && $7"),
+	treated:   sqlSurely(careGrounds, joinTreatment+joinConsent, unbarred+noConsent),
+	inContext: sqlSurely(careGrounds, joinTreatment+joinConsent, unbarred+noConsent+" AND r.compartments && $8"),
+	permitted: sqlSurely(consentGrounds, joinConsent, unbarred+noConsent),
+}
+
+// surelyAll reads for a backend system from which nothing is hidden.
+var surelyAll = &surely{sql: sqlSurelyFor[lawful], reason: lawful}
+
+// surelyWays finds the ways by the bytes of ways, which say what there is of a type: see visible.rule. For whom it is, what shows asks is
+// enough for the rule.
 func (a *Access) surelyWays(narrow []byte) map[byte]*surely {
 	list := map[byte]*surely{}
 	if len(a.proxies) > 0 || bytes.IndexByte(narrow, 'n') >= 0 || a.consent != "off" && a.consent != "permit" {
 		return list // what takes more than one look
-	}
-	barred, self := strconv.Itoa(int(^a.clearance)), ""
-	if len(a.self) == 1 {
-		self = strconv.FormatInt(a.self[0], 10)
 	}
 	for _, way := range a.ways {
 		if list[way] != nil {
@@ -52,58 +93,139 @@ func (a *Access) surelyWays(narrow []byte) map[byte]*surely {
 		}
 		none, patients, others := way>>inNone&3, way>>inPatients&3, way>>inOthers&3
 		all := none == reachAll && patients == reachAll && others == reachAll
+		w := surely{barred: ^a.clearance}
+		if len(a.self) == 1 {
+			w.treating = a.self[0]
+		}
 		switch {
 		case a.record != nil && patients == reachAll && slices.Equal(a.patients, a.record):
-			list[way] = &surely{sql: sqlSurelyOwn, barred: strconv.Itoa(int(a.withheld)), opened: arrayText(a.record)}
+			w.reason, w.barred, w.opened = own, a.withheld, a.record
 		case none == reachAll && patients == 0 && others == 0:
-			list[way] = &surely{sql: sqlSurelyShared, barred: barred}
+			w.reason = shared
 		case a.record != nil: // what is not of it follows other rules than what is
+			continue
 		case all && a.consent == "permit":
-			list[way] = &surely{sql: sqlSurelyPermitted, barred: barred}
+			w.reason = permitted
 		case all:
-			list[way] = &surely{sql: sqlSurelyEverything, barred: barred}
-		case self != "" && patients == reachTreated && others == reachTreated:
-			list[way] = &surely{sql: sqlSurelyTreated, barred: barred, treating: self}
-		case self != "" && patients == reachTreated && others == 0 && a.patients != nil:
-			list[way] = &surely{sql: sqlSurelyContext, barred: barred, opened: arrayText(a.patients), treating: self}
+			w.reason = lawful
+		case len(a.self) == 1 && patients == reachTreated && others == reachTreated:
+			w.reason = treated
+		case len(a.self) == 1 && patients == reachTreated && others == 0 && a.patients != nil:
+			w.reason, w.opened = inContext, a.patients
+		default:
+			continue
 		}
+		w.sql = sqlSurelyFor[w.reason]
+		list[way] = &w
 	}
 	return list
 }
 
 // surelyReads is the way to one resource of a type; nil where there is none but through the rule.
-func (a *Access) surelyReads(typ int16) *surely {
-	if int(typ) >= len(a.ways) {
-		return nil
+func (r *runner) surelyReads(typ int16) *surely {
+	switch {
+	case r.caller && r.access.everything:
+		return surelyAll
+	case int(typ) < len(r.access.ways):
+		return r.access.surely[r.access.ways[typ]]
 	}
-	return a.surely[a.ways[typ]]
+	return nil
 }
 
-// surely reads a version that the caller surely sees; nil where the rule has to be asked.
-func (r *runner) surely(ctx context.Context, p *Proof, w *surely, rk int64, typ, id string) (*Version, error) {
-	args := make([]any, 0, 8)
-	args = append(args, p.hash, p.now, strconv.FormatInt(rk, 10), w.barred)
-	for _, said := range []string{w.opened, w.treating} {
-		if said != "" {
-			args = append(args, said)
+// grounds are what speaks for showing a resource.
+type grounds struct {
+	labels         int32
+	actor, patient int64 // of a treatment; 0 for none
+	free           bool  // nobody of it has a Consent
+}
+
+// shows says whether the grounds are enough to show a version. It does not trust the statement to have asked.
+func (w *surely) shows(g grounds, v *Version) bool {
+	inRecord := slices.ContainsFunc(v.Compartments, func(rk int64) bool { return slices.Contains(w.opened, rk) })
+	inCare := w.treating != 0 && g.actor == w.treating && slices.Contains(v.Compartments, g.patient)
+	known := v.Compartments != nil && g.free
+	switch {
+	case g.labels&w.barred != 0:
+		return false
+	case w.reason == lawful:
+		return true
+	case w.reason == shared:
+		return v.Compartments != nil && len(v.Compartments) == 0
+	case w.reason == own:
+		return inRecord
+	case w.reason == treated:
+		return inCare && known
+	case w.reason == inContext:
+		return inCare && known && inRecord
+	case w.reason == permitted:
+		return known
+	}
+	return false
+}
+
+// scanGrounds reads a row of such a statement.
+func scanGrounds(rows pgx.Rows) (v *Version, g grounds, err error) {
+	raw, fields := rows.RawValues(), rows.FieldDescriptions()
+	var numbers [groundsWidth - 1]int64
+	for i := range numbers {
+		switch {
+		case raw[i] == nil:
+		case fields[i].Format != pgx.BinaryFormatCode:
+			numbers[i], err = strconv.ParseInt(string(raw[i]), 10, 64)
+		case len(raw[i]) == 4:
+			numbers[i] = int64(int32(binary.BigEndian.Uint32(raw[i])))
+		default:
+			numbers[i] = int64(binary.BigEndian.Uint64(raw[i]))
+		}
+		if err != nil {
+			return nil, g, err
 		}
 	}
-	rows, err := reader{r.store.guarded}.Query(ctx, w.sql, append(args, typ, id)...)
+	g = grounds{labels: int32(numbers[0]), actor: numbers[1], patient: numbers[2], free: isTrue(raw[groundsWidth-1])}
+	v, err = versionBehind(rows, groundsWidth)
+	return v, g, err
+}
+
+// surely reads a version that the caller surely sees. Where there is none, known says that there is none at all; else the rule has to be asked.
+//
+// Errors: Unauthenticated.
+func (r *runner) surely(ctx context.Context, p *Proof, w *surely, rk int64, typ, id string) (v *Version, known bool, err error) {
+	args := append(make([]any, 0, 8), p.hash, p.now, rk, typ, id, w.barred)
+	switch w.reason {
+	case own:
+		args = append(args, w.opened)
+	case treated:
+		args = append(args, w.treating)
+	case inContext:
+		args = append(args, w.treating, w.opened)
+	}
+	rows, err := reader{r.store.pool}.Query(ctx, w.sql, args...)
 	if err != nil {
-		return nil, translate(err)
+		return nil, false, translate(err)
 	}
 	defer rows.Close()
-	var v *Version
+	holds := false
 	for rows.Next() {
-		if rows.RawValues()[0] == nil { // the token holds, and the view shows nothing
+		holds = true
+		if rows.RawValues()[groundsWidth] == nil { // the token holds, and the statement finds nothing
 			continue
 		}
-		if v, err = scanVersion(rows); err != nil {
-			return nil, err
+		found, g, err := scanGrounds(rows)
+		if err != nil {
+			return nil, false, err
+		}
+		if w.shows(g, found) {
+			v = found
 		}
 	}
-	if err := rows.Err(); err != nil || v == nil {
-		return nil, translate(err)
+	if err := rows.Err(); err != nil {
+		return nil, false, translate(err)
 	}
-	return v, p.settle(true)
+	if w == surelyAll {
+		return v, true, p.settle(holds)
+	}
+	if v == nil {
+		return nil, false, nil
+	}
+	return v, true, p.settle(true)
 }

@@ -87,18 +87,22 @@ const versionWidth = 8
 // scanVersion reads versionWidth columns, after the columns in before. It takes them from PostgreSQL's own form: to have pgx find out for
 // each value of each row how to put it where it goes takes longer than most of what else a read does here.
 func scanVersion(rows pgx.Rows, before ...any) (*Version, error) {
-	n := len(before)
+	if n := len(before); n > 0 {
+		if err := rows.Scan(append(before, make([]any, len(rows.RawValues())-n)...)...); err != nil {
+			return nil, err
+		}
+	}
+	return versionBehind(rows, len(before))
+}
+
+// versionBehind reads the version behind n columns.
+func versionBehind(rows pgx.Rows, n int) (*Version, error) {
 	fields, raw := rows.FieldDescriptions(), rows.RawValues()
 	if len(fields) != n+versionWidth {
 		return nil, fmt.Errorf("storage: %d columns, which are no version", len(fields))
 	}
 	if fields[n+2].Format != pgx.BinaryFormatCode { // a URL may ask for a protocol whose answers are texts
-		return scanTexts(rows, before)
-	}
-	if n > 0 {
-		if err := rows.Scan(append(before, make([]any, versionWidth)...)...); err != nil {
-			return nil, err
-		}
+		return scanTexts(rows, n)
 	}
 	fields, raw = fields[n:], raw[n:]
 	content := raw[5]
@@ -108,12 +112,12 @@ func scanVersion(rows pgx.Rows, before ...any) (*Version, error) {
 	return versionOf(raw, content)
 }
 
-// scanTexts is scanVersion for answers of any form.
-func scanTexts(rows pgx.Rows, before []any) (*Version, error) {
+// scanTexts is versionBehind for answers of any form.
+func scanTexts(rows pgx.Rows, n int) (*Version, error) {
 	v := &Version{}
 	var method string
 	var literal *string
-	if err := rows.Scan(append(before, &v.Type, &v.ID, &v.Number, &v.LastUpdated, &method, &v.Content, &literal, &v.Compartments)...); err != nil {
+	if err := rows.Scan(append(make([]any, n), &v.Type, &v.ID, &v.Number, &v.LastUpdated, &method, &v.Content, &literal, &v.Compartments)...); err != nil {
 		return nil, err
 	}
 	v.LastUpdated = v.LastUpdated.UTC()

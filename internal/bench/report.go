@@ -53,7 +53,7 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseco
 // speed are the cells of requests a second, percentiles and processor time of the server.
 func speed(t *tally) []string {
 	return []string{fmt.Sprintf("%.0f", t.rate()), ms(t.percentile(0.5)), ms(t.percentile(0.95)), ms(t.percentile(0.99)),
-		ms(t.each(t.cpu)), ms(t.each(t.work))}
+		fmt.Sprintf("%.3f", t.each(t.cpu).Seconds()*1e3), fmt.Sprintf("%.3f", t.each(t.work).Seconds()*1e3)}
 }
 
 var speedHeader = []string{"requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "PostgreSQL's"}
