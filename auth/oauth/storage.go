@@ -199,9 +199,9 @@ func (f *fositeStorage) GetRefreshTokenSession(ctx context.Context, sig string, 
 	return r, nil
 }
 
-func (f *fositeStorage) DeleteRefreshTokenSession(ctx context.Context, sig string) error {
-	return f.store.DeleteToken(ctx, identity.Refresh, unsign(sig))
-}
+// DeleteRefreshTokenSession leaves the token to RevokeRefreshToken, which fosite calls next and which deletes it with its grant:
+// to lock the token before the grant is the other way round than TakeToken does, and the two would wait for each other.
+func (f *fositeStorage) DeleteRefreshTokenSession(context.Context, string) error { return nil }
 
 // RotateRefreshToken takes the old refresh token out of use. Access tokens live on until they expire: requests that an
 // app has under way while it refreshes must not fail.

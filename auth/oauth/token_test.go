@@ -292,6 +292,42 @@ func TestRefresh_77_reuse_revokes_the_family(t *testing.T) {
 	}
 }
 
+// TestRefresh_77_at_once: of refreshes that come at the same time one wins at most, whether the others come as it runs or
+// after it, when they end the family. None waits for another in a ring.
+func TestRefresh_77_at_once(t *testing.T) {
+	w := newWorld(t)
+	for range 12 {
+		first := w.tokens("ada", "", "offline_access patient/Patient.rs")
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		got := map[int]int{}
+		var tokens []string
+		for range 8 {
+			wg.Go(func() {
+				r := w.token(refreshing(first["refresh_token"]))
+				mu.Lock()
+				defer mu.Unlock()
+				got[r.StatusCode]++
+				if r.StatusCode == 200 {
+					tokens = append(tokens, r.json(t)["access_token"].(string))
+				}
+			})
+		}
+		wg.Wait()
+		if got[200] > 1 || got[200]+got[400] != 8 {
+			t.Errorf("%v", got)
+		}
+		if r := w.token(refreshing(first["refresh_token"])); r.StatusCode != 400 {
+			t.Errorf("used up: %d %s", r.StatusCode, r.body)
+		}
+		for _, token := range tokens {
+			if r := w.get("/Patient/p1", token); r.StatusCode != 401 {
+				t.Errorf("the winner's token still works: %d", r.StatusCode)
+			}
+		}
+	}
+}
+
 func TestRefresh_78_offline_access_lasts(t *testing.T) {
 	w := newWorld(t)
 	m := w.tokens("ada", "", "offline_access patient/Patient.rs")
