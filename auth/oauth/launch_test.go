@@ -477,6 +477,23 @@ func TestLogin_tells_no_names(t *testing.T) {
 	}
 }
 
+// TestSessions_last_while_they_are_used: a short idle time ends none that is in use.
+func TestSessions_last_while_they_are_used(t *testing.T) {
+	w := newWorld(t, func(o *oauth.Options) { o.Limits.SessionIdle = time.Minute })
+	b := w.browser()
+	b.signIn(b.open("/auth/account"), "ada")
+	for range 3 {
+		w.clock.advance(40 * time.Second)
+		if r := b.send(b.client, http.MethodGet, "/auth/account", nil); r.StatusCode != 200 {
+			t.Fatalf("in use: %d %s", r.StatusCode, r.Header.Get("Location"))
+		}
+	}
+	w.clock.advance(61 * time.Second)
+	if r := b.send(b.client, http.MethodGet, "/auth/account", nil); r.StatusCode != 303 {
+		t.Errorf("idle: %d", r.StatusCode)
+	}
+}
+
 func TestSessions_end(t *testing.T) {
 	w := newWorld(t)
 	b, other := w.browser(), w.browser()

@@ -26,7 +26,7 @@ INSERT INTO login_session (id, account, methods, created, seen, expires) VALUES 
 }
 
 // Session finds a session that has neither expired nor been idle for longer than idle, with its account, which is not
-// disabled. That it was used is recorded, at most once a minute.
+// disabled. That it was used is recorded, at most once a minute, and more often where idle is short.
 func (s *Store) Session(ctx context.Context, id []byte, idle time.Duration) (*Session, *Account, error) {
 	one, now := &Session{ID: id}, s.now()
 	err := s.row(ctx, "read session", `
@@ -36,7 +36,7 @@ WHERE l.id = $1 AND l.expires > $2 AND l.seen > $3 AND NOT a.disabled`, []any{id
 	if err != nil {
 		return nil, nil, err
 	}
-	if now.Sub(one.Seen) > time.Minute {
+	if now.Sub(one.Seen) > min(time.Minute, idle/10) {
 		if _, err := s.exec(ctx, "touch session", `UPDATE login_session SET seen = $2 WHERE id = $1`, id, now); err != nil {
 			return nil, nil, err
 		}
