@@ -75,7 +75,10 @@ func (s *Server) choices(f *flow) []choice {
 
 func choiceOf(scope auth.Scope, key string) choice {
 	c := choice{Key: key, Label: typeLabel(scope.Type), Actions: actionLabel(scope.Actions), scope: scope}
-	if scope.Level == auth.LevelUser {
+	switch {
+	case scope.Level == auth.LevelUser && scope.Type == "*":
+		c.Label = "Everything that you can see"
+	case scope.Level == auth.LevelUser:
 		c.Label += " that you can see"
 	}
 	for _, p := range scope.Params {
