@@ -170,12 +170,37 @@ var (
 	ErrOtherSecret = errors.New("the secret key of these settings is not the one that the server encrypts its signing keys with")
 )
 
+// SecretFits says whether the secret key opens what the database has: the signing key, if there is one. Errors: ErrOtherSecret.
+func (s *Server) SecretFits(ctx context.Context) error {
+	keys, err := s.store.SigningKeys(ctx)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	if _, err := s.seal.open(keyPurpose, signingKey(keys, s.now()).Sealed); err != nil {
+		return ErrOtherSecret
+	}
+	return nil
+}
+
+// Rotation is why a signing key is replaced.
+type Rotation int
+
+const (
+	// RotateInTime lets the old key be published until what it signed has expired.
+	RotateInTime Rotation = iota
+	// RotateDistrusted takes the old keys out of use at once: others may know them.
+	RotateDistrusted
+	// RotateLost does too: the secret key that opens them is gone, and the new one is for the secret key of now.
+	RotateLost
+)
+
 // RotateKey replaces the signing key, beside running servers. The new one is published at once and signs two minutes later,
-// when every node shows it; the old one stays published for two days, so that what it signed can be verified. With distrust
-// the old ones are out of use at once: every node forgets them within a minute, and what they signed verifies no more.
+// when every node shows it; the old one stays published for two days, so that what it signed can be verified. Other
+// than RotateInTime the old ones are out of use at once: every node forgets them within a minute, and what they signed
+// verifies no more.
 //
-// Errors: ErrNoKey; ErrOtherSecret.
-func RotateKey(ctx context.Context, store *identity.Store, secret string, distrust bool, now time.Time) (kid string, err error) {
+// Errors: ErrNoKey; ErrOtherSecret, but with RotateLost.
+func RotateKey(ctx context.Context, store *identity.Store, secret string, why Rotation, now time.Time) (kid string, err error) {
 	seal, err := newSealer(secret)
 	if err != nil {
 		return "", err
@@ -187,11 +212,11 @@ func RotateKey(ctx context.Context, store *identity.Store, secret string, distru
 	if len(keys) == 0 {
 		return "", ErrNoKey
 	}
-	if _, err := seal.open(keyPurpose, keys[0].Sealed); err != nil {
+	if _, err := seal.open(keyPurpose, keys[0].Sealed); err != nil && why != RotateLost {
 		return "", ErrOtherSecret
 	}
 	from, until := now.Add(keyLead), now.Add(keyLead+keyPublished)
-	if distrust {
+	if why != RotateInTime {
 		from, until = now, now
 	}
 	return addKey(ctx, store, seal, now.Add(100*keyLife), from, until)

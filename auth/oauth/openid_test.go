@@ -148,23 +148,23 @@ func TestOpenID_key_rotate(t *testing.T) {
 	}
 	token := func() string { return w.tokens("ada", "", "openid patient/Patient.rs")["id_token"].(string) }
 	published := func() string { return w.send(nil, http.MethodGet, "/auth/jwks", nil).body }
-	rotate := func(distrust bool) string {
+	rotate := func(why oauth.Rotation) string {
 		t.Helper()
-		kid, err := oauth.RotateKey(t.Context(), w.identity, secret, distrust, w.clock.now())
+		kid, err := oauth.RotateKey(t.Context(), w.identity, secret, why, w.clock.now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.clock.advance(minute + time.Second) // how long a node remembers
 		return kid
 	}
-	if _, err := oauth.RotateKey(t.Context(), w.identity, secret, false, w.clock.now()); !errors.Is(err, oauth.ErrNoKey) {
+	if _, err := oauth.RotateKey(t.Context(), w.identity, secret, oauth.RotateInTime, w.clock.now()); !errors.Is(err, oauth.ErrNoKey) {
 		t.Errorf("before there is a key: %v", err)
 	}
 	first := token()
-	if _, err := oauth.RotateKey(t.Context(), w.identity, "another secret than the server's", false, w.clock.now()); !errors.Is(err, oauth.ErrOtherSecret) {
+	if _, err := oauth.RotateKey(t.Context(), w.identity, "another secret than the server's", oauth.RotateInTime, w.clock.now()); !errors.Is(err, oauth.ErrOtherSecret) {
 		t.Errorf("with another secret: %v", err)
 	}
-	second := rotate(false)
+	second := rotate(oauth.RotateInTime)
 	if between := token(); kidOf(between) != kidOf(first) || !strings.Contains(published(), second) {
 		t.Errorf("the new key signs before every node can show it, or is not shown: %s", published())
 	}
@@ -177,12 +177,31 @@ func TestOpenID_key_rotate(t *testing.T) {
 	if err != nil || len(keys) != 2 || keys[0].KID != second || !keys[0].Signs || keys[1].Signs || keys[1].Until.IsZero() {
 		t.Errorf("%+v %v", keys, err)
 	}
-	third := rotate(true)
+	third := rotate(oauth.RotateDistrusted)
 	if body := published(); strings.Contains(body, kidOf(first)) || strings.Contains(body, second) || !strings.Contains(body, third) {
 		t.Errorf("distrusted keys are published: %s", body)
 	}
 	if now := token(); kidOf(now) != third {
 		t.Errorf("signed with %s", kidOf(now))
+	}
+	if err := w.oauth.SecretFits(t.Context()); err != nil {
+		t.Error(err)
+	}
+
+	// The secret key is lost: the same database, and a server with another one.
+	lost := "a secret of after the fire"
+	other, err := oauth.New(oauth.Options{Store: w.identity, Origin: w.origin, FHIRBase: w.origin + "/fhir", Secret: lost, Now: w.clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.SecretFits(t.Context()); !errors.Is(err, oauth.ErrOtherSecret) {
+		t.Errorf("with another secret: %v", err)
+	}
+	if _, err := oauth.RotateKey(t.Context(), w.identity, lost, oauth.RotateLost, w.clock.now()); err != nil {
+		t.Error(err)
+	}
+	if err := other.SecretFits(t.Context()); err != nil {
+		t.Errorf("after the rotation: %v", err)
 	}
 }
 

@@ -100,7 +100,7 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 		admissions = server.Admissions{Service: service}
 	}
 	mode := map[string]oauth.RegistrationMode{"token": oauth.RegistrationToken, "open": oauth.RegistrationOpen}[c.Registration]
-	return oauth.New(oauth.Options{
+	authorization, err := oauth.New(oauth.Options{
 		Store:       store.Identity(),
 		Registry:    store.Registry,
 		Origin:      c.BaseURL,
@@ -121,6 +121,16 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 			Issuer: c.OutsideIssuer, Name: c.OutsideName, ClientID: c.OutsideClientID, ClientSecret: string(c.OutsideSecret),
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := authorization.SecretFits(ctx); errors.Is(err, oauth.ErrOtherSecret) {
+		// Records can be read all the same, with tokens that are there: so this is told, and does not end the start.
+		log.Error("nobody can sign in with OpenID or one-time codes: KILN_SECRET_KEY, or secret.key in the data folder, is not the one that the keys in the database are encrypted with; where that is lost, kiln key rotate --secret-lost")
+	} else if err != nil {
+		return nil, err
+	}
+	return authorization, nil
 }
 
 // auditSignIns notes what the authorization server tells of. A name that somebody failed to sign in with is noted only where

@@ -54,6 +54,7 @@ type keyRotateCmd struct {
 	identityCmd   `embed:""`
 	config.SignIn `embed:"" group:"Sign-in"`
 	Distrust      bool `name:"distrust" help:"The old keys may be known to others: take them out of use at once. id_tokens that they signed verify no more."`
+	SecretLost    bool `name:"secret-lost" help:"The secret key that encrypts the old keys is lost, and the server has that of these settings now: as --distrust."`
 }
 
 // Run replaces the key and prints the id of the new one.
@@ -70,11 +71,15 @@ func (c *keyRotateCmd) Run(ctx context.Context, stdout io.Writer) error {
 		}
 	}
 	what := "key rotate"
-	if c.Distrust {
-		what += " --distrust"
+	why := oauth.RotateInTime
+	switch {
+	case c.SecretLost:
+		what, why = what+" --secret-lost", oauth.RotateLost
+	case c.Distrust:
+		what, why = what+" --distrust", oauth.RotateDistrusted
 	}
 	return c.changing(ctx, what, func(ctx context.Context, store *identity.Store) error {
-		kid, err := oauth.RotateKey(ctx, store, secret, c.Distrust, time.Now())
+		kid, err := oauth.RotateKey(ctx, store, secret, why, time.Now())
 		if err != nil {
 			return err
 		}
