@@ -2,9 +2,31 @@ package storage
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"kiln/fhir/search"
 )
+
+// manyKinds is from how many types on the members of a patient's compartment are looked for by the compartment, of which search_index
+// has the whole record in one place, and not by each reference that makes a member.
+const manyKinds = 16
+
+// kinds are types of which those resources are members that lie in the compartments of some patients.
+type kinds struct {
+	patients []int64
+	types    []int16
+}
+
+// liesIn says whether search_index.compartments tells who is a member, by some parameters, of a patient's compartment: not of types whose
+// compartments have more, or less, than these parameters lead to. See membership.go.
+func (ix *Indexer) liesIn(typ string, params []string) bool {
+	switch typ {
+	case "Patient", "Provenance", "Binary", "AuditEvent":
+		return false
+	}
+	return len(belongs[typ]) == 0 && slices.Equal(params, ix.registry.Compartment("Patient").Params(typ))
+}
 
 func (c *compiler) member(e *search.Member, x string) (string, error) {
 	return c.members(search.Or{e}, x)
@@ -15,6 +37,8 @@ func (c *compiler) member(e *search.Member, x string) (string, error) {
 func (c *compiler) members(list search.Or, x string) (string, error) {
 	var terms, own []int64
 	none := true
+	var lie []*kinds
+	byCompartment := !c.inside && len(typesOf(list, nil)) == manyKinds
 	var add func(e search.Expr) error
 	add = func(e search.Expr) error {
 		if or, several := e.(search.Or); several {
@@ -31,6 +55,10 @@ func (c *compiler) members(list search.Or, x string) (string, error) {
 			return nil // who else takes part does not show
 		}
 		none = false
+		if byCompartment && m.Compartment == "Patient" && c.ix.liesIn(m.Type, m.Params) {
+			lie = addKind(lie, rks, c.ix.registry.TypeNumber(m.Type))
+			return nil
+		}
 		for _, code := range m.Params {
 			p, err := c.param(m.Type, code)
 			if err != nil {
@@ -49,9 +77,68 @@ func (c *compiler) members(list search.Or, x string) (string, error) {
 	if none {
 		return "false", nil
 	}
-	in := fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]"))
-	if len(own) > 0 {
-		in = fmt.Sprintf("(%s OR %s.rk = ANY(%s))", in, x, c.arg(own, "bigint[]"))
+	var ways []string
+	for _, k := range sameTypes(lie) { // what most rows meet comes first
+		ways = append(ways, fmt.Sprintf("%s.compartments && %s AND %s.type + 0 <> ALL(%s)", x, c.arg(k.patients, "bigint[]"), x, c.arg(c.ix.othersIn(k.types), "smallint[]")))
 	}
-	return in, nil
+	if len(terms) > 0 || len(lie)+len(own) == 0 {
+		ways = append(ways, fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]")))
+	}
+	if len(own) > 0 {
+		ways = append(ways, fmt.Sprintf("%s.rk = ANY(%s)", x, c.arg(own, "bigint[]")))
+	}
+	if len(ways) == 1 {
+		return ways[0], nil
+	}
+	return "(" + strings.Join(ways, " OR ") + ")", nil
+}
+
+// othersIn are the types of what lies in compartments of patients beside some types: mostly fewer, of which each row is asked.
+func (ix *Indexer) othersIn(types []int16) []int16 {
+	others := []int16{}
+	for _, t := range ix.registry.Schema().Resources {
+		lies := t == "Patient" || t == "Provenance" || t == "Binary" || len(ix.membership(t)) > 0
+		if n := ix.registry.TypeNumber(t); lies && !slices.Contains(types, n) {
+			others = append(others, n)
+		}
+	}
+	return others
+}
+
+// typesOf adds the types of members that some alternatives are about, manyKinds at most.
+func typesOf(list search.Or, types []string) []string {
+	for _, e := range list {
+		if len(types) == manyKinds {
+			break
+		}
+		if or, several := e.(search.Or); several {
+			types = typesOf(or, types)
+		} else if m := e.(*search.Member); !slices.Contains(types, m.Type) {
+			types = append(types, m.Type)
+		}
+	}
+	return types
+}
+
+// addKind adds a type of which members lie in the compartments of some patients.
+func addKind(list []*kinds, patients []int64, typ int16) []*kinds {
+	for i := len(list) - 1; i >= 0; i-- { // mostly that of the member before
+		if slices.Equal(list[i].patients, patients) {
+			list[i].types = append(list[i].types, typ)
+			return list
+		}
+	}
+	return append(list, &kinds{slices.Clone(patients), []int16{typ}})
+}
+
+// sameTypes puts the patients together of whom the same types are looked for.
+func sameTypes(list []*kinds) (fewer []*kinds) {
+	for _, k := range list {
+		if i := slices.IndexFunc(fewer, func(f *kinds) bool { return slices.Equal(f.types, k.types) }); i >= 0 {
+			fewer[i].patients = append(fewer[i].patients, k.patients...)
+		} else {
+			fewer = append(fewer, k)
+		}
+	}
+	return fewer
 }

@@ -189,9 +189,13 @@ func (ix *Indexer) saltsOf(types map[string]bool, of func(typ string) []int64) (
 
 // canonicalSalts are those of a type's parameters that look at canonical URLs.
 func (ix *Indexer) canonicalSalts(typ, code string) (salts []int64) {
-	for _, def := range ix.registry.SearchParameters(typ) {
-		if def.Type == search.Reference && (code == "*" || def.Code == code) && canonicalParam(ix.registry.Schema(), def) {
-			salts = append(salts, ix.hash.Salt(def.Key))
+	plan, err := ix.plan(typ)
+	if err != nil {
+		return nil // nothing of the type could be written
+	}
+	for _, p := range plan.params {
+		if p.canonical && (code == "*" || p.def.Code == code) {
+			salts = append(salts, p.salt)
 		}
 	}
 	return salts

@@ -66,6 +66,8 @@ type paramPlan struct {
 	// part; zero: by none. lists marks that parameter itself.
 	listSalt int64
 	lists    bool
+	// canonical says that it looks at canonical URLs.
+	canonical bool
 	// member puts what it leads to into compartments, worker the practitioners; links are looked at by rules.
 	member, worker, links bool
 	components            []componentPlan
@@ -176,6 +178,7 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 	for _, def := range ix.registry.SearchParameters(typ) {
 		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
 		p.custom = official.SearchParameter(typ, def.Code) == nil
+		p.canonical = def.Type == search.Reference && canonicalParam(ix.registry.Schema(), def)
 		p.rare, p.sortsOnly, p.sortListed = rareTerms(ix.registry.Schema(), def), sortsOnly(def), listsSortTexts(ix.registry, def)
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)

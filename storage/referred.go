@@ -126,12 +126,18 @@ func (ix *Indexer) withCanonicals(versions []*Version) (keys []int64, types map[
 
 // referred are the keys of what the texts of versions refer to by type and id, except resources of some types.
 func (ix *Indexer) referred(versions []*Version, except map[string]bool) (keys []int64) {
-	done := map[Key]bool{}
+	done := map[string]bool{} // what is of one patient says so again and again
+	named := map[Key]bool{}
 	for _, v := range versions {
-		eachReference(v.Content, func(text string) {
-			ref, ok := ix.parseReference(text)
-			if k := (Key{ref.Type, ref.ID}); ok && ref.Type != "" && ref.ID != "" && ref.Base == "" && !except[ref.Type] && !done[k] {
-				done[k] = true
+		eachReference(v.Content, func(text []byte) {
+			if done[string(text)] {
+				return
+			}
+			known := string(text)
+			done[known] = true
+			ref, ok := ix.parseReference(known)
+			if k := (Key{ref.Type, ref.ID}); ok && ref.Type != "" && ref.ID != "" && ref.Base == "" && !except[ref.Type] && !named[k] {
+				named[k] = true
 				keys = append(keys, ix.hash.Resource(ref.Type, ref.ID))
 			}
 		})
@@ -142,7 +148,7 @@ func (ix *Indexer) referred(versions []*Version, except map[string]bool) (keys [
 // eachReference yields the texts of all members named reference of a stored resource. It parses nothing else: a page of what refers to
 // much has a thousand resources, and a quotation mark within a text has a backslash before it, so that the name with both of
 // its own and a colon behind them is no part of one.
-func eachReference(content []byte, yield func(string)) {
+func eachReference(content []byte, yield func([]byte)) {
 	name := []byte(`"reference"`)
 	for {
 		i := bytes.Index(content, name)
@@ -162,9 +168,9 @@ func eachReference(content []byte, yield func(string)) {
 			return
 		}
 		if text := content[1:end]; bytes.IndexByte(text, '\\') < 0 {
-			yield(string(text))
+			yield(text)
 		} else if s := ""; json.Unmarshal(content[:end+1], &s) == nil {
-			yield(s)
+			yield([]byte(s))
 		}
 		content = content[end:]
 	}

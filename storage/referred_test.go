@@ -21,7 +21,7 @@ func TestEachReference(t *testing.T) {
 		{`{"reference":null,"x":{"reference":"#inside"}}`, []string{"#inside"}},
 	} {
 		var got []string
-		eachReference([]byte(c.content), func(s string) { got = append(got, s) })
+		eachReference([]byte(c.content), func(s []byte) { got = append(got, string(s)) })
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.content, got, c.want)
 		}

@@ -138,6 +138,14 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 			return nil, err
 		}
 	default:
+		asked := map[string]bool{}
+		for _, t := range q.Types {
+			asked[t] = true
+		}
+		if slices.ContainsFunc(q.Where, func(e search.Expr) bool { return membersAre(e, asked) }) {
+			p.where = where // which says the types already
+			break
+		}
 		numbers := make([]int16, len(q.Types))
 		for i, t := range q.Types {
 			numbers[i] = ix.registry.TypeNumber(t)
@@ -203,6 +211,17 @@ func areMembers(e search.Expr) bool {
 		return true
 	case search.Or:
 		return len(e) > 0 && !slices.ContainsFunc(e, func(one search.Expr) bool { return !areMembers(one) })
+	}
+	return false
+}
+
+// membersAre says whether a condition is met by members of a compartment alone, which are of some types.
+func membersAre(e search.Expr, types map[string]bool) bool {
+	switch e := e.(type) {
+	case *search.Member:
+		return types[e.Type]
+	case search.Or:
+		return len(e) > 0 && !slices.ContainsFunc(e, func(one search.Expr) bool { return !membersAre(one, types) })
 	}
 	return false
 }
