@@ -72,6 +72,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		return page, err
 	}
 	var rows []found
+	all := false
 	how := plan.strategy(q)
 	if how == walk && !plan.walkable(mark) {
 		how = set
@@ -96,6 +97,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 			break
 		}
 		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1, 0), limit+1)
+		all = len(rows) > 0 && rows[0].last
 	case gather:
 		rows, err = plan.run(ctx, run, plan.gather(mark, limit+1), limit+1)
 	case listed:
@@ -103,7 +105,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	case record:
 		rows, err = plan.run(ctx, run, plan.record(mark, limit+1), limit+1)
 	}
-	all := how == direct || how == gather || how == listed || how == record
+	all = all || how == direct || how == gather || how == listed || how == record
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
 		all, err = plan.covers(ctx, run, how, mark, limit+1)
 	}

@@ -76,6 +76,16 @@ type statement struct {
 	once bool
 	// near is the same through the views of about.go, where it looks at the records that the search is about, and at little else; "" for none.
 	near string
+	// tells says that the first column tells whether the statement has looked at all that can match.
+	tells bool
+}
+
+// telling is a statement of fetch that tells, by a condition, whether it has looked at all that can match; without one it does not.
+func (s statement) telling(condition string) statement {
+	if condition != "" {
+		s.sql, s.tells = "SELECT "+condition+", "+strings.TrimPrefix(s.sql, "SELECT "), true
+	}
+	return s
 }
 
 // compiler goes on behind the first n arguments.
@@ -470,6 +480,8 @@ type found struct {
 	mark    SearchMark
 	// changed says that it has changed since the first page, and stands where it was then.
 	changed bool
+	// last says that the statement has looked at all that can match.
+	last bool
 }
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
@@ -483,6 +495,9 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 		for rows.Next() {
 			f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
 			before, part := []any{&f.mark.Row, &f.mark.Snapshot, &f.changed}, ""
+			if s.tells {
+				before = slices.Insert(before, 0, any(&f.last))
+			}
 			if p.parts {
 				before = append(before, &part)
 			}

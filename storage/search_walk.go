@@ -83,6 +83,26 @@ func (p *searchPlan) walkable(mark *SearchMark) bool {
 	return len(mark.Keys) == 1 && mark.Keys[0] != nil
 }
 
+// fewRows is how many rows of a window a walk counts beside: where it has fewer, nothing needs to be asked once more.
+const fewRows = 64
+
+// fewSeen is a condition that a walk of the usual number of rows sees all that can match, for it has few rows; "" for none. It says so beside
+// each row.
+func (p *searchPlan) fewSeen(c *compiler, mark *SearchMark) string {
+	if p.before != "" || p.order.side == nil || !p.order.side.unique && p.order.side.condition == "" {
+		return ""
+	}
+	return fmt.Sprintf("(SELECT count(*)%s < %d FROM (%s) y)", p.passedOver(), fewRows, p.window(c, mark, fewRows))
+}
+
+// passedOver is added to a number of rows: much, where a walk along a code has passed over long periods.
+func (p *searchPlan) passedOver() string {
+	if p.order.side.column == "date_low" && p.order.keys[0].descending && len(p.dates.since) > 0 {
+		return fmt.Sprintf(" + CASE WHEN EXISTS (%s) THEN %d ELSE 0 END", p.long(), entryRows)
+	}
+	return ""
+}
+
 // covers says whether a bounded look that began behind mark saw all that can match: there were fewer rows than it would
 // have looked at.
 func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark *SearchMark, limit int) (bool, error) {
@@ -99,10 +119,7 @@ func (p *searchPlan) covers(ctx context.Context, run *runner, how strategy, mark
 		if side == nil || !side.unique && side.condition == "" { // what has no value is in no index
 			return false, nil
 		}
-		if side.column == "date_low" && p.order.keys[0].descending && len(p.dates.since) > 0 { // long periods were passed over
-			more = fmt.Sprintf(" + CASE WHEN EXISTS (%s) THEN %d ELSE 0 END", p.long(), entryRows)
-		}
-		look = p.look(limit)
+		more, look = p.passedOver(), p.look(limit)
 		window = p.window(c, mark, look)
 	} else {
 		known, key := p.known(), func(int) string { return p.order.keys[0].sql }
@@ -179,9 +196,9 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 		return p.fetch(c, fmt.Sprintf("SELECT x.rk, x.k0 FROM (%s) x WHERE x.date_high > '-infinity' AND %s ORDER BY %s LIMIT %d",
 			window, p.closer(""), known.orderBy(name("x.k0"), "x.rk"), limit))
 	}
-	side := p.order.side
+	side, few := p.order.side, ""
 	if look == 0 {
-		look = p.look(limit)
+		look, few = p.look(limit), p.fewSeen(c, mark)
 	}
 	window := p.window(c, mark, look)
 	if side.table == "search_code" && p.listedWhole && p.before == "" {
@@ -202,9 +219,9 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 		found := p.fetch(c, fmt.Sprintf("SELECT w.k0, w.rk FROM (%s) w JOIN search_index x ON x.rk = w.rk WHERE %s%s ORDER BY %s LIMIT %d",
 			window, where, told, known.orderBy(name("w.k0"), "w.rk"), limit))
 		found.once = !strings.Contains(rest, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
-		return found
+		return found.telling(few)
 	}
-	return p.firstOf(c, window, limit)
+	return p.firstOf(c, window, limit).telling(few)
 }
 
 // firstOf looks at the rows of a window, of a resource at the first alone.
