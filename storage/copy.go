@@ -80,7 +80,7 @@ func newIndexTables() *indexTables {
 		number: &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}},
 		composite: &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 			"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}},
-		codes:     &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient"}},
+		codes:     &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient", "state"}},
 		words:     &tableRows{table: "search_text", columns: []string{"rk", "words"}},
 		place:     &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}},
 		contained: &tableRows{table: "search_contained", columns: []string{"rk", "container", "id", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs"}},
@@ -110,10 +110,10 @@ func (t *indexTables) values(rk int64, row *indexRow) {
 		t.text.add(param, row.stringValues[i], rk)
 	}
 	for _, term := range row.codes {
-		t.codes.add(term, low, rk, row.value, row.patient)
+		t.codes.add(term, low, rk, row.value, row.patient, (*string)(nil))
 	}
 	for _, term := range row.listed {
-		t.codes.add(term, low, rk, (*float64)(nil), (*int64)(nil))
+		t.codes.add(term, low, rk, (*float64)(nil), (*int64)(nil), row.state)
 	}
 	if row.words != "" {
 		t.words.add(rk, wordsText(row.words))

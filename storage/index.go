@@ -93,6 +93,7 @@ type indexRow struct {
 	codes             []int64
 	value             *float64 // of search_code
 	listed            []int64  // references in search_code
+	state             *string  // of search_code: see stateOf
 	shape             []int32
 	shapeMarker       int64
 	stringParams      []int32
@@ -292,6 +293,9 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 		}
 	}
 	row.quantities = nil // they were for here
+	if len(row.listed) > 0 {
+		row.state = stateOf(n)
+	}
 	for _, p := range plan.params {
 		if p.mainValue {
 			row.value = row.mainValue(int32(p.def.Key))

@@ -31,6 +31,8 @@ type searchPlan struct {
 	codeOnly bool
 	// lister is the condition on a reference that code is of; nil where it is a code.
 	lister *search.Match
+	// state is the condition on search_code w that follows from one on the status beside a reference; nil for none.
+	state func(*compiler) string
 	// alone says that there is one condition and nothing else.
 	alone bool
 	// value is what follows for search_code from a condition on the value beside the code; nil for none.

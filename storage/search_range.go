@@ -67,6 +67,9 @@ func (p *searchPlan) ofType(q *search.Query, conditions []string) error {
 		if m.Param.Kind == search.Quantity && p.value == nil {
 			p.value = p.byValue(plan, m.Values[0])
 		}
+		if isState(plan) && m.Values[0].Code != "" {
+			p.state = stateIs(m.Values[0].Code)
+		}
 		if plan.mainDate {
 			since += p.bound(m.Values[0])
 		}

@@ -160,8 +160,11 @@ func (p *searchPlan) window(c *compiler, mark *SearchMark, look int) string {
 	} else if side.column == "date_low" {
 		which += p.dates.bounds("s.date_low")
 	}
-	if p.valued() {
+	switch {
+	case p.valued():
 		more = ", s.value"
+	case p.stated():
+		more = ", s.state"
 	}
 	if t := side.partial; t != nil {
 		key := func(int) string { return "t.value" }
@@ -176,6 +179,11 @@ func (p *searchPlan) window(c *compiler, mark *SearchMark, look int) string {
 // valued says whether a walk along a code is told by the index which rows have the value that the search asks for.
 func (p *searchPlan) valued() bool {
 	return p.order.side != nil && p.order.side.table == "search_code" && p.value != nil && p.lister == nil
+}
+
+// stated says whether a walk along a reference is told by the index which rows have the status that the search asks for.
+func (p *searchPlan) stated() bool {
+	return p.order.side != nil && p.order.side.table == "search_code" && p.state != nil && p.lister != nil
 }
 
 // walk looks at up to look values in the order asked for, from mark on; 0 is the usual number. Of a resource with several only the
@@ -202,11 +210,14 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 	}
 	window := p.window(c, mark, look)
 	if side.table == "search_code" && p.listedWhole && p.before == "" {
-		return p.listedByCode(c, window, limit)
+		return p.listedByCode(c, window, limit).telling(few)
 	}
 	told := ""
-	if p.valued() {
+	switch {
+	case p.valued():
 		told = " AND " + p.value.within(c)
+	case p.stated():
+		told = " AND " + p.state(c)
 	}
 	if side.unique {
 		where, rest := p.closer(""), p.where
