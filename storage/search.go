@@ -96,7 +96,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 			rows, how, err = plan.sift(ctx, run, mark, limit+1)
 			break
 		}
-		rows, err = plan.run(ctx, run, plan.walk(mark, limit+1, 0), limit+1)
+		rows, err = plan.firsts(ctx, run, limit+1, func(p *searchPlan) statement { return p.walk(mark, limit+1, 0) })
 		all = len(rows) > 0 && rows[0].last
 	case gather:
 		rows, err = plan.run(ctx, run, plan.gather(mark, limit+1), limit+1)

@@ -39,6 +39,8 @@ type searchPlan struct {
 	value *valueRange
 	// listedWhole says that the search asks for no more than the code, and a value beside it.
 	listedWhole bool
+	// sure asks a walk along values to make sure of each row that its resource has none that comes before: see firsts.
+	sure bool
 	// patient is the condition that it is of one patient, "" for none. frequent says that the others are often met.
 	patient  string
 	frequent bool

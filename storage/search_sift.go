@@ -24,11 +24,11 @@ const (
 
 // sift is walk for such a search. A page that it does not fill may lack matches; then the set is to be taken.
 func (p *searchPlan) sift(ctx context.Context, run *runner, mark *SearchMark, limit int) (rows []found, how strategy, err error) {
-	full := func(s statement) bool {
-		rows, err = p.run(ctx, run, s, limit)
+	full := func(walk func(*searchPlan) statement) bool {
+		rows, err = p.firsts(ctx, run, limit, walk)
 		return err != nil || unchanged(rows) >= limit
 	}
-	if full(p.walk(mark, limit, siftFirst+2*limit)) {
+	if full(func(p *searchPlan) statement { return p.walk(mark, limit, siftFirst+2*limit) }) {
 		return rows, walk, err
 	}
 	n, err := p.countDated(ctx, run, siftDated)
@@ -36,14 +36,14 @@ func (p *searchPlan) sift(ctx context.Context, run *runner, mark *SearchMark, li
 		return rows, set, err
 	}
 	if n > siftDated {
-		if full(p.walk(mark, limit, 0)) {
+		if full(func(p *searchPlan) statement { return p.walk(mark, limit, 0) }) {
 			return rows, walk, err
 		}
 		if n, err = p.countDated(ctx, run, siftMost); err != nil || n > siftMost {
 			return rows, set, err
 		}
 	}
-	full(p.sifted(mark, limit))
+	full(func(p *searchPlan) statement { return p.sifted(mark, limit) })
 	return rows, set, err
 }
 
@@ -79,6 +79,6 @@ func (p *searchPlan) countDated(ctx context.Context, run *runner, most int) (n i
 func (p *searchPlan) sifted(mark *SearchMark, limit int) statement {
 	c := p.compiler(p.conditions)
 	// The bound is for the planner, which must believe that the keys fit into memory.
-	return p.firstOf(c, fmt.Sprintf(`SELECT s.rk, s.k0 FROM (%s) s
+	return p.firstOf(c, mark, fmt.Sprintf(`SELECT s.rk, s.k0 FROM (%s) s
 WHERE CASE WHEN s.rk IN (SELECT k.rk FROM (%s LIMIT %d) k) THEN true ELSE false END`, p.window(c, mark, siftEntries), p.datedKeys(), 2*siftMost), limit)
 }

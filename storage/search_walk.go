@@ -232,11 +232,30 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 		found.once = !strings.Contains(rest, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
 		return found.telling(few)
 	}
-	return p.firstOf(c, window, limit).telling(few)
+	return p.firstOf(c, mark, window, limit).telling(few)
+}
+
+// firsts runs walk, or what else goes through firstOf. A first page begins with the first of all values, so that the first of a resource is
+// the one that counts, and nothing needs to be looked up to know it: only if some resource came twice the statement runs once more, and makes sure.
+func (p *searchPlan) firsts(ctx context.Context, run *runner, limit int, walk func(*searchPlan) statement) ([]found, error) {
+	rows, err := p.run(ctx, run, walk(p), limit)
+	if err != nil || p.sure || p.order.side == nil || p.order.side.unique {
+		return rows, err
+	}
+	seen := make(map[int64]bool, len(rows))
+	for i := range rows {
+		seen[rows[i].mark.Row] = true
+	}
+	if len(seen) == len(rows) {
+		return rows, nil
+	}
+	sure := *p
+	sure.sure = true
+	return p.run(ctx, run, walk(&sure), limit)
 }
 
 // firstOf looks at the rows of a window, of a resource at the first alone.
-func (p *searchPlan) firstOf(c *compiler, window string, limit int) statement {
+func (p *searchPlan) firstOf(c *compiler, mark *SearchMark, window string, limit int) statement {
 	side, known := p.order.side, p.known()
 	key := func(int) string { return "w.k0" }
 	// For each row by the index of the key and the parameter: that of the values would be read again for each resource, and all
@@ -249,6 +268,9 @@ func (p *searchPlan) firstOf(c *compiler, window string, limit int) statement {
 	where, order := p.closer(side.condition), known.orderBy(key, "w.rk")
 	first := fmt.Sprintf("CASE WHEN EXISTS (SELECT FROM %[1]s o WHERE o.rk = w.rk AND %[2]s AND coalesce(o.%[3]s, o.%[3]s) %[4]s w.k0) THEN false ELSE true END",
 		side.table, others, side.column, before)
+	if !p.sure && mark == nil {
+		first = "true"
+	}
 	if p.once() && p.before == "" { // all else that is asked is the type, which the resource itself has
 		found := p.fetchOf(c, fmt.Sprintf("SELECT DISTINCT w.k0, w.rk FROM (%s) w WHERE %s ORDER BY %s", window, first, order),
 			", LATERAL (SELECT m.rk, r.type_number AS type) x", " AND "+where, limit)
