@@ -90,6 +90,20 @@ func (c *compiler) versions(m *search.Match, p *paramPlan, x string) (string, er
 	})
 }
 
+// canonicalElements are the beginnings of the names of the elements in which a parameter looks at canonical URLs, with the quotation mark before
+// them; nil where it is more than paths.
+func canonicalElements(schema *fhir.Schema, def *conformance.SearchParameter) (names [][]byte) {
+	plain := steps(schema, def, func(e *fhir.Element, _ []string, last bool) {
+		if last {
+			names = append(names, []byte(`"`+e.Name))
+		}
+	})
+	if !plain {
+		return nil
+	}
+	return names
+}
+
 // canonicalParam says whether a reference parameter looks at canonical URLs.
 func canonicalParam(schema *fhir.Schema, def *conformance.SearchParameter) bool {
 	found := false

@@ -66,8 +66,9 @@ type paramPlan struct {
 	// part; zero: by none. lists marks that parameter itself.
 	listSalt int64
 	lists    bool
-	// canonical says that it looks at canonical URLs.
-	canonical bool
+	// canonical says that it looks at canonical URLs, in elements whose names begin so, each behind a quotation mark; nil: not known.
+	canonical   bool
+	canonicalIn [][]byte
 	// member puts what it leads to into compartments, worker the practitioners; links are looked at by rules.
 	member, worker, links bool
 	components            []componentPlan
@@ -179,7 +180,9 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 	for _, def := range ix.registry.SearchParameters(typ) {
 		p := &paramPlan{def: def, salt: ix.hash.Salt(def.Key), mainDate: def.Code == mainDate && mainDate != ""}
 		p.custom = official.SearchParameter(typ, def.Code) == nil
-		p.canonical = def.Type == search.Reference && canonicalParam(ix.registry.Schema(), def)
+		if p.canonical = def.Type == search.Reference && canonicalParam(ix.registry.Schema(), def); p.canonical {
+			p.canonicalIn = canonicalElements(ix.registry.Schema(), def)
+		}
 		p.rare, p.sortsOnly, p.sortListed = rareTerms(ix.registry.Schema(), def), sortsOnly(def), listsSortTexts(ix.registry, def)
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)

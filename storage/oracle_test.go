@@ -97,9 +97,17 @@ func (w *world) compare(t *rapid.T) {
 	case a.chance(7) && len(types) == 1:
 		in := rapid.SampledFrom([]string{"Patient", "Practitioner", "Encounter"}).Draw(t, "compartment")
 		if params := w.store.Registry().Compartment(in).Params(types[0]); params != nil || in == types[0] {
-			member := &search.Member{Compartment: in, ID: pick(t, poolIDs...), Type: types[0], Params: params}
-			q.Where = []search.Expr{search.Or{search.And(q.Where), member}}
-			t.Logf("or of the compartment %s/%s", in, member.ID)
+			members, id := search.Or{}, pick(t, poolIDs...)
+			for _, typ := range append([]string{types[0]}, w.store.Registry().Schema().Resources...) { // in many types, those of a patient are found by the compartment
+				if params := w.store.Registry().Compartment(in).Params(typ); typ == types[0] || params != nil && a.chance(50) {
+					members = append(members, &search.Member{Compartment: in, ID: id, Type: typ, Params: params})
+				}
+			}
+			if a.chance(50) {
+				members = members[:1]
+			}
+			q.Where = []search.Expr{search.Or{search.And(q.Where), members}}
+			t.Logf("or of the compartment %s/%s, %d types", in, id, len(members))
 		}
 	}
 	w.store.SortBounds(1000, 1000, 1000)

@@ -108,29 +108,35 @@ func referenceElement(registry *conformance.Registry, typ, code string) (element
 	return name, only
 }
 
-// withCanonicals are the keys of those versions whose types have parameters that look at canonical URLs, and these types.
+// withCanonicals are the keys of those versions in which parameters may find canonical URLs, and the types of these.
 func (ix *Indexer) withCanonicals(versions []*Version) (keys []int64, types map[string]bool) {
 	types = map[string]bool{}
-	without := map[string]bool{}
 	for _, v := range versions {
-		if !types[v.Type] && !without[v.Type] {
-			has := len(ix.canonicalSalts(v.Type, "*")) > 0
-			types[v.Type], without[v.Type] = has, !has
-		}
-		if types[v.Type] {
+		if ix.mayHaveCanonicals(v) {
+			types[v.Type] = true
 			keys = append(keys, ix.hash.Resource(v.Type, v.ID))
 		}
 	}
 	return keys, types
 }
 
+// mayHaveCanonicals says whether a version has an element in which a parameter looks at canonical URLs: most types have no such parameter, and
+// most resources of the others no such element.
+func (ix *Indexer) mayHaveCanonicals(v *Version) bool {
+	plan, err := ix.plan(v.Type)
+	return err == nil && slices.ContainsFunc(plan.params, func(p *paramPlan) bool {
+		return p.canonical && (p.canonicalIn == nil || slices.ContainsFunc(p.canonicalIn, func(name []byte) bool { return bytes.Contains(v.Content, name) }))
+	})
+}
+
 // referred are the keys of what the texts of versions refer to by type and id, except resources of some types.
 func (ix *Indexer) referred(versions []*Version, except map[string]bool) (keys []int64) {
-	done := map[string]bool{} // what is of one patient says so again and again
+	done := map[string]bool{}
 	named := map[Key]bool{}
 	for _, v := range versions {
 		eachReference(v.Content, func(text []byte) {
-			if done[string(text)] {
+			// Most of a record refers to what is of the record, too, and what does not, does so again and again.
+			if typ, _, _ := bytes.Cut(text, []byte("/")); except[string(typ)] || done[string(text)] {
 				return
 			}
 			known := string(text)
