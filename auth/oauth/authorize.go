@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/ory/fosite"
 
@@ -82,6 +84,11 @@ func (s *Server) readAuthorize(r *http.Request, form url.Values) (*fosite.Author
 func (s *Server) checkAuthorize(request *fosite.AuthorizeRequest, form url.Values, c *client) error {
 	if name := repeated(form); name != "" {
 		return fosite.ErrInvalidRequest.WithHintf("The parameter %.40s was sent more than once.", name)
+	}
+	for name, values := range form { // of which state comes back to the letter
+		if text := name + values[0]; !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			return fosite.ErrInvalidRequest.WithHint("A parameter has a character that is no text.")
+		}
 	}
 	for _, name := range []string{"request", "request_uri"} {
 		if form.Has(name) {
