@@ -120,6 +120,7 @@ func TestVerify_finds(t *testing.T) {
 		END $$`,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ofWrites := strings.HasPrefix(name, "writes_")
 			r := verified(t, sql, 60, 6, ofWrites)
 			if len(r.Findings) == 0 {
