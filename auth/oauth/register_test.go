@@ -57,6 +57,12 @@ func TestRegistration_142_open(t *testing.T) {
 	if r := w.token(exchange(code, "client_id", id, "client_secret", secret)); r.StatusCode != 200 {
 		t.Errorf("%d %s", r.StatusCode, r.body)
 	}
+	for client, told := range map[string]bool{id: true, "public": false} {
+		b := w.browser()
+		if page := b.signIn(b.open("/auth/authorize?"+w.request(client, "patient/Patient.rs").Encode()), "ada"); strings.Contains(page.body, "registered itself") != told {
+			t.Errorf("the consent page for %s: %s", client, page.body)
+		}
+	}
 	for name, c := range map[string]struct{ body, code string }{
 		"fragment":          {`{"redirect_uris":["https://a.example.org/cb#x"]}`, "invalid_redirect_uri"},
 		"javascript":        {`{"redirect_uris":["javascript:alert(1)"]}`, "invalid_redirect_uri"},
