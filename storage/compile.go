@@ -29,6 +29,8 @@ type compiler struct {
 	sets  []string
 	// inside says that the rows that the search returns come from search_contained.
 	inside bool
+	// merged says that the search of one type is a part of one of several, and has the order of that: see search_several.go.
+	merged bool
 	// closer has conditions in pairs: one as it is compiled, and one that is the same and cheaper where only some rows are
 	// looked at.
 	closer []string

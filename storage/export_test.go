@@ -39,9 +39,36 @@ func (s *Store) ElementTargets(of []*Version, in search.Include, candidates ...K
 	return found, ok && len(found) == len(keys)
 }
 
-// SortBounds sets up to how many matches a search by a code or a reference reads and sorts at once, how many texts a page goes through
-// otherwise, and up to how many matches it then sorts after all.
-func (s *Store) SortBounds(atOnce, texts, most int) { s.sorting = sortBounds{atOnce, texts, most} }
+// SearchThen is Search, for a page that is found and shown by two statements, with something done between them.
+func (s *Store) SearchThen(ctx context.Context, q *search.Query, limit int, mark *SearchMark, between func()) (*SearchPage, error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := s.planSince(ctx, run, q, limit+1, mark, s.pastOf(q, mark))
+	if err != nil {
+		return nil, err
+	}
+	snapshot := ""
+	if err := run.rows(ctx, func(rows pgx.Rows) (err error) {
+		snapshot, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+		return err
+	}, "SELECT "+sqlPresent); err != nil {
+		return nil, err
+	}
+	places, end, err := plan.find(ctx, run, q, mark, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	between()
+	return plan.show(ctx, run, mark, limit, places, end, snapshot)
+}
+
+// SortBounds sets up to how many matches a sorted search reads and sorts at once, how many texts a page goes through otherwise, and up to
+// how many matches it then sorts after all. A text counts as one, and so many entries of a table of values are looked at at once, 3 without.
+func (s *Store) SortBounds(atOnce, texts, most int, values ...int) {
+	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: append(values, 3)[0]}
+}
 
 // SortsByText says whether a search of a type goes from text to text of a parameter that it is sorted by.
 func (s *Store) SortsByText(typ, code string) bool {

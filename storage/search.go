@@ -38,7 +38,7 @@ type SearchMark struct {
 // once, as it is now, without those that are gone or hidden from the caller meanwhile.
 //
 // Errors: TooCostly where more than MaxChangedWhilePaging resources have changed since the first page, or more than
-// MaxSortedByContent match a search sorted by a code or a reference that cannot go from text to text: see grouped.
+// MaxSortedByContent match a search sorted by a code or a reference that cannot go from text to text: see groups.
 func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, mark *SearchMark) (*SearchPage, error) {
 	run, err := s.runner(ctx, tx)
 	if err != nil {
@@ -186,7 +186,7 @@ func (p *searchPlan) count(ctx context.Context, run *runner, most int) (n int64,
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)
 	}
 	s := statement{sql: sql, args: c.args}
-	if p.before != "" {
+	if p.past != nil {
 		s = p.past.tables(s)
 	}
 	err = query(ctx, run, p.anew(), s.sql, s.args, func(rows pgx.Rows) (err error) {
@@ -275,7 +275,17 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 	}
 	statements := []statement{plan.all(nil, limit)}
 	if plan.groups(q) {
-		return []statement{plan.group(new(string)).leaves(nil, limit), statements[0]}, nil
+		one := plan
+		if len(q.Types) != 1 { // as for each of the types
+			if one, err = plan.part(ctx, run, q, slices.Concat(q.Types, run.store.Registry().Schema().Resources)[0], nil); err != nil {
+				return nil, err
+			}
+		}
+		if one.steps() && one.order.keys[0].content != nil {
+			return []statement{one.group(new(string)).leaves(nil, limit), statements[0]}, nil
+		} else if one.steps() {
+			return []statement{one.values(nil, nil, true, valuesAtOnce, limit), statements[0]}, nil
+		}
 	}
 	switch plan.strategy(q) {
 	case direct:

@@ -9,49 +9,57 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
-// This file has searches sorted by a code or a reference, or by several keys. No table has resources in the order of a code, but
-// search_sort_text has the texts: a page goes from text to text, and what has one is found by its hash, like what a search for it
-// would find. What has the text among others, and sorts by another, is told by the resource itself. Then comes what has none.
+// This file has searches sorted by a code or a reference, by several keys, or of several types. No table has resources in the order of a
+// code, but search_sort_text has the texts: a page goes from text to text, and what has one is found by its hash, like what a search for
+// it would find. What has the text among others, and sorts by another, is told by the resource itself. Then comes what has none. Of
+// what other tables have the order of, search_values.go goes along the values; of several types search_several.go puts the first together.
 
 const (
 	// fewSorted is up to how many matches are read and sorted at once.
 	fewSorted = 2000
-	// textsAtOnce is how many texts one statement asks about at most, and MaxSortTexts how many a page goes through.
+	// textsAtOnce is how many texts one statement asks about at most, and MaxSortTexts how many a page goes through, of which few have
+	// matches. One that is asked about alone counts as textAlone.
 	textsAtOnce  = 1024
 	MaxSortTexts = 20_000
+	textAlone    = 10
 )
 
-// groups says whether a search can go from text to text.
+// groups says whether a search can go from text to text, or from value to value. One compartment has little, and is collected.
 func (p *searchPlan) groups(q *search.Query) bool {
-	if len(q.Types) != 1 || q.Contained != "" || len(p.order.keys) < 2 || len(q.Sort) == 0 || p.bounded || p.rare(q) || !p.c.ix.complete {
+	if q.Contained != "" || p.own || p.rare(q) || !p.c.ix.complete {
 		return false
 	}
-	return p.steps()
+	if len(q.Types) != 1 {
+		return p.merges()
+	}
+	return len(p.order.keys) > 1 && len(q.Sort) > 0 && p.steps()
 }
 
 // steps says whether the first key of an order is one that has many matches, and the others order what has one value of it.
 func (p *searchPlan) steps() bool {
-	if len(p.order.keys) == 0 {
+	if len(p.order.keys) == 0 || p.own {
 		return false
 	}
 	by := p.order.keys[0]
-	if by.content != nil {
+	switch {
+	case by.content != nil:
 		return !p.c.ix.building[by.content.def.Key] && by.content.sortListed
+	case by.column == "" && by.side == nil:
+		return false
+	case len(p.order.keys) > 1 || p.merged:
+		return true
 	}
-	if len(p.order.keys) > 1 {
-		return by.column != "" || by.text != nil && !p.c.ix.building[by.text.def.Key]
-	}
-	return by.column != "" && by.sql != "x.date_low" && p.common
+	return p.common && by.sql != "x.date_low"
 }
 
-// grouped answers a search sorted by a code or a reference that has many matches; done is false where it is for the set to do. Where so
-// many texts have no match that the page is not full by then, it is shown as it is, and the next one goes on there.
+// grouped answers a search sorted so that has many matches; done is false where it is for the set to do. Where so many texts or values
+// have no match that the page is not full by then, and too many match to collect them, it is shown as it is, and the next one goes on
+// there. Who sees a part never gets such a page, which would tell of what others have: then all are collected, however many.
 //
-// Errors: TooCostly where that is so and there are further keys, and more than MaxSortedByContent match.
+// Errors: TooCostly where more than MaxSortedByContent have the value of a key, or none, and the next key is of no listed texts.
 func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, mark *SearchMark, limit int) (page *SearchPage, done bool, err error) {
 	if !p.groups(q) {
 		return nil, false, nil
@@ -59,7 +67,7 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if p.before != "" {
 		p.named = " AND (true OR EXISTS (SELECT FROM (" + p.before + ") b))"
 	}
-	if n, err := p.count(ctx, on, on.store.sorting.atOnce+1); err != nil || n <= int64(on.store.sorting.atOnce) {
+	if set, err := p.collects(ctx, on, q); set || err != nil {
 		return nil, false, err
 	}
 	// What changes between the statements counts as changed since.
@@ -71,71 +79,113 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if err != nil {
 		return nil, false, err
 	}
-	w := &grouping{ctx: ctx, on: on, texts: on.store.sorting.texts}
-	places, err := w.places(p, mark, limit+1)
+	places, end, err := p.find(ctx, on, q, mark, limit+1)
 	if err != nil {
 		return nil, false, err
 	}
-	var end *SearchMark
-	if w.cut && len(places) <= limit {
-		if err = p.fewEnough(ctx, on); fhir.KindOf(err) != fhir.TooCostly || len(p.order.keys) > 2 || p.order.keys[0].content == nil {
+	if end != nil && len(places) <= limit {
+		n, err := p.count(ctx, on, on.store.sorting.most+1)
+		if err != nil {
 			return nil, false, err
 		}
-		end = p.behind(w.last, snapshot)
+		if n <= int64(on.store.sorting.most) || !on.access.everything {
+			p.unsparing = true
+			return nil, false, nil
+		}
+	} else {
+		end = nil
 	}
-	rows, err := p.run(ctx, on, p.placed(places), limit+1)
+	page, err = p.show(ctx, on, mark, limit, places, end, snapshot)
+	return page, true, err
+}
+
+// collects says whether so little matches, or is seen of others, that it is read and sorted at once.
+func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) (bool, error) {
+	most := on.store.sorting.atOnce
+	if p.bounded {
+		few, err := on.treatsFew(ctx)
+		if err != nil {
+			return false, err
+		}
+		if few {
+			most = on.store.sorting.most
+		}
+	}
+	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || !on.access.everything) { // most records have less of all types
+		most = on.store.sorting.most
+	}
+	n, err := p.count(ctx, on, most+1)
+	return n <= int64(most), err
+}
+
+// find are the first places behind mark, so many at most, and where the look ended, if it did before there were so many.
+func (p *searchPlan) find(ctx context.Context, on *runner, q *search.Query, mark *SearchMark, limit int) (places []SearchMark, end *SearchMark, err error) {
+	if len(q.Types) != 1 {
+		return p.findSeveral(ctx, on, q, mark, limit)
+	}
+	w := &grouping{ctx: ctx, on: on, bounds: on.store.sorting, texts: on.store.sorting.texts}
+	places, err = w.places(p, mark, limit)
+	if w.cut {
+		end = p.behind(w.end)
+	}
+	return places, end, err
+}
+
+// show makes the page of some places. Nothing that comes behind end gets onto it; nil is no end.
+func (p *searchPlan) show(ctx context.Context, on *runner, mark *SearchMark, limit int, places []SearchMark, end *SearchMark, snapshot string) (*SearchPage, error) {
+	rows, err := p.run(ctx, on, p.placed(places, end, limit+1), limit+1)
 	if err != nil {
-		return nil, false, err
-	}
-	for i := range rows {
-		if p.past == nil {
-			rows[i].mark.Snapshot = snapshot
-		}
-	}
-	if end != nil { // what has changed since may stand further on
-		rows = slices.DeleteFunc(rows, func(r found) bool { return p.order.keys[0].isBehind(r.mark.Keys[0], w.last) })
-	}
-	backward := mark != nil && mark.Backward
-	page = pageOf(rows, limit, len(rows) > limit || len(places) > limit || end != nil, mark, backward)
-	if page.Complete = page.Complete && end == nil; end != nil && roomFor(rows) == len(rows) && len(rows) <= limit {
-		if end.Backward = backward; backward {
-			page.Previous = end
-		} else {
-			page.Next = end
-		}
-	}
-	if len(rows) == 0 && mark != nil && (mark.Row == math.MaxInt64 || mark.Row == math.MinInt64) { // no match stands there, so this leads back
-		back := *mark
-		if back.Backward = !backward; backward {
-			page.Next = &back
-		} else {
-			page.Previous = &back
-		}
-	}
-	return page, true, nil
-}
-
-// isBehind says whether a key, nil for a missing one, comes behind a text.
-func (k *sortKey) isBehind(key *string, text string) bool {
-	switch {
-	case key == nil:
-		return !k.nullsFirst
-	case k.descending:
-		return *key < text
-	}
-	return *key > text
-}
-
-// behind is the place behind all that sorts by a text, in the order of the page.
-func (p *searchPlan) behind(text, snapshot string) *SearchMark {
-	row := int64(math.MaxInt64)
-	if p.order.rowDescending {
-		row = math.MinInt64
+		return nil, err
 	}
 	if p.past != nil {
 		snapshot = p.past.mark
+	} else {
+		for i := range rows {
+			rows[i].mark.Snapshot = snapshot
+		}
 	}
-	return &SearchMark{Keys: []*string{&text, p.order.keys[1].end()}, Row: row, Snapshot: snapshot}
+	backward := mark != nil && mark.Backward
+	page := pageOf(rows, limit, len(rows) > limit || len(places) > limit || end != nil, mark, backward)
+	page.Complete = page.Complete && end == nil
+	// at is a place that a link leads on from, in the direction of the page or back.
+	at := func(place *SearchMark, back bool) *SearchMark {
+		return &SearchMark{Backward: backward != back, Keys: place.Keys, Row: place.Row, Snapshot: snapshot}
+	}
+	onward, back := &page.Next, &page.Previous
+	if backward {
+		onward, back = back, onward
+	}
+	if end != nil && roomFor(rows) == len(rows) && len(rows) <= limit {
+		*onward = at(end, false)
+	}
+	switch {
+	case len(rows) > 0:
+	case len(places) > 0: // all of them are gone since they were found
+		if places, err = p.inOrder(ctx, on, places, nil); err != nil {
+			return nil, err
+		}
+		if len(places) > limit {
+			*onward = at(&places[limit-1], false)
+		}
+		if mark != nil {
+			*back = at(&places[0], true)
+		}
+	case mark != nil && (mark.Row == math.MaxInt64 || mark.Row == math.MinInt64): // no match stands there, so this leads back
+		*back = at(mark, true)
+	}
+	return page, nil
+}
+
+// behind is the place behind all that has the first keys of a path, in the order of the page.
+func (p *searchPlan) behind(path []*string) *SearchMark {
+	end := &SearchMark{Keys: slices.Clone(path), Row: math.MaxInt64}
+	if p.order.rowDescending {
+		end.Row = math.MinInt64
+	}
+	for i := len(path); i < len(p.order.keys); i++ {
+		end.Keys = append(end.Keys, p.order.keys[i].end())
+	}
+	return end
 }
 
 // end is what no value of a key comes behind: nil where those that are missing come last.
@@ -154,12 +204,27 @@ func (k *sortKey) end() *string {
 	return &last
 }
 
-// placed fetches what stands at some places.
-func (p *searchPlan) placed(places []SearchMark) statement {
+// placed fetches the first of what stands at some places, and not behind end.
+func (p *searchPlan) placed(places []SearchMark, end *SearchMark, limit int) statement {
 	c := p.compiler(len(p.c.args))
 	if p.before == "" {
 		c = p.compiler(0)
 	}
+	from := p.listOf(c, places)
+	if p.before != "" { // the conditions are there only for their arguments, which must have a place
+		from += " WHERE true OR EXISTS (SELECT FROM search_index x WHERE " + p.where + p.namesKeys() + ")"
+	}
+	beyond := ""
+	if end != nil { // what has changed since may stand further on
+		beyond = " AND " + p.after(c, end, func(i int) string { return fmt.Sprintf("m.k%d", i) }, "m.rk") + " IS NOT TRUE"
+	}
+	found := p.fetchOf(c, from, "", beyond, limit)
+	found.once = p.before == ""
+	return found
+}
+
+// listOf is a query of some places.
+func (p *searchPlan) listOf(c *compiler, places []SearchMark) string {
 	keys := make([]int64, len(places))
 	for i, at := range places {
 		keys[i] = at.Row
@@ -179,13 +244,46 @@ func (p *searchPlan) placed(places []SearchMark) statement {
 		columns += ", " + c.arg(texts, "text[]")
 		names += fmt.Sprintf(", k%d", k)
 	}
-	from := fmt.Sprintf("SELECT %s FROM unnest(%s) AS m(%s)", list, columns, names)
-	if p.before != "" { // the conditions are there only for their arguments, which must have a place
-		from += " WHERE true OR EXISTS (SELECT FROM search_index x WHERE " + p.where + p.namesKeys() + ")"
+	return fmt.Sprintf("SELECT %s FROM unnest(%s) AS m(%s)", list, columns, names)
+}
+
+// inOrder puts places in the order of the page, without those behind end; nil is no end.
+func (p *searchPlan) inOrder(ctx context.Context, on *runner, places []SearchMark, end *SearchMark) (list []SearchMark, err error) {
+	c, key, where := p.compiler(0), func(i int) string { return fmt.Sprintf("m.k%d", i) }, "true"
+	from := p.listOf(c, places)
+	if end != nil {
+		where = p.after(c, end, key, "m.rk") + " IS NOT TRUE"
 	}
-	found := p.fetch(c, from)
-	found.once = p.before == ""
-	return found
+	sql := fmt.Sprintf("SELECT m.rk%s FROM (%s) m WHERE %s ORDER BY %s", p.keyTexts("m."), from, where, p.orderBy(key, "m.rk"))
+	err = on.rows(ctx, func(rows pgx.Rows) error {
+		list, err = p.read(rows)
+		return err
+	}, sql, c.args...)
+	return list, err
+}
+
+// keyTexts are the sort keys of rows as text, each behind a comma.
+func (p *searchPlan) keyTexts(prefix string) (list string) {
+	for i := range p.order.keys {
+		list += fmt.Sprintf(", %sk%d::text", prefix, i)
+	}
+	return list
+}
+
+// read reads rows of a key and the sort keys.
+func (p *searchPlan) read(rows pgx.Rows) (list []SearchMark, err error) {
+	for rows.Next() {
+		at := SearchMark{Keys: make([]*string, len(p.order.keys))}
+		into := []any{&at.Row}
+		for i := range at.Keys {
+			into = append(into, &at.Keys[i])
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		list = append(list, at)
+	}
+	return list, rows.Err()
 }
 
 // namesKeys is a condition that holds, with all that the order is made of: its arguments must have a place in a statement.
@@ -197,19 +295,30 @@ func (p *searchPlan) namesKeys() string {
 	return b.String()
 }
 
-// sortBounds are fewSorted, MaxSortTexts and MaxSortedByContent; tests ask for less.
-type sortBounds struct{ atOnce, texts, most int }
+// sortBounds are fewSorted, MaxSortTexts, MaxSortedByContent, textAlone and valuesAtOnce; tests ask for less.
+type sortBounds struct{ atOnce, texts, most, alone, values int }
 
-// grouping goes through the texts of one page.
+// grouping goes through the texts and values of one page.
 type grouping struct {
-	ctx context.Context
-	on  *runner
-	// texts is how many may still be asked about, last the one that was last. cut says that there were no more to ask about, perhaps
-	// deep within: nothing that comes behind such a gap must get onto the page.
+	ctx    context.Context
+	on     *runner
+	bounds sortBounds
+	// texts is how many may still be asked about. cut says that there were no more to ask about, perhaps deep within: nothing that comes
+	// behind such a gap must get onto the page. end is where: the first keys of the last that has been looked at, one at least.
 	texts int
-	last  string
 	cut   bool
+	end   []*string
 }
+
+// within notes that the look came to an end within what has a value of a key, nil for none.
+func (w *grouping) within(value *string) {
+	if w.cut {
+		w.end = slices.Insert(w.end, 0, value)
+	}
+}
+
+// stop ends the look behind what has a value of a key.
+func (w *grouping) stop(value *string) { w.cut, w.end = true, []*string{value} }
 
 // places are the first of a plan behind mark, so many at most.
 func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []SearchMark, err error) {
@@ -218,11 +327,11 @@ func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []Se
 	}
 	leaf := !p.steps()
 	if !leaf && p.few {
-		n, err := p.count(w.ctx, w.on, w.on.store.sorting.atOnce+1)
+		n, err := p.count(w.ctx, w.on, w.bounds.atOnce+1)
 		if err != nil {
 			return nil, err
 		}
-		leaf = n <= int64(w.on.store.sorting.atOnce)
+		leaf = n <= int64(w.bounds.atOnce)
 	}
 	if leaf {
 		return w.leaf(p, mark, limit)
@@ -231,6 +340,7 @@ func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []Se
 	inTexts := mark == nil || mark.Keys[0] != nil
 	none := func(at *SearchMark) error {
 		more, err := w.places(p.group(nil), at, limit-len(list))
+		w.within(nil)
 		list = append(list, under(nil, more)...)
 		return err
 	}
@@ -242,11 +352,11 @@ func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []Se
 	}
 	if inTexts {
 		through := w.throughTexts
-		if by.column != "" {
-			through = w.throughColumn
+		if by.content == nil {
+			through = w.throughValues
 		}
-		more, err := through(p, mark, limit)
-		if list = append(list, more[:min(len(more), limit-len(list))]...); err != nil || len(list) >= limit || w.cut {
+		more, err := through(p, mark, limit-len(list))
+		if list = append(list, more...); err != nil || len(list) >= limit || w.cut {
 			return list, err
 		}
 		mark = nil
@@ -255,39 +365,6 @@ func (w *grouping) places(p *searchPlan, mark *SearchMark, limit int) (list []Se
 		return list, nil
 	}
 	return list, none(inner(mark))
-}
-
-// throughColumn is places in the order of a column of search_index first: so many rows as there must be, and all that have the same
-// value there as the last of them.
-func (w *grouping) throughColumn(p *searchPlan, mark *SearchMark, limit int) ([]SearchMark, error) {
-	c := p.compiler(len(p.c.args))
-	by := p.order.keys[0]
-	op, direction := ">", ""
-	if by.descending {
-		op, direction = "<", " DESC"
-	}
-	where := p.closer("")
-	if p.common { // collecting what has a common code would take longer than going along the column
-		where = "CASE WHEN " + where + " THEN true ELSE false END"
-	}
-	where = p.bounds + " AND " + where + p.named
-	if !by.notNull {
-		where += " AND x.date_high > '-infinity'"
-	}
-	behind, same, is := "true", "", " AND "+conjunction(p.sortsBy)
-	if mark != nil {
-		at := c.arg(*mark.Keys[0], "text") + "::" + by.typ
-		behind = fmt.Sprintf("%s %s %s", by.column, op, at)
-		same = fmt.Sprintf("\nUNION ALL SELECT x.* FROM search_index x WHERE %s AND %s = %s%s", where, by.column, at, is)
-	}
-	list, keys := "", ""
-	for i, k := range p.order.keys {
-		list += fmt.Sprintf(", %s AS k%d", k.sql, i)
-		keys += fmt.Sprintf(", s.k%d::text", i)
-	}
-	column := func(i int) string { return fmt.Sprintf("s.k%d", i) }
-	return w.run(p, statement{args: c.args, sql: fmt.Sprintf(`SELECT s.rk%s FROM (SELECT x.rk%s FROM ((SELECT x.* FROM search_index x WHERE %s AND %s%s ORDER BY %s%s FETCH FIRST %d ROWS WITH TIES)%s) x) s WHERE %s ORDER BY %s LIMIT %d`,
-		keys, list, where, behind, is, by.column, direction, limit, same, p.after(c, mark, column, "s.rk"), p.orderBy(column, "s.rk"), limit)}, limit)
 }
 
 // inner is the mark in the group that a mark lies in.
@@ -307,10 +384,8 @@ func under(text *string, list []SearchMark) []SearchMark {
 }
 
 const (
-	sqlTextsUp     = `SELECT DISTINCT s.value FROM search_sort_text s WHERE s.param = $1 AND ($2::text IS NULL OR s.value > $2) ORDER BY s.value LIMIT $3`
-	sqlTextsDown   = `SELECT DISTINCT s.value FROM search_sort_text s WHERE s.param = $1 AND ($2::text IS NULL OR s.value < $2) ORDER BY s.value DESC LIMIT $3`
-	sqlStringsUp   = `SELECT DISTINCT s.value FROM search_string_value s WHERE s.param = $1 AND ($2::text IS NULL OR s.value > $2) ORDER BY s.value LIMIT $3`
-	sqlStringsDown = `SELECT DISTINCT s.value FROM search_string_value s WHERE s.param = $1 AND ($2::text IS NULL OR s.value < $2) ORDER BY s.value DESC LIMIT $3`
+	sqlTextsUp   = `SELECT DISTINCT s.value FROM search_sort_text s WHERE s.param = $1 AND ($2::text IS NULL OR s.value > $2) ORDER BY s.value LIMIT $3`
+	sqlTextsDown = `SELECT DISTINCT s.value FROM search_sort_text s WHERE s.param = $1 AND ($2::text IS NULL OR s.value < $2) ORDER BY s.value DESC LIMIT $3`
 )
 
 // throughTexts is places among what has a text.
@@ -320,34 +395,42 @@ func (w *grouping) throughTexts(p *searchPlan, mark *SearchMark, limit int) (lis
 	if mark != nil {
 		after = mark.Keys[0]
 		more, err := w.places(p.group(after), inner(mark), limit)
+		w.within(after)
 		if list = under(after, more); err != nil || len(list) >= limit || w.cut {
 			return list, err
 		}
 	}
 	// Texts of which few resources have each are asked about together: twice as many, as long as the page is not full. Of what
 	// stands in tokens much has each.
-	together := by.content != nil && by.content.termColumn() == "refs" && len(p.order.keys) == 2 && p.order.keys[1].sql == "x.date_low"
-	for size := 1; len(list) < limit; size = min(2*size, textsAtOnce) {
-		if w.texts <= 0 {
-			w.cut = true
+	together := by.content.termColumn() == "refs" && len(p.order.keys) == 2 && p.order.keys[1].sql == "x.date_low"
+	for size, first := 1, true; len(list) < limit; size, first = min(2*size, textsAtOnce), false {
+		if w.texts <= 0 && !first { // at least some are looked at, so that the next page goes further
+			w.stop(after)
 			return list, nil
 		}
 		texts, err := w.next(p, after, size)
 		if err != nil || len(texts) == 0 {
 			return list, err
 		}
-		w.texts, w.last = w.texts-len(texts), texts[len(texts)-1]
 		if together && len(texts) > 1 {
+			w.texts -= len(texts)
 			more, err := w.all(p, texts, limit-len(list))
 			if list = append(list, more...); err != nil {
 				return list, err
 			}
 		} else {
-			for _, text := range texts {
+			for i, text := range texts {
+				if w.texts <= 0 && !(first && i == 0) {
+					w.stop(after)
+					return list, nil
+				}
+				w.texts -= w.bounds.alone
 				more, err := w.places(p.group(&text), nil, limit-len(list))
+				w.within(&text)
 				if list = append(list, under(&text, more)...); err != nil || len(list) >= limit || w.cut {
 					return list, err
 				}
+				after = &texts[i]
 			}
 		}
 		if len(texts) < size {
@@ -360,53 +443,53 @@ func (w *grouping) throughTexts(p *searchPlan, mark *SearchMark, limit int) (lis
 
 // next are the texts that come next.
 func (w *grouping) next(p *searchPlan, after *string, n int) (texts []string, err error) {
-	by := p.order.keys[0]
-	of, sql := by.content, sqlTextsUp
-	switch {
-	case of == nil && by.descending:
-		of, sql = by.text, sqlStringsDown
-	case of == nil:
-		of, sql = by.text, sqlStringsUp
-	case by.descending:
+	by, sql := p.order.keys[0], sqlTextsUp
+	if by.descending {
 		sql = sqlTextsDown
 	}
 	err = w.on.rows(w.ctx, func(rows pgx.Rows) (err error) {
 		texts, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
-	}, sql, int32(of.def.Key), after, n)
+	}, sql, int32(by.content.def.Key), after, n)
 	return texts, err
 }
 
-// group is the plan of what sorts by one text, or by none where it is nil, in the order of the other keys.
-func (p *searchPlan) group(text *string) *searchPlan {
+// group is the plan of what sorts by one text or value, or by none where it is nil, in the order of the other keys.
+func (p *searchPlan) group(value *string) *searchPlan {
 	g, by := *p, p.order.keys[0]
 	g.c = p.compiler(len(p.c.args))
 	g.order.keys = p.order.keys[1:]
-	g.alone, g.code, g.codeOnly, g.ofPatient, g.chain, g.referrers, g.before = false, "", false, "", nil, nil, ""
-	has, is := "", "("+by.sql+") IS NULL"
-	if text != nil {
-		is = fmt.Sprintf("(%s) = %s", by.sql, g.c.arg(*text, "text"))
+	g.merged, g.alone, g.code, g.codeOnly, g.ofPatient, g.chain, g.referrers, g.before = false, false, "", false, "", nil, nil, ""
+	where, has, is := p.termFirst(), "", "("+by.sql+") IS NULL"
+	if value != nil {
+		is = fmt.Sprintf("(%s) = %s", by.sql, g.c.arg(*value, "text")+"::"+by.typ)
 	}
 	switch {
+	case by.column != "" && value == nil:
+		where, has = p.where, "x.date_high = '-infinity'"
 	case by.column != "":
-		has = "x.date_high = '-infinity'"
-	case by.text != nil && text == nil:
-		has = fmt.Sprintf("NOT EXISTS (SELECT FROM search_string s WHERE s.rk = x.rk AND s.param = %s)", g.c.arg(int32(by.text.def.Key), "integer"))
-	case by.text != nil:
-		has = fmt.Sprintf("x.rk IN (SELECT s.rk FROM search_string s WHERE s.param = %s AND s.value = %s)", g.c.arg(int32(by.text.def.Key), "integer"), g.c.arg(*text, "text"))
-	case text == nil:
+		where, has = p.where, by.column+" = "+g.c.arg(*value, "text")+"::"+by.typ
+		if !by.notNull {
+			has += " AND x.date_high > '-infinity'"
+		}
+	case by.content == nil && value == nil:
+		has = fmt.Sprintf("NOT EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND %s)", by.side.table, by.side.which)
+	case by.content == nil:
+		has = fmt.Sprintf("x.rk IN (SELECT s.rk FROM %s s WHERE %s AND s.%s = %s)", by.side.table, by.side.which, by.side.column, g.c.arg(*value, "text")+"::"+by.typ)
+	case value == nil:
 		has = g.c.withoutText(by.content, p.typeArgument)
 	default:
-		has = fmt.Sprintf("x.%s && %s", by.content.termColumn(), g.c.arg(p.c.ix.sortTerms(by.content, *text), "bigint[]"))
+		has = fmt.Sprintf("x.%s && %s", by.content.termColumn(), g.c.arg(p.c.ix.sortTerms(by.content, *value), "bigint[]"))
 	}
-	g.where = p.termFirst() + " AND " + has
+	g.where = where + " AND " + has
 	g.conditions = len(g.c.args)
 	if by.column == "" { // the column is the answer
 		g.sortsBy = append(slices.Clip(p.sortsBy), is)
 	}
 	g.named = p.namesKeys() + p.named + " AND (true OR " + is + ")"
-	g.few = p.few || text != nil && (by.content == nil || by.content.termColumn() == "refs")
-	g.common = !g.few && (text == nil || by.content != nil)
+	g.few = p.few || value != nil && (by.content == nil || by.content.termColumn() == "refs")
+	g.common = !g.few && (value == nil || by.content != nil)
+	g.nearby = p.nearby && g.common // what few have is sooner found by that
 	return &g
 }
 
@@ -439,17 +522,21 @@ func (p *searchPlan) newest(mark *SearchMark, limit int) statement {
 		p.bounds, p.after(c, mark, key, "x.rk"), order, probeRows, p.closer(""), conjunction(p.sortsBy), p.named, order, limit)}
 }
 
-// leaves collects all, and asks of one after the other in their order what it sorts by, until there are enough.
+// leaves collects all, and asks of one after the other in their order what it sorts by, until there are enough. What has no key left
+// comes by the row key alone, which an index may have.
 func (p *searchPlan) leaves(mark *SearchMark, limit int) statement {
-	c := p.compiler(len(p.c.args))
-	list, keys := "", ""
+	where, c := p.collected(len(p.c.args))
+	if len(p.order.keys) == 0 {
+		return statement{args: c.args, sql: fmt.Sprintf("SELECT x.rk FROM search_index x WHERE %s AND %s AND %s ORDER BY %s LIMIT %d",
+			where+p.named, p.after(c, mark, nil, "x.rk"), conjunction(p.sortsBy), p.orderBy(nil, "x.rk"), limit)}
+	}
+	list := ""
 	for i, k := range p.order.keys {
 		list += fmt.Sprintf(", %s AS k%d", k.sql, i)
-		keys += fmt.Sprintf(", x.k%d::text", i)
 	}
 	return statement{args: c.args, sql: fmt.Sprintf(`WITH s AS MATERIALIZED (SELECT x.rk%s FROM search_index x WHERE %s)
 SELECT x.rk%s FROM (SELECT * FROM s WHERE %s ORDER BY %s OFFSET 0) x WHERE %s LIMIT %d`,
-		list, p.where+p.named, keys, p.after(c, mark, p.column, "rk"), p.orderBy(p.column, "rk"), conjunction(p.sortsBy), limit)}
+		list, where+p.named, p.keyTexts("x."), p.after(c, mark, p.column, "rk"), p.orderBy(p.column, "rk"), conjunction(p.sortsBy), limit)}
 }
 
 // all are the places of several texts, of which few resources have each.
@@ -487,18 +574,8 @@ SELECT x.rk, x.k0 FROM (SELECT * FROM s ORDER BY %s OFFSET 0) x WHERE %s LIMIT %
 // run reads the places that a statement finds.
 func (w *grouping) run(p *searchPlan, s statement, limit int) (list []SearchMark, err error) {
 	err = w.query(p, s, func(rows pgx.Rows) error {
-		for rows.Next() {
-			at := SearchMark{Keys: make([]*string, len(p.order.keys))}
-			into := []any{&at.Row}
-			for i := range at.Keys {
-				into = append(into, &at.Keys[i])
-			}
-			if err := rows.Scan(into...); err != nil {
-				return err
-			}
-			list = append(list, at)
-		}
-		return rows.Err()
+		list, err = p.read(rows)
+		return err
 	})
 	return list[:min(len(list), limit)], err
 }

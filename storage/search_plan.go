@@ -69,6 +69,8 @@ type searchPlan struct {
 	// sortsBy are conditions of a group, on what a resource sorts by, and common and few say that much may have its text, and that little has: see search_group.go.
 	sortsBy     []string
 	common, few bool
+	// merged says that it is the plan of one of several types, and unsparing that all matches are to be sorted, however many.
+	merged, unsparing bool
 	// named is a condition that holds, with arguments that must have a place.
 	named string
 }
@@ -134,7 +136,7 @@ func (s *Store) plan(ctx context.Context, run *runner, q *search.Query) (*search
 func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c compiler) (*searchPlan, error) {
 	ix := s.indexer.Load()
 	c.ix, c.access = ix, run.access
-	p := &searchPlan{c: &c}
+	p := &searchPlan{c: &c, merged: c.merged}
 	p.c.codes = storedCodes{ctx, s, run, ix}
 	conditions := make([]string, len(q.Where))
 	for i, e := range q.Where {
@@ -212,7 +214,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	if p.bounded && p.ofPatient == "" { // a walk along the code would go through the records of others
 		p.code = ""
 	}
-	if len(q.Types) == 1 && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q) || p.byNamed(q, conditions)) {
+	if len(q.Types) == 1 && !c.merged && len(q.Sort) == 0 && (p.byText(q, conditions) || p.byReferrers(q) || p.byNamed(q, conditions)) {
 		return p, nil
 	}
 	return p, p.sort(q)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"kiln/fhir"
 	"kiln/storage"
 )
 
@@ -93,15 +92,6 @@ func TestSearch_sorted_by_a_code(t *testing.T) {
 			t.Errorf("%s: %d short pages", query, short)
 		}
 	}
-	for query, costly := range map[string]bool{"created=2012&_sort=code,subject": true, "_sort=code,created": false} {
-		q, err := parseQuery(s, "Basic", query)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.Search(t.Context(), nil, q, 7, nil); (fhir.KindOf(err) == fhir.TooCostly) != costly {
-			t.Errorf("%s: %v", query, err)
-		}
-	}
 }
 
 // TestSearch_sorted_by_two_texts_shows_nothing_behind_a_gap: where the texts of a second key come to an end within the first one, what has
@@ -124,9 +114,16 @@ func TestSearch_sorted_by_two_texts_shows_nothing_behind_a_gap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := s.Search(t.Context(), nil, q, 1, nil)
-	if err == nil && page.Matches[0].ID != "late0" || err != nil && fhir.KindOf(err) != fhir.TooCostly {
-		t.Errorf("the first is %v, error %v", ids(page.Matches), err)
+	got, mark := []string{}, (*storage.SearchMark)(nil)
+	for first := true; len(got) == 0 && (first || mark != nil); first = false {
+		page, err := s.Search(t.Context(), nil, q, 1, mark)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, mark = ids(page.Matches), page.Next
+	}
+	if !slices.Equal(got, []string{"Basic/late0"}) {
+		t.Errorf("the first is %v", got)
 	}
 }
 

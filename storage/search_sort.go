@@ -32,9 +32,9 @@ type sortKey struct {
 	notNull bool
 	// content is the parameter of a key that is read from the resource itself; nil where a table of the index has it.
 	content *paramPlan
-	// text is the parameter of a key in search_string, and column the one of search_index that has it in order; zero for none.
-	text   *paramPlan
+	// column is the one of search_index that has the key in order, and side the table of values that has; zero for none.
 	column string
+	side   *sideOrder
 }
 
 // MaxSortedByContent is how many matches are sorted by a code or a reference at once: see search_group.go.
@@ -44,7 +44,7 @@ const MaxSortedByContent = 100_000
 //
 // Errors: TooCostly.
 func (p *searchPlan) sortable(ctx context.Context, run *runner, q *search.Query) error {
-	if p.past != nil || p.rare(q) {
+	if p.past != nil || p.rare(q) || p.unsparing {
 		return nil
 	}
 	return p.fewEnough(ctx, run)
@@ -75,11 +75,12 @@ func (o *sortOrder) reverse() {
 }
 
 func (p *searchPlan) sort(q *search.Query) error {
-	one := len(q.Types) == 1
+	one := len(q.Types) == 1 && !p.c.merged
+	newest := sortKey{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true, column: "x.date_low"}
 	if len(q.Sort) == 0 {
 		// Newest first by the type's main date: what people expect of a list, and an index has it.
 		p.order.indexed = one
-		p.order.keys = []sortKey{{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true}}
+		p.order.keys = []sortKey{newest}
 		return nil
 	}
 	types := q.Types
@@ -92,6 +93,7 @@ func (p *searchPlan) sort(q *search.Query) error {
 			if key.sql, key.typ, key.notNull = "x.date_low", "timestamptz", k.Descending; !k.Descending {
 				key.sql = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END"
 			}
+			key.column = "x.date_low"
 			p.order.keys = append(p.order.keys, key)
 			continue
 		}
@@ -106,9 +108,12 @@ func (p *searchPlan) sort(q *search.Query) error {
 			if key.sql, key.notNull = "(SELECT r.id FROM resource r WHERE r.rk = x.rk)", true; p.c.inside {
 				key.sql = "x.id"
 			}
-			if one && i == 0 && (q.Contained == "" || len(q.Sort) == 1) && p.c.access.everything { // who sees few would go through what others see
+			if len(q.Types) == 1 && (p.c.access.everything || p.merged) { // who sees few would go through what others see
 				number := p.c.ix.registry.TypeNumber(q.Types[0])
-				p.order.side = &sideOrder{table: "resource", column: "id", which: fmt.Sprintf("s.type_number = %d", number), unique: true, highest: k.Descending}
+				key.side = &sideOrder{table: "resource", column: "id", which: fmt.Sprintf("s.type_number = %d", number), unique: true, highest: k.Descending}
+			}
+			if one && i == 0 && (q.Contained == "" || len(q.Sort) == 1) && key.side != nil {
+				p.order.side = key.side
 				p.order.rowDescending = k.Descending
 			}
 			if p.order.keys = append(p.order.keys, key); one && q.Contained == "" { // whatever comes behind it orders nothing
@@ -140,8 +145,8 @@ func (p *searchPlan) sort(q *search.Query) error {
 		}
 		p.order.keys = append(p.order.keys, key)
 	}
-	if last := len(p.order.keys) - 1; one && q.Contained == "" && p.order.keys[last].content != nil { // of one code the newest first
-		p.order.keys = append(p.order.keys, sortKey{sql: "x.date_low", typ: "timestamptz", descending: true, notNull: true})
+	if last := len(p.order.keys) - 1; q.Contained == "" && p.order.keys[last].content != nil { // of one code the newest first
+		p.order.keys = append(p.order.keys, newest)
 	}
 	return nil
 }
@@ -171,12 +176,12 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 		if plan.mainDate {
 			key.sql, key.column = "CASE WHEN x.date_high > '-infinity' THEN x.date_low END", "x.date_low"
 		} else {
-			key.sql = from("low", "search_date")
+			key.sql, key.side = from("low", "search_date"), sideOrderOf(plan, key.descending)
 		}
 	case search.Number, search.Quantity:
-		key.sql, key.typ = from("low", "search_number"), "numeric"
+		key.sql, key.typ, key.side = from("low", "search_number"), "numeric", sideOrderOf(plan, key.descending)
 	case search.String, search.URI:
-		key.sql, key.text = from("value", "search_string"), plan
+		key.sql, key.side = from("value", "search_string"), sideOrderOf(plan, key.descending)
 	default:
 		key.content = plan
 		if p.c.inside {
