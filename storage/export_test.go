@@ -65,10 +65,13 @@ func (s *Store) SearchThen(ctx context.Context, q *search.Query, limit int, mark
 }
 
 // SortBounds sets up to how many matches a sorted search reads and sorts at once, how many texts a page goes through otherwise, and up to
-// how many matches it then sorts after all. A text counts as one, and so many entries of a table of values are looked at at once, 3 without.
-func (s *Store) SortBounds(atOnce, texts, most int, values ...int) {
-	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: append(values, 3)[0]}
+// how many matches it then sorts after all. A text counts as one, and three entries of a table of values are looked at at once.
+func (s *Store) SortBounds(atOnce, texts, most int) {
+	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: 3, treated: fewTreated}
 }
+
+// SortSteps sets how many entries of a table of values are looked at at once, and how many patients a practitioner of few has at most.
+func (s *Store) SortSteps(values, treated int) { s.sorting.values, s.sorting.treated = values, treated }
 
 // SortsByText says whether a search of a type goes from text to text of a parameter that it is sorted by.
 func (s *Store) SortsByText(typ, code string) bool {

@@ -83,39 +83,45 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if err != nil {
 		return nil, false, err
 	}
-	if end != nil && len(places) <= limit {
-		n, err := p.count(ctx, on, on.store.sorting.most+1)
-		if err != nil {
-			return nil, false, err
-		}
-		if n <= int64(on.store.sorting.most) || !on.access.everything {
-			p.unsparing = true
-			return nil, false, nil
-		}
-	} else {
+	if end == nil || len(places) > limit {
 		end = nil
+	} else if few, err := p.collectsAfterAll(ctx, on); few || err != nil {
+		p.unsparing = few
+		return nil, false, err
 	}
 	page, err = p.show(ctx, on, mark, limit, places, end, snapshot)
 	return page, true, err
 }
 
-// collects says whether so little matches, or is seen of others, that it is read and sorted at once.
-func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) (bool, error) {
-	most := on.store.sorting.atOnce
+// collectsAfterAll says whether all matches are to be collected where the texts came to an end.
+func (p *searchPlan) collectsAfterAll(ctx context.Context, on *runner) (bool, error) {
+	if !on.access.everything {
+		return true, nil
+	}
+	n, err := p.count(ctx, on, on.store.sorting.most+1)
+	return n <= int64(on.store.sorting.most), err
+}
+
+// collects says whether so little matches that it is read and sorted at once.
+func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) (_ bool, err error) {
 	if p.bounded {
-		few, err := on.treatsFew(ctx)
-		if err != nil {
+		if p.scarce, err = on.treatsFew(ctx); err != nil {
 			return false, err
 		}
-		if few {
-			most = on.store.sorting.most
-		}
 	}
+	most := on.store.sorting.atOnce
 	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || !on.access.everything) { // most records have less of all types
 		most = on.store.sorting.most
 	}
-	n, err := p.count(ctx, on, most+1)
+	n, err := p.countSome(ctx, on, most+1)
 	return n <= int64(most), err
+}
+
+// countSome is count up to a number. Among what many patients have, so many are sooner found than all that they have.
+func (p *searchPlan) countSome(ctx context.Context, on *runner, most int) (int64, error) {
+	some := *p
+	some.nearby = p.nearby && (p.scarce || p.own)
+	return some.count(ctx, on, most)
 }
 
 // find are the first places behind mark, so many at most, and where the look ended, if it did before there were so many.
@@ -124,6 +130,9 @@ func (p *searchPlan) find(ctx context.Context, on *runner, q *search.Query, mark
 		return p.findSeveral(ctx, on, q, mark, limit)
 	}
 	w := &grouping{ctx: ctx, on: on, bounds: on.store.sorting, texts: on.store.sorting.texts}
+	if p.bounded { // what is collected then is less
+		w.texts = max(w.texts/4, 1)
+	}
 	places, err = w.places(p, mark, limit)
 	if w.cut {
 		end = p.behind(w.end)
@@ -295,8 +304,8 @@ func (p *searchPlan) namesKeys() string {
 	return b.String()
 }
 
-// sortBounds are fewSorted, MaxSortTexts, MaxSortedByContent, textAlone and valuesAtOnce; tests ask for less.
-type sortBounds struct{ atOnce, texts, most, alone, values int }
+// sortBounds are fewSorted, MaxSortTexts, MaxSortedByContent, textAlone, valuesAtOnce and fewTreated; tests ask for less.
+type sortBounds struct{ atOnce, texts, most, alone, values, treated int }
 
 // grouping goes through the texts and values of one page.
 type grouping struct {
@@ -489,7 +498,7 @@ func (p *searchPlan) group(value *string) *searchPlan {
 	g.named = p.namesKeys() + p.named + " AND (true OR " + is + ")"
 	g.few = p.few || value != nil && (by.content == nil || by.content.termColumn() == "refs")
 	g.common = !g.few && (value == nil || by.content != nil)
-	g.nearby = p.nearby && g.common // what few have is sooner found by that
+	g.nearby = p.nearby && p.scarce && g.common // otherwise what has the text is less
 	return &g
 }
 
@@ -502,7 +511,7 @@ func (p *searchPlan) termFirst() string {
 //
 // Errors: TooCostly where a further code or reference is sorted by, and too many have what comes before it.
 func (w *grouping) leaf(p *searchPlan, mark *SearchMark, limit int) (list []SearchMark, err error) {
-	if p.common && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
+	if p.common && !p.scarce && len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" {
 		if list, err = w.run(p, p.newest(mark, limit), limit); err != nil || len(list) >= limit {
 			return list, err
 		}

@@ -100,12 +100,13 @@ func TestSearch_in_any_order(t *testing.T) {
 				want = append(want, v.Type+"/"+v.ID)
 			}
 		}
-		bounds := [4]int{[]int{0, 0, 3, 1000}[r.IntN(4)], []int{1, 4, 30, 1000}[r.IntN(4)], []int{0, 10, 1000}[r.IntN(3)], 1 + r.IntN(8)}
+		bounds := [5]int{[]int{0, 0, 3, 1000}[r.IntN(4)], []int{1, 4, 30, 1000}[r.IntN(4)], []int{0, 10, 1000}[r.IntN(3)], 1 + r.IntN(8), 100 * r.IntN(2)}
 		bounds[2] = max(bounds[2], bounds[0])
 		if name == "patient" { // a record is collected
 			bounds[2] = 1000
 		}
-		s.SortBounds(bounds[0], bounds[1], bounds[2], bounds[3])
+		s.SortBounds(bounds[0], bounds[1], bounds[2])
+		s.SortSteps(bounds[3], bounds[4])
 		size := 2 + r.IntN(9)
 		if len(want) > 60 {
 			size += 8

@@ -295,8 +295,8 @@ const fewTreated = 200
 func (r *runner) treatsFew(ctx context.Context) (few bool, err error) {
 	err = r.rows(ctx, func(rows pgx.Rows) error {
 		n, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
-		few = n <= fewTreated
+		few = n <= r.store.sorting.treated
 		return err
-	}, fmt.Sprintf("SELECT count(*) FROM (SELECT FROM visible.treated LIMIT %d) t", fewTreated+1))
+	}, fmt.Sprintf("SELECT count(*) FROM (SELECT FROM visible.treated LIMIT %d) t", r.store.sorting.treated+1))
 	return few, err
 }

@@ -50,7 +50,9 @@ type searchPlan struct {
 	// statements that collect all matches to begin with what lies there.
 	bounded, own bool
 	nearby       bool
-	number       int16 // of the type, where it is bounded
+	// scarce says of a bounded plan that the caller treats few: set where a search is sorted in groups.
+	scarce bool
+	number int16 // of the type, where it is bounded
 	// past is what the first page saw; nil for the first page itself.
 	past *past
 	// ofPatient is the placeholder of the patient, where the search asks for what a patient has with the code, and no more.

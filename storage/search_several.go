@@ -24,6 +24,12 @@ func (p *searchPlan) findSeveral(ctx context.Context, on *runner, q *search.Quer
 	if err != nil {
 		return nil, nil, err
 	}
+	scarce := false
+	if !on.access.everything {
+		if scarce, err = on.treatsFew(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
 	var ends []SearchMark
 	for _, typ := range types {
 		part, err := p.part(ctx, on, q, typ, mark)
@@ -31,7 +37,8 @@ func (p *searchPlan) findSeveral(ctx context.Context, on *runner, q *search.Quer
 			return nil, nil, err
 		}
 		w := &grouping{ctx: ctx, on: on, bounds: on.store.sorting, texts: max(on.store.sorting.texts/len(types), 1)}
-		n, err := part.count(ctx, on, w.bounds.atOnce+1)
+		part.scarce = scarce && part.bounded
+		n, err := part.countSome(ctx, on, w.bounds.atOnce+1)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -140,7 +140,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		guarded.Close()
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, guarded: guarded, log: log, options: o, sorting: sortBounds{fewSorted, MaxSortTexts, MaxSortedByContent, textAlone, valuesAtOnce}, wake: make(chan struct{}, 1), reads: operatorReads()}
+	s := &Store{pool: pool, guarded: guarded, log: log, options: o, sorting: sortBounds{fewSorted, MaxSortTexts, MaxSortedByContent, textAlone, valuesAtOnce, fewTreated}, wake: make(chan struct{}, 1), reads: operatorReads()}
 	if s.jobs, err = river.NewClient(s.jobDriver(), &river.Config{}); err != nil {
 		s.closePools()
 		return nil, fmt.Errorf("storage: %w", err)
