@@ -32,6 +32,9 @@ func (p *searchPlan) groups(q *search.Query) bool {
 	if q.Contained != "" || p.own || p.rare(q) || !p.c.ix.complete {
 		return false
 	}
+	if !p.c.access.everything && slices.ContainsFunc(p.order.keys, p.unlisted) { // whether it is refused must not depend on what others have
+		return false
+	}
 	if len(q.Types) != 1 {
 		return p.merges()
 	}
@@ -46,13 +49,18 @@ func (p *searchPlan) steps() bool {
 	by := p.order.keys[0]
 	switch {
 	case by.content != nil:
-		return !p.c.ix.building[by.content.def.Key] && by.content.sortListed
+		return !p.unlisted(by)
 	case by.column == "" && by.side == nil:
 		return false
 	case len(p.order.keys) > 1 || p.merged:
 		return true
 	}
 	return p.common && by.sql != "x.date_low"
+}
+
+// unlisted says whether a key is read from the resources, and its texts are not, or not yet, in search_sort_text.
+func (p *searchPlan) unlisted(k sortKey) bool {
+	return k.content != nil && (p.c.ix.building[k.content.def.Key] || !k.content.sortListed)
 }
 
 // grouped answers a search sorted so that has many matches; done is false where it is for the set to do. Where so many texts or values
@@ -110,7 +118,7 @@ func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) 
 		}
 	}
 	most := on.store.sorting.atOnce
-	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || !on.access.everything) { // most records have less of all types
+	if slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything { // most records have less of all types
 		most = on.store.sorting.most
 	}
 	n, err := p.countSome(ctx, on, most+1)

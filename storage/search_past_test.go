@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,9 +105,18 @@ func (p *pager) follow(t *rapid.T) {
 	if a.lists[typ] == nil {
 		t.Skip("none of the type")
 	}
-	pairs := a.query(typ)
-	t.Logf("GET %s?%s", typ, search.Encode(pairs))
-	q, err := search.Parse(pairs, catalog{p.store.Registry()}, search.Options{Types: []string{typ}, Now: a.oracle.Now})
+	types, pairs := []string{typ}, a.query(typ)
+	if a.chance(20) {
+		var codes []string
+		codes, types = a.several()
+		if pairs = a.queryOf(types[0], codes); pairs == nil {
+			t.Skip("none of the type")
+		}
+	}
+	t.Logf("GET %s?%s", strings.Join(types, ","), search.Encode(pairs))
+	p.store.SortBounds(rapid.SampledFrom([]int{0, 0, 2000}).Draw(t, "read at once"), 1000, 2000)
+	p.store.SortSteps(rapid.IntRange(1, 9).Draw(t, "values at once"), 100)
+	q, err := search.Parse(pairs, catalog{p.store.Registry()}, search.Options{Types: types, Now: a.oracle.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
