@@ -118,7 +118,7 @@ func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) 
 		}
 	}
 	most := on.store.sorting.atOnce
-	if slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything { // most records have less of all types
+	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything) { // most records have less of all types
 		most = on.store.sorting.most
 	}
 	n, err := p.countSome(ctx, on, most+1)
