@@ -77,20 +77,31 @@ func (c *compiler) members(list search.Or, x string) (string, error) {
 	if none {
 		return "false", nil
 	}
-	var ways []string
-	for _, k := range sameTypes(lie) { // what most rows meet comes first
-		ways = append(ways, fmt.Sprintf("%s.compartments && %s AND %s.type + 0 <> ALL(%s)", x, c.arg(k.patients, "bigint[]"), x, c.arg(c.ix.othersIn(k.types), "smallint[]")))
-	}
+	var others []string
 	if len(terms) > 0 || len(lie)+len(own) == 0 {
-		ways = append(ways, fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]")))
+		others = append(others, fmt.Sprintf("%s.refs && %s", x, c.arg(terms, "bigint[]")))
 	}
 	if len(own) > 0 {
-		ways = append(ways, fmt.Sprintf("%s.rk = ANY(%s)", x, c.arg(own, "bigint[]")))
+		others = append(others, fmt.Sprintf("%s.rk = ANY(%s)", x, c.arg(own, "bigint[]")))
 	}
-	if len(ways) == 1 {
-		return ways[0], nil
+	either := func(ways ...string) string {
+		if ways = append(ways, others...); len(ways) == 1 {
+			return ways[0]
+		}
+		return "(" + strings.Join(ways, " OR ") + ")"
 	}
-	return "(" + strings.Join(ways, " OR ") + ")", nil
+	var lying, types []string
+	for _, k := range sameTypes(lie) {
+		lying = append(lying, fmt.Sprintf("%s.compartments && %s", x, c.arg(k.patients, "bigint[]")))
+		types = append(types, fmt.Sprintf("%s.type + 0 <> ALL(%s)", x, c.arg(c.ix.othersIn(k.types), "smallint[]")))
+	}
+	if len(lying) == 1 { // so the index answers the first part, and no row is asked again which compartments it lies in
+		return "(" + either(lying...) + " AND " + either(types...) + ")", nil
+	}
+	for i := range lying {
+		lying[i] += " AND " + types[i]
+	}
+	return either(lying...), nil
 }
 
 // othersIn are the types of what lies in compartments of patients beside some types: mostly fewer, of which each row is asked.
