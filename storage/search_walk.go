@@ -83,16 +83,22 @@ func (p *searchPlan) walkable(mark *SearchMark) bool {
 	return len(mark.Keys) == 1 && mark.Keys[0] != nil
 }
 
-// fewRows is how many rows of a window a walk counts beside: where it has fewer, nothing needs to be asked once more.
+// fewRows is how many rows of a window a walk along a reference counts beside: where it has fewer, nothing needs to be asked once more.
 const fewRows = 64
 
-// fewSeen is a condition that a walk of the usual number of rows sees all that can match, for it has few rows; "" for none. It says so beside
-// each row.
-func (p *searchPlan) fewSeen(c *compiler, mark *SearchMark) string {
-	if p.before != "" || p.order.side == nil || !p.order.side.unique && p.order.side.condition == "" {
+// fewSeen is a condition that a walk of the usual number of rows sees all that can match, for it has few rows; "" where that is not to be expected,
+// as of a code, nor worth a count. It says so beside each row.
+func (p *searchPlan) fewSeen(c *compiler, mark *SearchMark, limit int) string {
+	few := limit // nearly all that have the text match: so many fill the page
+	switch {
+	case p.before != "":
+		return ""
+	case p.order.side.unique && p.lister != nil:
+		few = fewRows
+	case p.order.side.condition == "":
 		return ""
 	}
-	return fmt.Sprintf("(SELECT count(*)%s < %d FROM (%s) y)", p.passedOver(), fewRows, p.window(c, mark, fewRows))
+	return fmt.Sprintf("(SELECT count(*)%s < %d FROM (%s) y)", p.passedOver(), few, p.window(c, mark, few))
 }
 
 // passedOver is added to a number of rows: much, where a walk along a code has passed over long periods.
@@ -206,7 +212,7 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 	}
 	side, few := p.order.side, ""
 	if look == 0 {
-		look, few = p.look(limit), p.fewSeen(c, mark)
+		look, few = p.look(limit), p.fewSeen(c, mark, limit)
 	}
 	window := p.window(c, mark, look)
 	if side.table == "search_code" && p.listedWhole && p.before == "" {
