@@ -113,6 +113,9 @@ func (r *Registry) Schema() *fhir.Schema { return r.schema }
 // comes later takes the next free number, never one in between.
 func (r *Registry) TypeNumber(resourceType string) int16 { return r.numbers[resourceType] }
 
+// LastType is the highest number of a type.
+func (r *Registry) LastType() int16 { return int16(len(r.names)) }
+
 // TypeName is the inverse of TypeNumber; "" for a number that no type has.
 func (r *Registry) TypeName(number int16) string {
 	if number < 1 || int(number) > len(r.names) {

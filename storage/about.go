@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -82,11 +83,41 @@ var ofAbout = strings.NewReplacer("FROM search_index ", "FROM about_index ", "JO
 	"FROM resource ", "FROM about_resource ", "JOIN resource ", "JOIN about_resource ")
 
 // nearby is a statement through these views; "" where it looks at more, which may be anybody's.
-func nearby(sql string) string {
-	if strings.Count(sql, "search_index ") > 1 {
-		return ""
+func (t *textCache) nearby(sql string) string {
+	return t.of("about", sql, func() string {
+		if strings.Count(sql, "search_index ") > 1 {
+			return ""
+		}
+		return ofAbout.Replace(sql)
+	})
+}
+
+// textCache keeps statements that are made of others: the same are made again and again, and each is some kB.
+type textCache struct {
+	mu   sync.RWMutex
+	made map[[2]string]string
+}
+
+// maxTexts bounds a textCache, which then begins anew: what clients can ask for has no end of forms.
+const maxTexts = 500
+
+// of is what make makes of a statement, for a purpose.
+func (t *textCache) of(purpose, sql string, make func() string) string {
+	key := [2]string{purpose, sql}
+	t.mu.RLock()
+	text, known := t.made[key]
+	t.mu.RUnlock()
+	if known {
+		return text
 	}
-	return ofAbout.Replace(sql)
+	text = make()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.made == nil || len(t.made) >= maxTexts {
+		t.made = map[[2]string]string{}
+	}
+	t.made[key] = text
+	return text
 }
 
 // closely runs a statement through these views, near, or as sql where there is none, or where the caller does not treat one of the patients
@@ -125,8 +156,10 @@ func (r *runner) atOnce(ctx context.Context, read func(pgx.Rows) error, sql stri
 	}
 	// The condition stands within the subquery, and OFFSET 0 keeps it there: so it is looked at before the statement, and that after d. Beside
 	// the join it would only throw away what the statement has found.
-	sql = "SELECT d.*, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (SELECT r.* FROM (" + shifted(sql, len(d.args)) + ") r WHERE " + condition + " OFFSET 0) r ON true"
-	rows, err := reader{r.store.guarded}.Query(ctx, sql, append(d.args, args...)...)
+	text := r.store.texts.of(d.sql, sql, func() string {
+		return "SELECT d.*, r.* FROM (" + d.sql + " OFFSET 0) d LEFT JOIN LATERAL (SELECT r.* FROM (" + shifted(sql, len(d.args)) + ") r WHERE " + condition + " OFFSET 0) r ON true"
+	})
+	rows, err := reader{r.store.guarded}.Query(ctx, text, append(d.args, args...)...)
 	if err != nil {
 		return false, err
 	}
@@ -167,6 +200,7 @@ type saidRows struct {
 	columns int
 	// first are these columns, as far as they are yes or no; nil before a row was read.
 	first []bool
+	dest  []any // where Scan puts the columns: none of these, and then what it is given
 }
 
 func (s *saidRows) note() {
@@ -192,7 +226,10 @@ func (s *saidRows) Next() bool {
 }
 
 func (s *saidRows) Scan(dest ...any) error {
-	return s.Rows.Scan(append(make([]any, s.columns, s.columns+len(dest)), dest...)...)
+	if s.dest == nil {
+		s.dest = make([]any, s.columns, s.columns+len(dest))
+	}
+	return s.Rows.Scan(append(s.dest, dest...)...)
 }
 
 func (s *saidRows) Values() ([]any, error) {

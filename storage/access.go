@@ -212,7 +212,7 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	for n := range a.reach {
 		size = max(size, int(n))
 	}
-	ways, narrow := make([]byte, 256), bytes.Repeat([]byte{'-'}, size)
+	ways, narrow := make([]byte, ix.registry.LastType()+1), bytes.Repeat([]byte{'-'}, size)
 	var terms []int64
 	for n, list := range a.reach {
 		way := map[search.Reach]bool{}

@@ -151,7 +151,7 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 			return nil, nil
 		}
 		var found []*Version
-		err := run.closely(ctx, s.versionsInto(&found), nearby(sqlReferred), sqlReferred, keys, limit)
+		err := run.closely(ctx, s.versionsInto(&found), s.texts.nearby(sqlReferred), sqlReferred, keys, limit)
 		return found, err
 	}
 	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })

@@ -84,6 +84,8 @@ type statement struct {
 	once bool
 	// near is the same through the views of about.go, where it looks at the records that the search is about, and at little else; "" for none.
 	near string
+	// nearby says that near is sql with those views instead of the tables.
+	nearby bool
 	// tells says that the first column tells whether the statement has looked at all that can match.
 	tells bool
 }
@@ -432,9 +434,7 @@ func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
 	found := p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
-	if p.plain {
-		found.near = nearby(found.sql)
-	}
+	found.nearby = p.plain
 	return found
 }
 
@@ -500,22 +500,28 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check
 	}
 	read := func(rows pgx.Rows) (err error) {
+		var f found
+		part, keys := "", make([]*string, len(p.order.keys))
+		before := []any{&f.mark.Row, &f.mark.Snapshot, &f.changed}
+		if s.tells {
+			before = slices.Insert(before, 0, any(&f.last))
+		}
+		if p.parts {
+			before = append(before, &part)
+		}
+		for i := range keys {
+			before = append(before, &keys[i])
+		}
+		all := append(before, make([]any, versionWidth)...) // once, and not for each row
 		for rows.Next() {
-			f := found{mark: SearchMark{Keys: make([]*string, len(p.order.keys))}}
-			before, part := []any{&f.mark.Row, &f.mark.Snapshot, &f.changed}, ""
-			if s.tells {
-				before = slices.Insert(before, 0, any(&f.last))
+			if err := rows.Scan(all...); err != nil {
+				return err
 			}
-			if p.parts {
-				before = append(before, &part)
-			}
-			for i := range f.mark.Keys {
-				before = append(before, &f.mark.Keys[i])
-			}
-			if f.version, err = scanVersion(rows, before...); err != nil {
+			if f.version, err = versionBehind(rows, len(before)); err != nil {
 				return err
 			}
 			left.take(f.version)
+			f.mark.Keys = slices.Clone(keys)
 			if f.version.part = part; p.past != nil {
 				f.mark.Snapshot = p.past.mark
 			}
@@ -525,7 +531,11 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 	}
 	var err error
 	if !anew && after == nil {
-		err = on.closely(ctx, read, s.near, s.sql, s.args...)
+		near := s.near
+		if s.nearby {
+			near = on.store.texts.nearby(s.sql)
+		}
+		err = on.closely(ctx, read, near, s.sql, s.args...)
 	} else {
 		err = query(ctx, on, anew, s.sql, s.args, read, after)
 	}

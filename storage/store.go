@@ -62,6 +62,7 @@ type Store struct {
 	profiles  atomic.Pointer[profiles]
 	options   Options
 	reads     map[string]string // what Access.reads are, for who sees everything
+	texts     textCache
 	shapes    shapeCache
 	sortTexts shapeCache
 	sorting   sortBounds
