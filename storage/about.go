@@ -59,11 +59,12 @@ func (a *Access) plainSettings(narrow []byte) {
 	}
 	barred := ^a.clearance
 	a.plain = []setting{{"kiln.plain", `\x` + hex.EncodeToString(plain)}}
+	a.plainly.types = plain
 	if a.record != nil {
-		barred = a.withheld
+		barred, a.plainly.open = a.withheld, a.record
 		a.plain = append(a.plain, setting{"kiln.open", arrayText(a.record)})
 	}
-	a.plain = append(a.plain, setting{"kiln.barred", decimal(barred)})
+	a.plain, a.plainly.barred = append(a.plain, setting{"kiln.barred", decimal(barred)}), barred
 }
 
 // setting is one that the views read.
@@ -121,14 +122,14 @@ func (t *textCache) of(purpose, sql string, make func() string) string {
 }
 
 // closely runs a statement through these views, near, or as sql where there is none, or where the caller does not treat one of the patients
-// or one has Consents: then the whole rule would be asked of each row.
-func (r *runner) closely(ctx context.Context, read func(pgx.Rows) error, near, sql string, args ...any) error {
+// or one has Consents: then the whole rule would be asked of each row. clear says that it ran through them.
+func (r *runner) closely(ctx context.Context, read func(pgx.Rows) error, near, sql string, args ...any) (clear bool, err error) {
 	if near != "" && r.plainly() {
 		if clear, err := r.atOnce(ctx, read, near, args); clear || err != nil {
-			return err
+			return clear, err
 		}
 	}
-	return r.rows(ctx, read, sql, args...)
+	return false, r.rows(ctx, read, sql, args...)
 }
 
 // atOnce runs a statement in one with who asks, the proof of the token and the question what is withheld: see declaration.before. The first

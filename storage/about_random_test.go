@@ -188,7 +188,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 		return r
 	})
 	ctx := t.Context()
-	asked, plainly, clearly, shown, surely := 0, 0, 0, 0, 0
+	asked, plainly, clearly, shown, surely, referred := 0, 0, 0, 0, 0, 0
 	few := flag.Lookup("rapid.checks").Value.String() == flag.Lookup("rapid.checks").DefValue
 	rapid.Check(t, func(t *rapid.T) {
 		if few && asked >= 120 {
@@ -232,6 +232,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			sameSearch(t, s, ctx, of, rapid.SampledFrom([]string{"code=x|y&_sort=-date", "category=vital-signs", "_id=" + strings.Join(rows, ","), "status=final&code=x|y", ""}).Draw(t, "query"))
 			sameReads(t, s, ctx, token, rapid.SampledFrom(names).Draw(t, "name"))
 			surely += sureReads(t, s, ctx, token, names)
+			referred += sureReferred(t, s, ctx, keysOf(of))
 		}
 		// And nobody is left with anything of theirs.
 		for _, both := range relations {
@@ -246,7 +247,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			}
 		}
 	})
-	if t.Logf("%d callers, %d plainly, %d statements of those who are clear, %d rows; %d sure reads", asked, plainly, clearly, shown, surely); clearly == 0 || shown == 0 || surely == 0 {
+	if t.Logf("%d callers, %d plainly, %d statements of those who are clear, %d rows; %d sure reads, %d of what pages refer to", asked, plainly, clearly, shown, surely, referred); clearly == 0 || shown == 0 || surely == 0 || referred == 0 {
 		t.Error("nothing was looked at")
 	}
 }
@@ -336,4 +337,25 @@ func sureReads(t *rapid.T, s *storage.Store, ctx context.Context, token []byte, 
 		}
 	}
 	return n
+}
+
+// sureReferred compares what is surely read of what pages refer to (surely_referred.go) with the rule, and counts it.
+func sureReferred(t *rapid.T, s *storage.Store, ctx context.Context, patients []int64) int {
+	shown, unconditionally, err := s.ReferredSurely(ctx, patients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byRule, err := s.RuleRows(ctx, "SELECT rk FROM resource")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rk := range append(shown, unconditionally...) {
+		if !slices.Contains(byRule, rk) {
+			t.Fatalf("%d is shown surely (%v; without conditions %v), and not by the rule, which shows %v", rk, shown, unconditionally, byRule)
+		}
+	}
+	if !slices.Equal(shown, unconditionally) {
+		t.Fatalf("the statement finds %v, and what may be shown is %v", shown, unconditionally)
+	}
+	return len(shown)
 }

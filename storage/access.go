@@ -36,7 +36,8 @@ type Access struct {
 	ways   []byte
 	surely map[byte]*surely
 	// plain is what the views of about.go are told beside; empty where they are not for this caller.
-	plain []setting
+	plain   []setting
+	plainly plainGrounds
 	// reach is what there is of each type.
 	reach map[int16][]grant
 	// patients and self are the compartments of ReachOwn and Context, and of the practitioner who asks.

@@ -145,6 +145,44 @@ func (s *Store) ReadSurely(ctx context.Context, p *Proof, typ, id string) (shown
 	return shown, unconditionally, nil
 }
 
+// ReferredSurely gives the row keys of the resources that the caller in ctx, who asks about some patients, surely sees, where all of these are
+// clear: by the statement and what it finds, and by the latter alone.
+func (s *Store) ReferredSurely(ctx context.Context, patients []int64) (shown, unconditionally []int64, err error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	run.about = patients
+	source := &Version{}
+	if !run.access.everything && run.plainly() {
+		clear, err := run.atOnce(ctx, keysInto(new([]int64)), "SELECT 1::bigint", nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		if clear {
+			source.cleared = patients
+		}
+	}
+	open := run.access.plainly.opens([]*Version{source})
+	if open == nil {
+		return nil, nil, nil
+	}
+	var all []int64
+	err = s.pool.QueryRow(ctx, "SELECT array_agg(rk) FROM resource").Scan(&all)
+	for sql, keys := range map[string]*[]int64{sqlSurelyReferred: &shown, "SELECT r.labels, " + noGrounds + ", " + versionColumns +
+		" FROM resource r WHERE r.rk = ANY($1::bigint[]) AND $2::bigint[] IS NOT NULL AND $3::bytea IS NOT NULL AND $4::integer IS NOT NULL AND r.content IS NOT NULL ORDER BY r.rk": &unconditionally} {
+		if err != nil {
+			break
+		}
+		var found []*Version
+		found, err = run.surelyReferred(ctx, sql, open, all)
+		for _, v := range found {
+			*keys = append(*keys, s.hash.Resource(v.Type, v.ID))
+		}
+	}
+	return shown, unconditionally, err
+}
+
 func keysInto(keys *[]int64) func(pgx.Rows) error {
 	return func(rows pgx.Rows) (err error) {
 		*keys, err = pgx.CollectRows(rows, pgx.RowTo[int64])

@@ -150,9 +150,7 @@ func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in
 		if len(keys) == 0 {
 			return nil, nil
 		}
-		var found []*Version
-		err := run.closely(ctx, s.versionsInto(&found), s.texts.nearby(sqlReferred), sqlReferred, keys, limit)
-		return found, err
+		return run.referred(ctx, sources, keys, limit)
 	}
 	salts, saltTypes := ix.saltsOf(types, func(typ string) []int64 { return ix.referenceSalts(typ, in.Param, "") })
 	var targets []string

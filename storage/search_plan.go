@@ -535,7 +535,12 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 		if s.nearby {
 			near = on.store.texts.nearby(s.sql)
 		}
-		err = on.closely(ctx, read, near, s.sql, s.args...)
+		var clear bool
+		if clear, err = on.closely(ctx, read, near, s.sql, s.args...); clear {
+			for i := range list {
+				list[i].version.cleared = on.about
+			}
+		}
 	} else {
 		err = query(ctx, on, anew, s.sql, s.args, read, after)
 	}

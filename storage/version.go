@@ -30,7 +30,9 @@ type Version struct {
 	// labels are those that restrict it; nil where they were not asked for.
 	labels *int32
 	part   string // the id of a contained resource that the version stands for
-	beyond bool   // it came when there was no room for its content any more: see room
+	// cleared are the patients of whom it was found out with it that the rule asks no more of them: see visible.clear.
+	cleared []int64
+	beyond  bool // it came when there was no room for its content any more: see room
 }
 
 // room is how many bytes of content the answer to one request may still take. The first version always has room.
