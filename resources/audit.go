@@ -371,6 +371,13 @@ func (s *Service) ActEntry(ctx context.Context, p auth.Principal, act string, re
 	if fhir.ValidID(patient) {
 		e.Patients = []string{patient}
 	}
+	if refused && act == ActClient { // whoever names a client is nobody known: bounded as other refusals are
+		bounded := s.bounded([]storage.AuditEntry{e}, new(Request))
+		if len(bounded) == 0 {
+			return e, false
+		}
+		e = bounded[0]
+	}
 	return e, s.options.Audit
 }
 

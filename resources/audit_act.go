@@ -9,7 +9,9 @@ const (
 	ActGrant      = "grant"
 	ActRevoke     = "revoke"
 	ActToken      = "token"
-	ActReuse      = "token-reuse"
+	ActReuse      = "token-reuse" // in entries of before ActUnfit alone
+	ActUnfit      = "token-refused"
+	ActClient     = "client-authentication"
 	ActLaunch     = "launch"
 	ActRegister   = "register-client"
 	ActCredential = "change-credential"
@@ -30,6 +32,8 @@ var acts = map[string]struct{ typ, subtype fhir.Node }{
 	ActLogout:     {userAuthentication, coding(systemDCM, "110123", "Logout")},
 	ActToken:      {userAuthentication, coding(systemIHE, "ITI-71", "Get Access Token")},
 	ActReuse:      {securityAlert, coding(systemDCM, "110126", "Node Authentication")},
+	ActUnfit:      {securityAlert, coding(systemDCM, "110126", "Node Authentication")},
+	ActClient:     {securityAlert, coding(systemDCM, "110126", "Node Authentication")},
 	ActGrant:      {securityAlert, coding(systemDCM, "110136", "Security Roles Changed")},
 	ActRevoke:     {securityAlert, coding(systemDCM, "110136", "Security Roles Changed")},
 	ActLaunch:     {coding(systemDCM, "110100", "Application Activity"), coding(systemDCM, "110120", "Application Start")},

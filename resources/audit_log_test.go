@@ -229,6 +229,27 @@ func TestAudit_query_names_no_other_patient(t *testing.T) {
 	}
 }
 
+// TestAudit_a_null_does_not_stop_the_log: somebody signed in could name an app with U+0000 on a page, and no AuditEvent was made of
+// that entry, nor of any after it.
+func TestAudit_a_null_does_not_stop_the_log(t *testing.T) {
+	t.Parallel()
+	w := newLog(t)
+	boss := admin("user/*.cruds")
+	e, _ := w.ActEntry(t.Context(), boss, ActRevoke, false, "gro\x00wth \\u0000", "")
+	if err := w.store.Audit(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	do(t, w.Service, Request{Interaction: Read, Type: "Patient", ID: "anna", Principal: boss})
+	log := fmt.Sprint(w.log("subtype=revoke")[0])
+	if !strings.Contains(log, "gro\ufffdwth \\u0000") {
+		t.Errorf("%s", log)
+	}
+	if len(w.log("patient=Patient/anna&subtype=read")) != 1 {
+		t.Error("what came after it is missing")
+	}
+	w.entries()
+}
+
 func TestAudit_chain_tells_of_tampering(t *testing.T) {
 	t.Parallel()
 	const unlock = "SET session_replication_role = replica; "

@@ -94,7 +94,7 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 		return 0, err
 	}
 	for i, e := range list {
-		if err := json.Unmarshal([]byte(texts[i]), e); err != nil {
+		if err := json.Unmarshal([]byte(withoutNull.Replace(texts[i])), e); err != nil {
 			// Somebody else has written it. It is part of the log nevertheless, as far as it can be told.
 			*e = AuditEntry{ID: e.ID, Recorded: e.Recorded, Act: "unreadable", Outcome: "8"}
 		}
@@ -155,6 +155,10 @@ func (tx *Tx) chainAudit(ctx context.Context, limit int, events, provenances fun
 	}
 	return len(list), tx.testify(ctx, list, provenances)
 }
+
+// withoutNull puts the replacement character where an entry has the escape of U+0000, which stands in what some clients send and in
+// no resource that PostgreSQL stores: the log would come no further. An escaped backslash before u0000 is none.
+var withoutNull = strings.NewReplacer(`\\`, `\\`, `\u0000`, `\ufffd`)
 
 // auditChained is a row of audit_entry that gets its place in the chain.
 type auditChained struct {

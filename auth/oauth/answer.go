@@ -28,6 +28,9 @@ func (s *Server) endpoint(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := h(w, r); err != nil {
+			if fault := s.noteClient(r, err); fault != nil {
+				err = fault
+			}
 			s.writeError(w, r, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"kiln/auth"
 	"kiln/storage/identity"
 )
 
@@ -94,6 +95,30 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 		return nil, fosite.ErrInvalidClient.WithHint("The client secret is missing or wrong.")
 	}
 	return nil, fosite.ErrInvalidClient.WithHint("This client is registered for private_key_jwt.")
+}
+
+// noteClient records that a client did not prove who it is, where err says so. One that is registered is named: what else
+// stands in the place of an id may be anything, a secret too.
+func (s *Server) noteClient(r *http.Request, err error) error {
+	e, _ := tell(err)
+	if e.Code != "invalid_client" {
+		return nil
+	}
+	id := r.PostForm.Get("client_id")
+	if basic, _, ok := basicCredentials(r.Header.Get("Authorization")); ok {
+		id = percentDecoded(basic)
+	}
+	if _, claims, hint := readAssertion(r.PostForm.Get("client_assertion")); hint == "" {
+		id = claims.Issuer
+	}
+	event := Event{Principal: auth.Principal{Name: "a client that is not registered"}, Action: ActClient, Refused: true, Detail: e.Description}
+	switch c, err := s.store.Client(r.Context(), id); {
+	case err == nil:
+		event.Principal = auth.Principal{Client: c.ID, Name: c.Name}
+	case !errors.Is(err, identity.ErrNotFound):
+		return err
+	}
+	return s.note(r.Context(), event)
 }
 
 // refresher finds the public client of a refresh token that comes without client_id, as the SMART JS client sends it: a

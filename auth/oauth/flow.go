@@ -184,12 +184,21 @@ func (s *Server) proceed(w http.ResponseWriter, r *http.Request) error {
 	return s.showConsent(w, r, f, "")
 }
 
-// refuseFlow ends a request and tells the app why.
+// refuseFlow ends a request that cannot be granted and tells the app, and the audit log, why. The entry names no patient: it
+// may be one whom the user may not know of.
 func (s *Server) refuseFlow(w http.ResponseWriter, r *http.Request, f *flow, err error) error {
 	e, fault := tell(err)
 	if fault {
 		return err
 	}
+	if err := s.note(r.Context(), Event{Principal: s.principal(f), Action: ActGrant, Refused: true, Detail: f.client.ID + ": " + e.Description}); err != nil {
+		return err
+	}
+	return s.endFlow(w, r, f, e)
+}
+
+// endFlow ends a request and tells the app why.
+func (s *Server) endFlow(w http.ResponseWriter, r *http.Request, f *flow, e oauthError) error {
 	if err := s.store.EndRequest(r.Context(), f.pending.ID); err != nil {
 		return err
 	}
@@ -320,7 +329,8 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 		if err := s.note(r.Context(), event); err != nil {
 			return err
 		}
-		return s.refuseFlow(w, r, f, fosite.ErrAccessDenied.WithHint("The user said no."))
+		no, _ := tell(fosite.ErrAccessDenied.WithHint("The user said no."))
+		return s.endFlow(w, r, f, no)
 	}
 	if _, err := s.about(r.Context(), f); err != nil { // who sends the form may not have come by the page
 		return s.refuseFlow(w, r, f, err)

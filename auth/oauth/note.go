@@ -29,7 +29,8 @@ const (
 	ActLaunch       = "launch"
 	ActRegister     = "register-client"
 	ActCredential   = "change-credential"
-	ActReuse        = "token-reuse"
+	ActUnfit        = "token-refused"         // a code or refresh token that opens nothing, or does no more
+	ActClient       = "client-authentication" // that failed
 	ActOperatorCall = "operator-command"
 	ActJoin         = "register-patient"
 	ActJudge        = "decide-registration"

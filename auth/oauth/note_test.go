@@ -2,10 +2,12 @@ package oauth_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -152,4 +154,55 @@ func forgive(w *world, text string) {
 	}
 	w.log.b.Reset()
 	w.log.b.WriteString(strings.Join(kept, ""))
+}
+
+// TestAudit_what_is_refused: whoever fails to prove who they are, or to get what they ask for, is told of.
+func TestAudit_what_is_refused(t *testing.T) {
+	var mu sync.Mutex
+	var events []oauth.Event
+	w := newWorld(t, func(o *oauth.Options) {
+		o.Audit = func(_ context.Context, e oauth.Event) error {
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, e)
+			return nil
+		}
+	})
+	basic := func(text string) string {
+		return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(text))
+	}
+	spent := refreshing(w.tokens("ada", "", "offline_access patient/Patient.rs")["refresh_token"])
+	w.token(spent)
+	for name, c := range map[string]struct {
+		do                     func()
+		action, client, detail string
+	}{
+		"wrong_secret":     {func() { w.token(exchange("kiln_ac_x"), basic("secret:wrong")) }, oauth.ActClient, "secret", "secret is missing or wrong"},
+		"secret_for_an_id": {func() { w.token(exchange("kiln_ac_x"), basic("s3cret-of-the-app:secret")) }, oauth.ActClient, "", "no such client"},
+		"no_assertion":     {func() { w.token(exchange("kiln_ac_x", "client_id", "signer")) }, oauth.ActClient, "signer", "private_key_jwt"},
+		"stale_assertion": {func() {
+			w.token(backend(w.assertion("backend", "RS384", func(claims, _ map[string]any) { claims["exp"] = 1 }), "system/Patient.rs"))
+		}, oauth.ActClient, "backend", "expired"},
+		"looking_at_a_token":  {func() { w.send(nil, http.MethodPost, "/auth/introspect", url.Values{"token": {"x"}}) }, oauth.ActClient, "", "no such client"},
+		"made_up_code":        {func() { w.token(exchange("kiln_ac_x", "client_id", "public")) }, oauth.ActUnfit, "public", "authorization_code"},
+		"refresh_token_again": {func() { w.token(spent) }, oauth.ActUnfit, "public", "already used"},
+		"launch_of_another": {func() {
+			b := w.browser()
+			b.signIn(b.open("/auth/authorize?"+w.request("secret", "launch patient/Patient.rs", "launch", w.launchValue("secret", "greta", "p1", "")).Encode()), "root")
+		}, oauth.ActGrant, "", "another app or user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			events = nil
+			c.do()
+			for _, e := range events {
+				if strings.Contains(e.Detail+e.Principal.Name, "s3cret") {
+					t.Errorf("a secret stands in %+v", e)
+				}
+				if e.Refused && e.Action == c.action && e.Principal.Client == c.client && strings.Contains(e.Detail, c.detail) {
+					return
+				}
+			}
+			t.Errorf("%+v", events)
+		})
+	}
 }

@@ -72,7 +72,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		if form.Get("grant_type") == grantCode {
 			s.revokeRaced(ctx, request, err)
 		}
-		if fault := s.noteReuse(ctx, form.Get("grant_type"), err, request); fault != nil {
+		if fault := s.noteUnfit(ctx, form.Get("grant_type"), err, request); fault != nil {
 			return fault
 		}
 		return err
@@ -177,13 +177,14 @@ func (s *Server) revokeRaced(ctx context.Context, request fosite.AccessRequester
 	}
 }
 
-// noteReuse records that a code or refresh token was refused: one that is used a second time ends its grant.
-func (s *Server) noteReuse(ctx context.Context, kind string, err error, request fosite.AccessRequester) error {
+// noteUnfit records that a code or refresh token was refused, and why: one that is used a second time ends its grant.
+func (s *Server) noteUnfit(ctx context.Context, kind string, err error, request fosite.AccessRequester) error {
 	if kind == grantClient || request == nil || request.GetClient() == nil {
 		return nil
 	}
-	if e, _ := tell(err); e.Code != "invalid_grant" {
+	e, _ := tell(err)
+	if e.Code != "invalid_grant" {
 		return nil
 	}
-	return s.note(ctx, Event{Principal: auth.Principal{Client: request.GetClient().GetID()}, Action: ActReuse, Refused: true, Detail: kind})
+	return s.note(ctx, Event{Principal: auth.Principal{Client: request.GetClient().GetID()}, Action: ActUnfit, Refused: true, Detail: kind + ": " + e.Description})
 }

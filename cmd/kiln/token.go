@@ -56,7 +56,7 @@ func (c *launchCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if !fhir.ValidID(c.Patient) || c.Encounter != "" && !fhir.ValidID(c.Encounter) {
 		return errors.New("--patient and --encounter: want the id alone, without the type")
 	}
-	return c.changing(ctx, "launch of "+c.Client+" by "+c.User, func(ctx context.Context, store *identity.Store) error {
+	return c.changing(ctx, "launch of "+c.Client+" by "+c.User+" for Patient/"+c.Patient, func(ctx context.Context, store *identity.Store) error {
 		client, err := store.Client(ctx, c.Client)
 		if err != nil {
 			return said(err, "client "+c.Client)
