@@ -419,6 +419,36 @@ func TestSearch_includes(t *testing.T) {
 	}
 }
 
+// What refers to a page of many by any parameter is found through thousands of terms, in parts: each once, whichever parts its
+// own terms are in.
+func TestSearch_includes_what_refers_to_many(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	const patients = 60
+	var want []string
+	for i := range patients {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"p%d"}`, i))
+	}
+	for i := range patients {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p%d"},"focus":[{"reference":"Patient/p%d"},{"reference":"Patient/other"}]}`,
+			i, i, (i+patients/2)%patients))
+		want = append(want, fmt.Sprintf("Observation/o%d", i))
+	}
+	put(t, s, `{"resourceType":"Observation","id":"other","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/other"}}`)
+	slices.Sort(want)
+	for _, query := range []string{"_revinclude=*", "_revinclude=Observation:*"} {
+		start := time.Now()
+		got, cut := include(t, s, "Patient", query, 100)
+		if got != strings.Join(want, " ") || cut {
+			t.Errorf("%s: got %q %v", query, got, cut)
+		}
+		t.Log(query, time.Since(start))
+	}
+	if got, cut := include(t, s, "Patient", "_revinclude=*", 10); !cut || len(strings.Fields(got)) != 10 {
+		t.Errorf("got %q, cut %v", got, cut)
+	}
+}
+
 // describe writes all issues of an error.
 func describe(err error) string {
 	text := fmt.Sprint(err)
