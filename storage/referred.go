@@ -30,7 +30,7 @@ func (s *Store) Referred(ctx context.Context, tx *Tx, versions []*Version, excep
 	run.about = compartmentsOf(versions)
 	found, err = s.visibleOf(ctx, limit+1+len(versions), func(most int) (list []*Version, err error) {
 		if len(keys) > 0 {
-			list, err = collect(ctx, run, sqlReferred, keys, most)
+			list, err = run.referred(ctx, versions, keys, most)
 		}
 		for _, sql := range []string{sqlIncluded, sqlIncludedByURL} { // they may hold an id or a URL, and their elements have many names
 			if err == nil && len(canonical) > 0 {
@@ -71,11 +71,15 @@ func (ix *Indexer) elementTargets(sources []*Version, in search.Include) (keys [
 		if element == "" || in.Target != "" && only != "" && only != in.Target {
 			return nil, false
 		}
-		n, err := fhir.ParseJSON(v.Content)
+		text := member(v.Content, element)
+		if text == nil {
+			continue
+		}
+		n, err := fhir.ParseJSON(text) // the rest of the resource may be long
 		if err != nil {
 			return nil, false
 		}
-		for item := range n.Get(element).Items() {
+		for item := range n.Items() {
 			ref, ok := ix.parseReference(item.GetText("reference"))
 			if ok && ref.ID != "" && ref.Base == "" && ref.Type != "" && (only == "" || only == ref.Type) && (in.Target == "" || in.Target == ref.Type) {
 				keys = append(keys, ix.hash.Resource(ref.Type, ref.ID))
@@ -180,6 +184,63 @@ func eachReference(content []byte, yield func([]byte)) {
 		}
 		content = content[end:]
 	}
+}
+
+// member is the text of a member's value in a stored resource; nil where it has none.
+func member(content []byte, name string) []byte {
+	const space = " \t\r\n"
+	b := bytes.TrimLeft(content, space)
+	for len(b) > 0 && (b[0] == '{' || b[0] == ',') {
+		if b = bytes.TrimLeft(b[1:], space); len(b) == 0 || b[0] != '"' {
+			return nil
+		}
+		end := endOfString(b)
+		if end == len(b) {
+			return nil
+		}
+		is := string(b[1:end]) == name
+		if b = bytes.TrimLeft(b[end+1:], space); len(b) == 0 || b[0] != ':' {
+			return nil
+		}
+		b = bytes.TrimLeft(b[1:], space)
+		if end = endOfValue(b); is {
+			return b[:end]
+		}
+		b = bytes.TrimLeft(b[end:], space)
+	}
+	return nil
+}
+
+// endOfValue is where the JSON value at the beginning of b ends.
+func endOfValue(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			if i += endOfString(b[i:]); i >= len(b) {
+				return len(b)
+			}
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+			continue
+		default:
+			continue
+		}
+		if depth < 0 { // the object around it ends
+			return i
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return len(b)
 }
 
 // endOfString is where the quotation mark stands that ends the JSON string at the beginning of b; the length of b where none does.
