@@ -107,6 +107,12 @@ func (p *searchPlan) gathers() bool {
 	return p.chain != nil && !p.bounded && (len(p.order.keys) == 1 && p.order.keys[0].sql == "x.date_low" || p.inTurn())
 }
 
+// has is a condition that patients have something of the type. Most of a name may have nothing: an index that has each patient and type
+// once tells that for a third of what it takes to look for the first row. It holds no Patients, who are their own.
+func (p *searchPlan) has(patient string) string {
+	return fmt.Sprintf("EXISTS (SELECT FROM search_index h WHERE h.type = %s AND h.patient = %s AND h.patient <> h.rk OFFSET 0)", p.typeArgument, patient)
+}
+
 // gather takes the first rows of each patient that the chain leads to, and of those the first.
 func (p *searchPlan) gather(mark *SearchMark, limit int) statement {
 	c := p.compiler(len(p.c.args))
@@ -161,9 +167,10 @@ func (p *searchPlan) turnsByName(c *compiler, mark *SearchMark, limit int) state
 	place := p.after(c, mark, func(i int) string { return [...]string{"f.value", "f.rk", "x.date_low"}[i] }, "x.rk")
 	each := fmt.Sprintf("SELECT x.rk, x.date_low AS k2 FROM search_index x WHERE x.patient = f.rk AND %s AND %s AND %s ORDER BY %s LIMIT %d",
 		p.bounds, holds(p.where, p.chain.all), place, newest.orderBy(func(int) string { return "x.date_low" }, "x.rk"), limit)
-	first := fmt.Sprintf("CASE WHEN e.rk IS NOT NULL AND EXISTS (SELECT %s AND s.rk = f.rk AND coalesce(s.value, s.value) < f.value) THEN false ELSE true END", p.chain.named)
-	found := p.fetch(c, fmt.Sprintf("SELECT e.rk, f.value AS k0, f.rk AS k1, e.k2 FROM (SELECT DISTINCT s.value, s.rk %s AND %s ORDER BY s.value%s, s.rk%s) f, LATERAL (%s) e WHERE %s ORDER BY f.value%s, f.rk%s LIMIT %d",
-		p.chain.named, beyond, direction, direction, each, first, direction, direction, limit))
+	// One after the other, and neither for all of the name beforehand.
+	first := fmt.Sprintf("CASE WHEN NOT %s THEN false WHEN EXISTS (SELECT %s AND s.rk = n.rk AND coalesce(s.value, s.value) < n.value) THEN false ELSE true END", p.has("n.rk"), p.chain.named)
+	found := p.fetch(c, fmt.Sprintf("SELECT e.rk, f.value AS k0, f.rk AS k1, e.k2 FROM (SELECT n.value, n.rk FROM (SELECT DISTINCT s.value, s.rk %s AND %s ORDER BY s.value%s, s.rk%s) n WHERE %s) f, LATERAL (%s) e ORDER BY f.value%s, f.rk%s LIMIT %d",
+		p.chain.named, beyond, direction, direction, first, each, direction, direction, limit))
 	found.once = p.certain()
 	return found
 }

@@ -275,6 +275,8 @@ func TestSearch_plans(t *testing.T) {
 		{"Patient", "_has:Observation:patient:code=8480-6", false, ""},
 		{"Appointment", "actor=Practitioner/d1&date=ge2024-05-01&date=lt2024-06-01&status=booked", true, "search_code_order"},
 		{"Observation", "patient.name=smith1", false, "Index Only Scan using search_index_patient"},
+		{"Observation", "subject:Patient.family=smi", false, "Index Only Scan using search_index_has"},
+		{"Patient", "name:contains=mith", true, "Incremental Sort"},
 		{"Observation", "_lastUpdated=gt2020-01-01", true, ""},
 		{"Observation", "date=2020-05", false, ""},
 		{"Observation", "date=ge2020-05&date=le2020-06", false, ""},
