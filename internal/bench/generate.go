@@ -76,6 +76,10 @@ func (p *population) each(n int, visit func(made int, node *fhir.Node) bool) {
 		random := rand.New(rand.NewPCG(1, uint64(number)))
 		r := p.records[number%len(p.records)]
 		v := p.variation(r, number, random)
+		var doctors []string // two at most: or what a page of a record refers to would grow with the database
+		for range min(len(practitioners), 2) {
+			doctors = append(doctors, pick(random, practitioners))
+		}
 		for i, resource := range r.resources {
 			if !give(v.of(resource)) {
 				return
@@ -83,7 +87,7 @@ func (p *population) each(n int, visit func(made int, node *fhir.Node) bool) {
 			if i%clinicalPerPatient == 0 && v.patient != nil && !give(v.further(i)) {
 				return
 			}
-			if i%clinicalPerAppointment == 1 && v.patient != nil && len(practitioners) > 0 && !give(v.appointment(i, pick(random, practitioners))) {
+			if i%clinicalPerAppointment == 1 && v.patient != nil && len(doctors) > 0 && !give(v.appointment(i, pick(random, doctors))) {
 				return
 			}
 		}
