@@ -11,7 +11,7 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 # What does one thing after another is tested without it: with it, what calculates takes eight times the processor time, and
 # would find nothing, as what it calls is tested with it elsewhere, by many at once too. What is new is tested with it.
 SEQUENTIAL_PACKAGES := cmd/kiln-protobuf internal/leak
-SEQUENTIAL_TESTS := TestHostileInputIsBounded|TestOfficialExamplesAreValid|TestR4DefinitionsFitItsExtensions|TestReadRefuses|TestUSCoreConformanceResourcesAreValid|TestUSCoreInstalls
+SEQUENTIAL_TESTS := TestDefinitions_are_loaded_once_and_anew_when_they_are_others|TestHostileInputIsBounded|TestOfficialExamplesAreValid|TestR4DefinitionsFitItsExtensions|TestReadRefuses|TestSearch_finds_the_official_examples|TestSearch_is_what_the_oracle_says|TestSearch_of_callers|TestUSCoreConformanceResourcesAreValid|TestUSCoreInstalls
 TEST_FLAGS ?=
 # What is built for one target serves the next: all with the flags of the program that is handed out.
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
