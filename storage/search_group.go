@@ -36,7 +36,7 @@ func (p *searchPlan) groups(q *search.Query) bool {
 		return false
 	}
 	if len(q.Types) != 1 {
-		return p.merges()
+		return p.merges(q)
 	}
 	return len(p.order.keys) > 1 && len(q.Sort) > 0 && p.steps()
 }
@@ -118,7 +118,7 @@ func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) 
 		}
 	}
 	most := on.store.sorting.atOnce
-	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything) { // most records have less of all types
+	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything) { // most have less of all types
 		most = on.store.sorting.most
 	}
 	n, err := p.countSome(ctx, on, most+1)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"kiln/fhir"
 	"kiln/fhir/search"
 	"kiln/storage"
 )
@@ -115,6 +116,45 @@ func TestSearch_in_any_order(t *testing.T) {
 		followOrder(t, s, ctx, q, size, want, what, name == "all")
 		if t.Failed() {
 			return
+		}
+	}
+}
+
+// TestSearch_in_an_order_that_is_refused tells what is: nothing has an order by what is no single value, and contents are read for so many
+// matches at most where their texts are not listed, or where one record is all that the caller sees.
+func TestSearch_in_an_order_that_is_refused(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for i := range 5 {
+		put(t, s, fmt.Sprintf(`{"resourceType":"DiagnosticReport","id":"r%d","status":"final","code":{"coding":[{"code":"c%d"}]},"subject":{"reference":"Patient/p1"},"result":[{"reference":"Observation/o%d"}]}`, i, i%2, i))
+	}
+	own, err := s.Access(&search.Restriction{Caller: "p", Record: "p1", Rules: []search.Rule{{Types: []string{"DiagnosticReport"}, Reach: search.ReachOwn}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SortBounds(0, 1000, 4)
+	for query, want := range map[string]struct{ all, own bool }{
+		"_sort=code":        {false, true},
+		"_sort=date,code":   {false, true},
+		"_sort=result":      {true, true},
+		"_sort=code,result": {false, true}, // few have each of the codes
+		"_sort=date,result": {true, true},
+		"_sort=date,_id":    {false, false},
+	} {
+		q, err := parseQuery(s, "DiagnosticReport", query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for access, refused := range map[*storage.Access]bool{storage.Everything(): want.all, own: want.own} {
+			if _, err := s.Search(storage.WithAccess(t.Context(), access), nil, q, 2, nil); (fhir.KindOf(err) == fhir.TooCostly) != refused {
+				t.Errorf("%s, own %t: %v", query, access == own, err)
+			}
+		}
+	}
+	for _, query := range []string{"Observation?_sort=code-value-quantity", "Location?_sort=near", "Observation?_sort=_text", "Observation?_sort=_content", "Patient?_sort=nothing"} {
+		typ, query, _ := strings.Cut(query, "?")
+		if _, err := parseQuery(s, typ, query); fhir.KindOf(err) != fhir.Invalid && fhir.KindOf(err) != fhir.NotSupported {
+			t.Errorf("%s: %v", query, err)
 		}
 	}
 }

@@ -12,8 +12,12 @@ import (
 // This file has searches of several types. No index has several types in one order, but each has its own: a page is the first of what each
 // type has.
 
-// merges says whether each type has its matches in the order of the search.
-func (p *searchPlan) merges() bool {
+// merges says whether each type has its matches in the order of the search. What lies in a compartment is collected, as long as no
+// contents are read for the order.
+func (p *searchPlan) merges(q *search.Query) bool {
+	if slices.ContainsFunc(q.Where, areMembers) && !slices.ContainsFunc(p.order.keys, func(k sortKey) bool { return k.content != nil }) {
+		return false
+	}
 	by := p.order.keys[0]
 	return by.content != nil || by.column != "" || by.typ == "text"
 }
