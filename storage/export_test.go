@@ -65,9 +65,9 @@ func (s *Store) SearchThen(ctx context.Context, q *search.Query, limit int, mark
 }
 
 // SortBounds sets up to how many matches a sorted search reads and sorts at once, how many texts a page goes through otherwise, and up to
-// how many matches it then sorts after all. A text counts as one, and three entries of a table of values are looked at at once.
+// how many matches it then sorts after all. A text counts as one, and 12 entries of a table of values are looked at at once.
 func (s *Store) SortBounds(atOnce, texts, most int) {
-	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: 3, treated: fewTreated}
+	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: 12, treated: fewTreated}
 }
 
 // SortSteps sets how many entries of a table of values are looked at at once, and how many patients a practitioner of few has at most.

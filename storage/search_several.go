@@ -72,7 +72,10 @@ func (p *searchPlan) findSeveral(ctx context.Context, on *runner, q *search.Quer
 // part is the plan of one of the types.
 func (p *searchPlan) part(ctx context.Context, on *runner, q *search.Query, typ string, mark *SearchMark) (*searchPlan, error) {
 	one := *q
-	one.Types = []string{typ}
+	one.Types, one.Where = []string{typ}, nil
+	for _, e := range q.Where {
+		one.Where = append(one.Where, within(e, typ))
+	}
 	c := compiler{merged: true}
 	if p.past != nil && p.past.elsewhere {
 		c.others = "then_"
@@ -86,13 +89,59 @@ func (p *searchPlan) part(ctx context.Context, on *runner, q *search.Query, typ 
 		return nil, err
 	}
 	if part.past = p.past; unchanged != "" {
-		part.unchanged = unchanged
+		part.unchanged, part.codeOnly = unchanged, false
 		part.where += " AND " + unchanged
 	}
 	if mark != nil && mark.Backward {
 		part.order.reverse()
 	}
 	return part, nil
+}
+
+// within is what a condition asks of resources of one type: a search of any type has an alternative for each.
+func within(e search.Expr, typ string) search.Expr {
+	never, always := search.Or{}, search.And{}
+	isNever := func(e search.Expr) bool { or, ok := e.(search.Or); return ok && len(or) == 0 }
+	isAlways := func(e search.Expr) bool { and, ok := e.(search.And); return ok && len(and) == 0 }
+	switch e := e.(type) {
+	case *search.IsType:
+		if e.Type == typ {
+			return always
+		}
+		return never
+	case search.And:
+		all := search.And{}
+		for _, one := range e {
+			if one = within(one, typ); isNever(one) {
+				return never
+			} else if !isAlways(one) {
+				all = append(all, one)
+			}
+		}
+		if len(all) == 1 {
+			return all[0]
+		}
+		return all
+	case search.Or:
+		if areMembers(e) {
+			return e
+		}
+		some := search.Or{}
+		for _, one := range e {
+			if one = within(one, typ); isAlways(one) {
+				return always
+			} else if !isNever(one) {
+				some = append(some, one)
+			}
+		}
+		if len(some) == 1 {
+			return some[0]
+		}
+		return some
+	case search.Not:
+		return search.Not{Expr: within(e.Expr, typ)}
+	}
+	return e
 }
 
 // sqlTypes goes from type to type.
