@@ -13,9 +13,9 @@ import (
 // type has.
 
 // merges says whether each type has its matches in the order of the search. What lies in a compartment is collected, as long as no
-// contents are read for the order.
+// contents are read for the order; so is what who sees a part has of any type, since counting it takes longer.
 func (p *searchPlan) merges(q *search.Query) bool {
-	if slices.ContainsFunc(q.Where, areMembers) && !slices.ContainsFunc(p.order.keys, func(k sortKey) bool { return k.content != nil }) {
+	if (slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !p.c.access.everything) && !slices.ContainsFunc(p.order.keys, func(k sortKey) bool { return k.content != nil }) {
 		return false
 	}
 	by := p.order.keys[0]
