@@ -207,6 +207,20 @@ func (s *Store) Narrows(ctx context.Context, typ string) bool {
 	return false
 }
 
+// within says whether a version lies where a grant leads. That the caller treats its patients, the view alone finds out: a scope of one level
+// goes with all the reaches that the roles have, so that where it leads no further, neither do the others of its level.
+func (a *Access) within(g grant, row *indexRow, v *Version) bool {
+	switch g.reach {
+	case search.ReachOwn:
+		return overlap(row.compartments, a.patients)
+	case search.ReachShared, search.ReachSelf:
+		return len(row.compartments) == 0
+	case search.ReachTreated: // what a Provenance lies in, its own content does not say
+		return !g.context || overlap(row.compartments, a.patients) || overlap(v.Compartments, a.patients)
+	}
+	return true
+}
+
 // Narrowed returns those of some versions that granular scopes let through, each by its own content, and whether such
 // scopes apply to any of their types at all.
 func (s *Store) Narrowed(ctx context.Context, list []*Version) (kept []*Version, applies bool, err error) {
@@ -242,7 +256,7 @@ func (s *Store) Narrowed(ctx context.Context, list []*Version) (kept []*Version,
 				fits = fits && ok
 			}
 			// Which of several ways a version came by, the view has judged; here each must fit in one of them.
-			if fits && (g.reach != search.ReachOwn || overlap(row.compartments, a.patients)) && (g.reach != search.ReachShared || len(row.compartments) == 0) {
+			if fits && a.within(g, row, v) {
 				kept = append(kept, v)
 				break
 			}

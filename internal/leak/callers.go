@@ -78,6 +78,9 @@ func (w *World) caller(r *rand.Rand, accounts []Account) Caller {
 		}
 		if patient != nil && r.IntN(3) == 0 {
 			c.Scopes, c.Patient = w.scopes(r, auth.LevelPatient), patient.ID()
+			if r.IntN(2) == 0 { // of both levels
+				c.Scopes = append(c.Scopes, w.scopes(r, auth.LevelUser)...)
+			}
 		}
 		return c
 	case kind < 8:
