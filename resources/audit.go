@@ -65,7 +65,7 @@ func (s *Service) audited(ctx context.Context, r *Request) (*Response, error) {
 		refusal.Compartments = append(refusal.Compartments, t.seen...)
 		slices.Sort(refusal.Compartments)
 		refusal.Compartments = slices.Compact(refusal.Compartments)
-		t.pending = s.bounded(append(t.pending, refusal), r)
+		t.pending = s.bounded(append(t.pending, refusal), "", r.Principal.Known())
 	case !t.written && !t.batch && t.pending == nil:
 		t.pending = s.entriesOf(ctx, r, resp)
 	case !t.written && !t.batch:
@@ -113,28 +113,39 @@ func (s *Service) Refused(ctx context.Context, r Request, err error) error {
 	if !r.Principal.Known() {
 		r.Principal = s.options.Anonymous
 	}
-	return s.store.Audit(context.WithoutCancel(ctx), s.bounded([]storage.AuditEntry{s.refusal(ctx, &r, err)}, &r)...)
+	return s.store.Audit(context.WithoutCancel(ctx), s.bounded([]storage.AuditEntry{s.refusal(ctx, &r, err)}, "", r.Principal.Known())...)
 }
 
-// anonymousRefusals is how many refusals a second a server notes one by one of callers whom it does not know. Beyond,
-// it counts them, and the next that is noted tells how many there were: nobody can fill the disk without a token.
+// anonymousRefusals is how many refusals of a kind a second a server notes one by one of callers whom it does not know.
+// Beyond, it counts them, and the next that is noted tells how many there were: nobody can fill the disk without a token.
+// Kinds are requests, and each act by itself, so that a flood of one does not hide another.
 const anonymousRefusals = 20
 
 type refusals struct {
-	mu       sync.Mutex
-	second   int64
-	noted    int
-	withheld int
+	mu    sync.Mutex
+	kinds map[string]*refusalCount
 }
 
-// bounded leaves out what anonymousRefusals bounds.
-func (s *Service) bounded(list []storage.AuditEntry, r *Request) []storage.AuditEntry {
-	if r.Principal.Known() {
+type refusalCount struct {
+	second          int64
+	noted, withheld int
+}
+
+// bounded leaves out what anonymousRefusals bounds. kind is an act, "" for requests.
+func (s *Service) bounded(list []storage.AuditEntry, kind string, known bool) []storage.AuditEntry {
+	if known {
 		return list
 	}
-	c := &s.refusals
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	s.refusals.mu.Lock()
+	defer s.refusals.mu.Unlock()
+	if s.refusals.kinds == nil {
+		s.refusals.kinds = map[string]*refusalCount{}
+	}
+	c := s.refusals.kinds[kind]
+	if c == nil {
+		c = &refusalCount{}
+		s.refusals.kinds[kind] = c
+	}
 	if now := s.now().Unix(); now != c.second {
 		c.second, c.noted = now, 0
 	}
@@ -371,8 +382,8 @@ func (s *Service) ActEntry(ctx context.Context, p auth.Principal, act string, re
 	if fhir.ValidID(patient) {
 		e.Patients = []string{patient}
 	}
-	if refused && act == ActClient { // whoever names a client is nobody known: bounded as other refusals are
-		bounded := s.bounded([]storage.AuditEntry{e}, new(Request))
+	if refused && p.User == "" { // who merely names a client is nobody known: bounded as other refusals are
+		bounded := s.bounded([]storage.AuditEntry{e}, act, false)
 		if len(bounded) == 0 {
 			return e, false
 		}
@@ -381,8 +392,14 @@ func (s *Service) ActEntry(ctx context.Context, p auth.Principal, act string, re
 	return e, s.options.Audit
 }
 
+// maxActDetail is how much the log keeps of what an act was about, in bytes: people send what they like in forms.
+const maxActDetail = 1 << 10
+
 // NewAct is the entry of an act, for who writes it in a transaction of its own.
 func NewAct(now time.Time, p auth.Principal, act, detail string) storage.AuditEntry {
+	if len(detail) > maxActDetail {
+		detail = strings.ToValidUTF8(detail[:maxActDetail], "") + "…"
+	}
 	e := storage.AuditEntry{Recorded: now.UTC(), Act: act, Detail: detail}
 	who(&e, &p)
 	return e

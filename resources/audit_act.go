@@ -22,6 +22,9 @@ const (
 	ActNotify     = "notification"
 	ActBreakGlass = "break-glass"
 	ActReview     = "break-glass-review"
+	ActAuthorize  = "authorize"
+	ActIntrospect = "introspect"
+	ActAdminister = "administration"
 	ActPolicy     = "policy" // written by triggers: migrations/0030_audit.sql
 )
 
@@ -46,6 +49,9 @@ var acts = map[string]struct{ typ, subtype fhir.Node }{
 	ActExport:     {coding(systemDCM, "110106", "Export"), fhir.Node{}},
 	ActBreakGlass: {securityAlert, coding(systemDCM, "110127", "Emergency Override Started")},
 	ActReview:     {securityAlert, coding(systemDCM, "110138", "Security Object Changed")},
+	ActAuthorize:  {securityAlert, coding(systemDCM, "110126", "Node Authentication")},
+	ActIntrospect: {coding(systemDCM, "110112", "Query"), fhir.Node{}},
+	ActAdminister: {securityAlert, coding(systemDCM, "110129", "Security Configuration")},
 	ActPolicy:     {securityAlert, coding(systemDCM, "110136", "Security Roles Changed")},
 }
 

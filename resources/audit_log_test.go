@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -248,6 +249,31 @@ func TestAudit_a_null_does_not_stop_the_log(t *testing.T) {
 		t.Error("what came after it is missing")
 	}
 	w.entries()
+}
+
+// TestAudit_strangers_cannot_fill_the_log: whoever proves nothing has 20 refusals of a kind noted a second, and what was sent is cut.
+func TestAudit_strangers_cannot_fill_the_log(t *testing.T) {
+	t.Parallel()
+	w := newLog(t)
+	noted := func(p auth.Principal, act string) (n int) {
+		for range 200 {
+			if e, wanted := w.ActEntry(t.Context(), p, act, true, strings.Repeat("\xff\x00", 1<<12), ""); wanted {
+				n++
+				if text := e.Text(); len(text) > 8<<10 || strings.Contains(text, "\x00") || !utf8.ValidString(text) {
+					t.Fatalf("%d bytes: %.300q", len(text), text)
+				}
+			}
+		}
+		return n
+	}
+	for _, act := range []string{ActAuthorize, ActRegister, ActClient, ActUnfit, ActLogin} { // a flood of one hides none of another
+		if n := noted(auth.Principal{Client: "growth"}, act); n < anonymousRefusals || n > 3*anonymousRefusals {
+			t.Errorf("%s: %d noted", act, n)
+		}
+	}
+	if n := noted(auth.Principal{User: "u"}, ActAdminister); n != 200 {
+		t.Errorf("of somebody signed in %d were noted", n)
+	}
 }
 
 func TestAudit_chain_tells_of_tampering(t *testing.T) {

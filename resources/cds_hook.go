@@ -46,7 +46,7 @@ func (s *Service) AdviseBooking(ctx context.Context, p auth.Principal, body *fhi
 		r := &Request{Interaction: Operate, Type: "Appointment", Principal: p}
 		e = s.refusal(ctx, r, err)
 		e.Act, e.Patients = ActHook, nil
-		if list := s.bounded([]storage.AuditEntry{e}, r); len(list) == 0 {
+		if list := s.bounded([]storage.AuditEntry{e}, ActHook, r.Principal.Known()); len(list) == 0 {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"math"
+	"strconv"
 
 	"kiln/auth"
 	"kiln/storage"
@@ -28,7 +29,7 @@ const notShown = "withheld"
 //
 // Errors: Unauthenticated; Forbidden.
 func (s *Service) Outbox(ctx context.Context, p auth.Principal, state string, below int64) (*Outbox, error) {
-	ctx, err := s.administers(ctx, &p)
+	ctx, err := s.looksAfter(ctx, &p, "look at messages")
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +94,32 @@ func (s *Service) veil(ctx context.Context, o *Outbox) error {
 //
 // Errors: Unauthenticated; Forbidden; NotFound.
 func (s *Service) RetryMessage(ctx context.Context, p auth.Principal, id int64) error {
-	ctx, err := s.administers(ctx, &p)
+	what := "retry message " + strconv.FormatInt(id, 10)
+	ctx, err := s.looksAfter(ctx, &p, what)
 	if err != nil {
 		return err
 	}
+	if err := s.noteAct(ctx, p, false, what); err != nil {
+		return err
+	}
 	return s.store.RetryJob(ctx, id)
+}
+
+// looksAfter is administers for messages, whose pages are no requests of FHIR: a refusal is noted here.
+func (s *Service) looksAfter(ctx context.Context, p *auth.Principal, what string) (context.Context, error) {
+	within, err := s.administers(ctx, p)
+	if err != nil {
+		if fault := s.noteAct(ctx, *p, true, what); fault != nil {
+			return nil, fault
+		}
+	}
+	return within, err
+}
+
+func (s *Service) noteAct(ctx context.Context, p auth.Principal, refused bool, what string) error {
+	e, wanted := s.ActEntry(ctx, p, ActAdminister, refused, what, "")
+	if !wanted {
+		return nil
+	}
+	return s.store.Audit(ctx, e)
 }

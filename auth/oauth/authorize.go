@@ -25,11 +25,11 @@ import (
 // page and never a redirect.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
-		return bad("This request cannot be read", "The app that sent you here made a mistake.")
+		return s.refuseAuthorize(w, r, nil, bad("This request cannot be read", "The app that sent you here made a mistake."))
 	}
 	request, err := s.readAuthorize(r, r.Form)
 	if err != nil {
-		return s.refuseAuthorize(w, request, err)
+		return s.refuseAuthorize(w, r, request, err)
 	}
 	form, err := json.Marshal(r.Form)
 	if err != nil {
@@ -135,8 +135,18 @@ func (s *Server) checkAuthorize(request *fosite.AuthorizeRequest, form url.Value
 	return nil
 }
 
-// refuseAuthorize tells the app what was wrong, or the user where the app is not certain.
-func (s *Server) refuseAuthorize(w http.ResponseWriter, request *fosite.AuthorizeRequest, err error) error {
+// refuseAuthorize tells the app what was wrong, or the user where the app is not certain; and the audit log, which keeps
+// nothing of what the request said but the client, where that is a registered one.
+func (s *Server) refuseAuthorize(w http.ResponseWriter, r *http.Request, request *fosite.AuthorizeRequest, err error) error {
+	if reason := reasonOf(err); reason != "" {
+		named, fault := s.named(r.Context(), r.Form.Get("client_id"))
+		if fault == nil {
+			fault = s.note(r.Context(), Event{Principal: named, Action: ActAuthorize, Refused: true, Detail: reason})
+		}
+		if fault != nil {
+			return fault
+		}
+	}
 	if request == nil || request.RedirectURI == nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/ory/fosite"
 
-	"kiln/auth"
 	"kiln/storage/identity"
 )
 
@@ -89,16 +88,45 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 		}
 		return &client{c}, nil
 	case identity.AuthSecret:
+		locked, err := s.guessed(ctx, r, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		if locked {
+			return nil, fosite.ErrInvalidClient.WithHint("Too many wrong secrets of this client came from this address; try again later.")
+		}
 		if sameSecret(c.Secret, secret) || header != "" && sameSecret(c.Secret, percentDecoded(secret)) {
 			return &client{c}, nil
 		}
-		return nil, fosite.ErrInvalidClient.WithHint("The client secret is missing or wrong.")
+		return nil, fosite.ErrInvalidClient.WithHint(hintSecret)
 	}
 	return nil, fosite.ErrInvalidClient.WithHint("This client is registered for private_key_jwt.")
 }
 
-// noteClient records that a client did not prove who it is, where err says so. One that is registered is named: what else
-// stands in the place of an id may be anything, a secret too.
+const hintSecret = "The client secret is missing or wrong."
+
+// guesses is what wrong secrets of a client are counted by: the address too, so that nobody else can lock a client out. It is
+// "" for this machine.
+func guesses(r *http.Request, client string) string {
+	if address := addressSubject(r); address != "" {
+		return "secret:" + client + " " + address
+	}
+	return ""
+}
+
+// guessed says whether as many wrong secrets of a client came from an address as lock it for sign-ins too. Then no secret is
+// looked at.
+func (s *Server) guessed(ctx context.Context, r *http.Request, client string) (bool, error) {
+	subject := guesses(r, client)
+	if subject == "" {
+		return false, nil
+	}
+	n, err := s.store.FailedLogins(ctx, subject, s.now().Add(-s.limits.LoginWindow))
+	return n >= 10*s.limits.LoginAttempts, err
+}
+
+// noteClient records that a client did not prove who it is, where err says so, and counts wrong secrets: here, as what led to
+// it may have been in a transaction that is undone.
 func (s *Server) noteClient(r *http.Request, err error) error {
 	e, _ := tell(err)
 	if e.Code != "invalid_client" {
@@ -111,14 +139,16 @@ func (s *Server) noteClient(r *http.Request, err error) error {
 	if _, claims, hint := readAssertion(r.PostForm.Get("client_assertion")); hint == "" {
 		id = claims.Issuer
 	}
-	event := Event{Principal: auth.Principal{Name: "a client that is not registered"}, Action: ActClient, Refused: true, Detail: e.Description}
-	switch c, err := s.store.Client(r.Context(), id); {
-	case err == nil:
-		event.Principal = auth.Principal{Client: c.ID, Name: c.Name}
-	case !errors.Is(err, identity.ErrNotFound):
+	named, err := s.named(r.Context(), id)
+	if err != nil {
 		return err
 	}
-	return s.note(r.Context(), event)
+	if subject := guesses(r, named.Client); named.Client != "" && subject != "" && e.Description == hintSecret {
+		if err := s.store.LoginFailed(r.Context(), subject); err != nil {
+			return err
+		}
+	}
+	return s.note(r.Context(), Event{Principal: named, Action: ActClient, Refused: true, Detail: e.Description})
 }
 
 // refresher finds the public client of a refresh token that comes without client_id, as the SMART JS client sends it: a

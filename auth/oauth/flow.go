@@ -59,6 +59,9 @@ func (s *Server) flowOf(r *http.Request, handle string) (*flow, error) {
 
 var errLogin = errors.New("oauth: the user must sign in")
 
+// errNoRecord is for patients without a patient.
+var errNoRecord = fosite.ErrAccessDenied.WithHint("The user has no record, and acts for nobody, at this time.")
+
 // settle finds the context that the request is about. It says what is still to be asked of the user: a patient, or
 // nothing. Errors: fosite's, for the app.
 func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
@@ -74,7 +77,7 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 	}
 	if onlyPatient(account) {
 		if len(charges) == 0 {
-			return false, fosite.ErrAccessDenied.WithHint("The user has no record, and acts for nobody, at this time.")
+			return false, errNoRecord
 		}
 		f.take(charges[0])
 		f.context.Patient = ""

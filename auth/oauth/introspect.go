@@ -24,33 +24,44 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.mayIntrospect(r, form); err != nil {
+	caller, err := s.introspector(r, form)
+	if err != nil {
 		return err
 	}
 	if form.Get("token") == "" {
 		return fosite.ErrInvalidRequest.WithHint("The parameter token is missing.")
 	}
-	answer, err := s.describeToken(r.Context(), form.Get("token"))
+	answer, grant, err := s.describeToken(r.Context(), form.Get("token"))
 	if err != nil {
+		return err
+	}
+	about := "a token that is not active"
+	if grant != "" {
+		about = "a token of the grant " + grant
+	}
+	if err := s.note(r.Context(), Event{Principal: caller, Action: ActIntrospect, Detail: about}); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, noStore, answer)
 }
 
-// mayIntrospect lets in clients that prove who they are, and holders of an access token. A public client proves nothing.
-func (s *Server) mayIntrospect(r *http.Request, form map[string][]string) error {
-	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		_, err := s.Authenticate(r.Context(), token)
-		return err
+// introspector lets in clients that prove who they are, and holders of an access token. A public client proves nothing.
+func (s *Server) introspector(r *http.Request, form map[string][]string) (auth.Principal, error) {
+	if bearer, _ := bearerToken(r); bearer {
+		return s.holder(r)
 	}
 	c, err := s.authenticate(r.Context(), r, form)
 	if err == nil && c.IsPublic() {
 		err = fosite.ErrInvalidClient.WithHint("Introspection needs a client that can authenticate.")
 	}
-	return err
+	if err != nil {
+		return auth.Principal{}, err
+	}
+	return s.named(r.Context(), c.GetID())
 }
 
-func (s *Server) describeToken(ctx context.Context, token string) (map[string]any, error) {
+// describeToken is the answer about a token; grant is the id of what it was granted by, "" where it is not active.
+func (s *Server) describeToken(ctx context.Context, token string) (answer map[string]any, grant string, err error) {
 	inactive := map[string]any{"active": false}
 	for _, kind := range []rune{identity.Access, identity.Refresh} {
 		t, g, err := s.store.Token(ctx, kind, identity.Hash(token))
@@ -58,14 +69,14 @@ func (s *Server) describeToken(ctx context.Context, token string) (map[string]an
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if t.Used || !s.now().Before(t.Expires) {
-			return inactive, nil
+			return inactive, "", nil
 		}
 		var c Context
 		if err := json.Unmarshal(g.Context, &c); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		answer := map[string]any{
 			"active": true, "scope": t.Scope, "client_id": g.Client, "exp": t.Expires.Unix(), "iat": g.Used.Unix(),
@@ -85,9 +96,9 @@ func (s *Server) describeToken(ctx context.Context, token string) (map[string]an
 			answer["fhirUser"] = s.urls.fhir + "/" + c.FHIRUser
 		}
 		maps.Copy(answer, c.launch(s.urls.style))
-		return answer, nil
+		return answer, g.ID, nil
 	}
-	return inactive, nil
+	return inactive, "", nil
 }
 
 // revoke is the revocation endpoint (RFC 7009). A token that is unknown, or another client's, is answered like one that
@@ -141,16 +152,12 @@ func (s *Server) aboutToken(ctx context.Context, e *Event, token string) (known 
 
 // userinfo tells the holder of an access token who the user is (OpenID Connect Core section 5.3).
 func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return errNoToken
-	}
-	p, err := s.Authenticate(r.Context(), token)
+	p, err := s.holder(r)
 	if err != nil {
 		return err
 	}
 	if !p.Scopes.Has(scopeOpenID) || p.User == "" {
-		return errNoOpenID
+		return s.refuseHolder(r, p, errNoOpenID)
 	}
 	claims := map[string]any{"sub": p.User}
 	if p.FHIRUser != "" && p.Scopes.Has(scopeFHIRUser) {
@@ -160,6 +167,33 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 		claims["preferred_username"] = p.Name
 	}
 	return writeJSON(w, http.StatusOK, noStore, claims)
+}
+
+func bearerToken(r *http.Request) (bearer bool, token string) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, "Bearer"), token
+}
+
+// holder finds out who holds the access token that a request of an endpoint comes with. Errors: a bearerError, which is noted.
+func (s *Server) holder(r *http.Request) (auth.Principal, error) {
+	nobody := auth.Principal{Name: "somebody without a token"}
+	bearer, token := bearerToken(r)
+	if !bearer {
+		return nobody, s.refuseHolder(r, nobody, errNoToken)
+	}
+	p, err := s.Authenticate(r.Context(), token)
+	if refused := (*bearerError)(nil); errors.As(err, &refused) {
+		return nobody, s.refuseHolder(r, nobody, refused)
+	}
+	return p, err
+}
+
+// refuseHolder notes why a token is of no use at an endpoint, and returns that.
+func (s *Server) refuseHolder(r *http.Request, p auth.Principal, why *bearerError) error {
+	if err := s.note(r.Context(), Event{Principal: p, Action: ActUnfit, Refused: true, Detail: why.text}); err != nil {
+		return err
+	}
+	return why
 }
 
 // bearerError is why a token does not open what was asked for (RFC 6750 section 3.1).

@@ -252,6 +252,9 @@ func (s *Server) administrator(w http.ResponseWriter, r *http.Request, to string
 		return nil, true, err
 	}
 	if !visitor.account.Has(string(auth.RoleAdmin)) {
+		if err := s.note(r.Context(), Event{Principal: s.self(visitor.account), Action: ActAdminister, Refused: true, Detail: r.Method + " " + to}); err != nil {
+			return nil, true, err
+		}
 		return nil, true, &problem{http.StatusForbidden, "This page is for administrators", "Sign in with an account that has that role."}
 	}
 	return visitor, false, nil

@@ -2,7 +2,10 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/ory/fosite"
 
 	"kiln/storage/identity"
 )
@@ -20,6 +23,35 @@ func AddLaunch(ctx context.Context, store *identity.Store, l Launch, now time.Ti
 		ID: identity.Hash(value), Client: l.Client, Account: l.Account, Expires: now.Add(launchLife),
 		Context: jsonOf(Context{Patient: l.Patient, Encounter: l.Encounter, Appointment: l.Appointment}),
 	})
+}
+
+// CheckLaunch says whether an app would get what a launch is for: by the same rules as when the app comes with it. d shows
+// what the account may see.
+//
+// Errors: a Refusal.
+func CheckLaunch(ctx context.Context, store *identity.Store, d Directory, a *identity.Account, l Launch) error {
+	s := &Server{store: store, options: Options{Directory: d}}
+	f := &flow{visitor: &visitor{account: a}}
+	f.context.FHIRUser = staffLink(a)
+	if onlyPatient(a) {
+		charges, err := s.charges(ctx, a)
+		if err != nil {
+			return err
+		}
+		if len(charges) == 0 {
+			return &Refusal{errNoRecord.HintField}
+		}
+		f.take(charges[0])
+		if mine, is := charged(charges, "", l.Patient); is {
+			f.take(mine)
+		}
+	}
+	f.context.Patient, f.context.Encounter, f.context.Appointment = l.Patient, l.Encounter, l.Appointment
+	_, err := s.about(ctx, f)
+	if refused := (*fosite.RFC6749Error)(nil); errors.As(err, &refused) {
+		return &Refusal{refused.HintField}
+	}
+	return err
 }
 
 // IssueToken makes an access token outside of any flow, for an operator who has the database. scope was checked.

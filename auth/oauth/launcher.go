@@ -15,7 +15,7 @@ func (s *Server) launcher(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if onlyPatient(visitor.account) {
-		return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
+		return s.refusePatient(r, visitor)
 	}
 	ctx, query := r.Context(), r.URL.Query()
 	v := s.view(r, "launch")
@@ -56,6 +56,14 @@ func (s *Server) launcher(w http.ResponseWriter, r *http.Request) error {
 	return s.write(w, http.StatusOK, v)
 }
 
+// refusePatient refuses the launcher to who is a patient and nothing else.
+func (s *Server) refusePatient(r *http.Request, visitor *visitor) error {
+	if err := s.note(r.Context(), Event{Principal: s.self(visitor.account), Action: ActLaunch, Refused: true, Detail: r.Method + " launch"}); err != nil {
+		return err
+	}
+	return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
+}
+
 // launch starts an app with a patient in context: the browser goes to its launch URL.
 func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
 	visitor, done, err := s.signedIn(w, r, "launch")
@@ -63,7 +71,7 @@ func (s *Server) launch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if onlyPatient(visitor.account) {
-		return &problem{http.StatusForbidden, "This page is for staff", "Patients open apps from the apps themselves."}
+		return s.refusePatient(r, visitor)
 	}
 	form, ctx := r.PostForm, r.Context()
 	c, err := s.store.Client(ctx, form.Get("client"))

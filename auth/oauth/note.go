@@ -2,9 +2,11 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kiln/auth"
+	"kiln/storage/identity"
 )
 
 // Event is something that the audit log keeps.
@@ -29,11 +31,14 @@ const (
 	ActLaunch       = "launch"
 	ActRegister     = "register-client"
 	ActCredential   = "change-credential"
-	ActUnfit        = "token-refused"         // a code or refresh token that opens nothing, or does no more
+	ActUnfit        = "token-refused"         // a token or code that opens nothing, or does no more
 	ActClient       = "client-authentication" // that failed
 	ActOperatorCall = "operator-command"
 	ActJoin         = "register-patient"
 	ActJudge        = "decide-registration"
+	ActAuthorize    = "authorize" // an authorization request, before anybody signs in; noted where it is refused
+	ActIntrospect   = "introspect"
+	ActAdminister   = "administration" // a page of administrators; noted where it is refused
 )
 
 // unnoted is why nothing happened: the audit log could not be written, and what it does not tell of must not be.
@@ -49,6 +54,35 @@ func (s *Server) note(ctx context.Context, e Event) error {
 		return &unnoted{err}
 	}
 	return nil
+}
+
+// named is the client that a stranger's request names. One that is registered is told of, and proves nothing by it: what else
+// stands in the place of an id may be anything, a secret too.
+func (s *Server) named(ctx context.Context, id string) (auth.Principal, error) {
+	c, err := s.store.Client(ctx, id)
+	if errors.Is(err, identity.ErrNotFound) {
+		return auth.Principal{Name: "a client that is not registered"}, nil
+	}
+	if err != nil {
+		return auth.Principal{}, err
+	}
+	return auth.Principal{Client: c.ID, Name: c.Name}, nil
+}
+
+// reasonOf says in a few words of our own why something was refused: texts for clients may repeat what they sent. "" is for a
+// fault of ours, which is no refusal.
+func reasonOf(err error) string {
+	if p := (*problem)(nil); errors.As(err, &p) {
+		return p.title
+	}
+	if b := (*bearerError)(nil); errors.As(err, &b) {
+		return b.text
+	}
+	e, fault := tell(err)
+	if fault {
+		return ""
+	}
+	return e.Code
 }
 
 // noted does work in one transaction with the entry that tells of it: neither is there without the other. work may complete

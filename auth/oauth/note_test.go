@@ -5,10 +5,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -167,12 +170,28 @@ func TestAudit_what_is_refused(t *testing.T) {
 			events = append(events, e)
 			return nil
 		}
+		o.Registration.Mode = oauth.RegistrationToken
+		o.Registration.Token = "s3cret-initial-token"
 	})
 	basic := func(text string) string {
 		return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(text))
 	}
 	spent := refreshing(w.tokens("ada", "", "offline_access patient/Patient.rs")["refresh_token"])
 	w.token(spent)
+	plain := w.tokens("ada", "", "launch/patient patient/Patient.rs")["access_token"].(string)
+	page := func(user, path string) func() {
+		return func() { b := w.browser(); b.signIn(b.open(path), user) }
+	}
+	asked := func(client string, more ...string) func() {
+		return func() { w.browser().open("/auth/authorize?" + w.request(client, "openid", more...).Encode()) }
+	}
+	registering := func(body string, headers ...string) func() { return func() { w.register(body, headers...) } }
+	holding := func(path, token string) func() {
+		return func() {
+			w.send(nil, http.MethodPost, path, url.Values{"token": {"s3cret"}}, "Authorization: Bearer "+token)
+		}
+	}
+	const held, closed = "Authorization: Bearer s3cret-initial-token", "The access token is not known, has expired or was revoked"
 	for name, c := range map[string]struct {
 		do                     func()
 		action, client, detail string
@@ -190,6 +209,22 @@ func TestAudit_what_is_refused(t *testing.T) {
 			b := w.browser()
 			b.signIn(b.open("/auth/authorize?"+w.request("secret", "launch patient/Patient.rs", "launch", w.launchValue("secret", "greta", "p1", "")).Encode()), "root")
 		}, oauth.ActGrant, "", "another app or user"},
+		"apps_and_users_by_a_patient":        {page("ada", "/auth/manage"), oauth.ActAdminister, "", "GET manage"},
+		"emergencies_by_a_practitioner":      {page("greta", "/auth/emergencies"), oauth.ActAdminister, "", "GET emergencies"},
+		"newcomers_by_a_practitioner":        {page("greta", "/auth/newcomers"), oauth.ActAdminister, "", "GET newcomers"},
+		"launcher_by_a_patient":              {page("ada", "/auth/launch"), oauth.ActLaunch, "", "GET launch"},
+		"authorize_unknown_client":           {asked("s3cret"), oauth.ActAuthorize, "", "not known"},
+		"authorize_client_that_is_no_text":   {asked("s3cret\x00\xff"), oauth.ActAuthorize, "", "not known"},
+		"authorize_unknown_redirect_uri":     {asked("public", "redirect_uri", "https://evil.example.org/s3cret"), oauth.ActAuthorize, "public", "unknown address"},
+		"authorize_incomplete":               {asked("public", "redirect_uri", ""), oauth.ActAuthorize, "public", "not complete"},
+		"authorize_for_another_server":       {asked("public", "aud", "https://s3cret.example.org"), oauth.ActAuthorize, "public", "invalid_request"},
+		"register_without_a_token":           {registering(`{}`), oauth.ActRegister, "", "An access token is needed"},
+		"register_with_a_wrong_token":        {registering(`{}`, "Authorization: Bearer s3cret"), oauth.ActRegister, "", closed},
+		"register_what_is_not_right":         {registering(`{"redirect_uris":["s3cret"]}`, held), oauth.ActRegister, "", "invalid_redirect_uri"},
+		"register_what_is_no_JSON":           {registering("s3cret\x00\xff", held), oauth.ActRegister, "", "invalid_client_metadata"},
+		"userinfo_with_an_unknown_token":     {holding("/auth/userinfo", "s3cret"), oauth.ActUnfit, "", closed},
+		"userinfo_with_a_token_without_it":   {holding("/auth/userinfo", plain), oauth.ActUnfit, "public", "was not granted openid"},
+		"looking_at_a_token_with_an_unknown": {holding("/auth/introspect", "s3cret"), oauth.ActUnfit, "", closed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			events = nil
@@ -198,11 +233,58 @@ func TestAudit_what_is_refused(t *testing.T) {
 				if strings.Contains(e.Detail+e.Principal.Name, "s3cret") {
 					t.Errorf("a secret stands in %+v", e)
 				}
+				if e.Action == oauth.ActAdminister && e.Principal.User == "" {
+					t.Errorf("nobody is named by %+v", e)
+				}
 				if e.Refused && e.Action == c.action && e.Principal.Client == c.client && strings.Contains(e.Detail, c.detail) {
 					return
 				}
 			}
 			t.Errorf("%+v", events)
 		})
+	}
+	t.Run("introspection_is_noted_too", func(t *testing.T) {
+		for token, detail := range map[string]string{plain: "a token of the grant ", "s3cret": "a token that is not active"} {
+			events = nil
+			w.send(nil, http.MethodPost, "/auth/introspect", url.Values{"token": {token}}, basicSecret)
+			if len(events) != 1 || events[0].Refused || events[0].Action != oauth.ActIntrospect || events[0].Principal.Client != "secret" ||
+				!strings.HasPrefix(events[0].Detail, detail) || strings.Contains(events[0].Detail, token) {
+				t.Errorf("%+v", events)
+			}
+		}
+	})
+}
+
+// TestClients_wrong_secrets_lock_an_address: no secret of a client is guessed, and nobody locks a client out elsewhere.
+func TestClients_wrong_secrets_lock_an_address(t *testing.T) {
+	w := newWorld(t, func(o *oauth.Options) { o.Limits.LoginAttempts = 1 })
+	routes := w.oauth.Routes()
+	at := slices.IndexFunc(routes, func(r oauth.Route) bool { return r.Pattern == "/auth/token" })
+	ask := func(address, client, secret string) string {
+		form := exchange("kiln_ac_x", "client_id", client, "client_secret", secret)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/auth/token", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = address + ":4711"
+		answer := httptest.NewRecorder()
+		routes[at].Methods[http.MethodPost](answer, r)
+		return answer.Body.String()
+	}
+	const here, there, right = "203.0.113.7", "203.0.113.8", "s3cret-of-the-app"
+	for i := range 10 {
+		if got := ask(here, "secret", "guess"); !strings.Contains(got, "missing or wrong") {
+			t.Fatalf("guess %d: %s", i, got)
+		}
+	}
+	if got := ask(here, "secret", right); !strings.Contains(got, "Too many wrong secrets") {
+		t.Errorf("the right one after ten guesses: %s", got)
+	}
+	for name, got := range map[string]string{"elsewhere": ask(there, "secret", right), "another client": ask(here, "other", "another-secret"), "this machine": ask("127.0.0.1", "secret", right)} {
+		if !strings.Contains(got, "invalid_grant") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	w.clock.advance(16 * time.Minute)
+	if got := ask(here, "secret", right); !strings.Contains(got, "invalid_grant") {
+		t.Errorf("later: %s", got)
 	}
 }

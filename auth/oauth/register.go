@@ -75,8 +75,23 @@ type registrationError struct{ code, text string }
 
 func (e *registrationError) Error() string { return e.code + ": " + e.text }
 
-// register makes a client. Nobody but the operator decides who may do that, and a stranger gets no system scopes.
+// register makes a client, or has the audit log tell why it does not.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
+	err := s.makeClient(w, r)
+	if err == nil {
+		return nil
+	}
+	if reason := reasonOf(err); reason != "" {
+		event := Event{Principal: auth.Principal{Name: "an app that wants to register"}, Action: ActRegister, Refused: true, Detail: reason}
+		if fault := s.note(r.Context(), event); fault != nil {
+			return fault
+		}
+	}
+	return err
+}
+
+// makeClient makes a client. Nobody but the operator decides who may do that, and a stranger gets no system scopes.
+func (s *Server) makeClient(w http.ResponseWriter, r *http.Request) error {
 	if err := s.mayRegister(r); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // sealer encrypts what the database must not know in clear: signing keys and TOTP seeds. AES-256-GCM, with the purpose
@@ -80,6 +81,18 @@ func SecretFile(path string) (string, error) {
 	}
 	_, err = file.WriteString(secret + "\n")
 	return secret, errors.Join(err, file.Close())
+}
+
+// MinSecret is how many characters a secret of a client has at least that somebody chose. It is kept as SHA-256, as all
+// secrets of clients are: a slow hash would make each request for a token slow.
+const MinSecret = 12
+
+// CheckSecret says what is wrong with a secret that somebody chose for a client; nil for nothing.
+func CheckSecret(secret string) error {
+	if utf8.RuneCountInString(secret) < MinSecret {
+		return fmt.Errorf("%d characters at least; without it a random one is made, which is better", MinSecret)
+	}
+	return nil
 }
 
 // NewSecret makes a secret for a client.

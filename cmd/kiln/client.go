@@ -29,7 +29,7 @@ type clientAddCmd struct {
 	identityCmd `embed:""`
 	ID          string   `name:"id" required:"" placeholder:"ID" help:"The client_id: letters, digits, - . _ ~"`
 	Name        string   `name:"name" placeholder:"NAME" help:"What people see. Empty: the id."`
-	Secret      string   `name:"secret" placeholder:"TEXT" help:"The client's secret. With neither this, --jwks, --jwks-uri nor --public one is made and printed."`
+	Secret      string   `name:"secret" placeholder:"TEXT" help:"The client's secret, 12 characters at least. With neither this, --jwks, --jwks-uri nor --public one is made and printed."`
 	JWKS        string   `name:"jwks" placeholder:"FILE" help:"The client's public keys, a JWK set: it signs assertions (private_key_jwt)."`
 	JWKSURI     string   `name:"jwks-uri" placeholder:"URL" help:"Where the client's public keys are."`
 	RedirectURI []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where the app is answered; may be repeated."`
@@ -118,6 +118,8 @@ func (c *clientAddCmd) credential(client *identity.Client) (made string, err err
 		if secret == "" {
 			secret = oauth.NewSecret()
 			made = secret
+		} else if err := oauth.CheckSecret(secret); err != nil {
+			return "", fmt.Errorf("--secret: %w", err)
 		}
 		client.AuthMethod, client.Secret = identity.AuthSecret, identity.Hash(secret)
 	}
@@ -185,7 +187,7 @@ func (c *clientListCmd) Run(ctx context.Context, stdout io.Writer) error {
 type clientRotateCmd struct {
 	identityCmd `embed:""`
 	ID          string `name:"id" required:"" placeholder:"ID" help:"The client."`
-	Secret      string `name:"secret" placeholder:"TEXT" help:"The new secret. Empty, for a client that has a secret: one is made and printed."`
+	Secret      string `name:"secret" placeholder:"TEXT" help:"The new secret, 12 characters at least. Empty, for a client that has a secret: one is made and printed."`
 	JWKS        string `name:"jwks" placeholder:"FILE" help:"The new public keys."`
 	JWKSURI     string `name:"jwks-uri" placeholder:"URL" help:"Where the new public keys are."`
 }
@@ -203,6 +205,8 @@ func (c *clientRotateCmd) Run(ctx context.Context, stdout io.Writer) error {
 		secret := c.Secret
 		if secret == "" {
 			secret = oauth.NewSecret()
+		} else if err := oauth.CheckSecret(secret); err != nil {
+			return fmt.Errorf("--secret: %w", err)
 		}
 		if err := said(store.SetSecret(ctx, c.ID, identity.Hash(secret)), "client "+c.ID+" that has a secret"); err != nil {
 			return err

@@ -48,6 +48,23 @@ func TestCLI_contract(t *testing.T) {
 	} else {
 		resp.Body.Close()
 	}
+	operator, _, _ := kiln(`token --scope system/*.cruds`, "")
+	for id, body := range map[string]string{
+		"Encounter/demo-visit": `{"resourceType":"Encounter","id":"demo-visit","status":"finished","class":{"code":"AMB"},"subject":{"reference":"Patient/demo-tom"}}`,
+		"Patient/nobodys":      `{"resourceType":"Patient","id":"nobodys"}`,
+	} {
+		req, err := http.NewRequest(http.MethodPut, p.origin+"/fhir/"+id, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/fhir+json")
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(operator))
+		if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != http.StatusCreated {
+			t.Fatal(id, resp, err)
+		} else {
+			resp.Body.Close()
+		}
+	}
 	for _, c := range []struct{ line, stdin, want string }{
 		{`key list`, "", `(?s)^KEY +SIGNS FROM +PUBLISHED UNTIL +STATE\n[\w-]{16} +\S+Z +- +signs\n$`},
 		{`key rotate`, "", `^[\w-]{16}\n$`},
@@ -91,15 +108,22 @@ func TestCLI_contract(t *testing.T) {
 		`client rotate --id public`:             "no client public that has a secret",
 		`client rotate --id app --jwks ` + jwks: "no client app that signs",
 		`client remove --id nobody`:             "no client nobody",
-		`client add --id x --jwks /nowhere/jwks.json --grant client_credentials --scope system/*.rs`: "--jwks",
-		`client add --id x --jwks-uri ftp://x/y --grant client_credentials --scope system/*.rs`:      "--jwks-uri",
-		`user add --username TOM --password "long enough" --role admin`:                              "already a user TOM",
-		`user disable --username nobody`:                                                             "no user nobody",
-		`user remove-factors --username nobody`:                                                      "no user nobody",
-		`user password --username tom --password short`:                                              "8 to 256 characters",
-		`launch --client nobody --user demo-doctor --patient demo-tom`:                               "no client nobody",
-		`launch --client app --user demo-doctor`:                                                     "--patient",
-		`key rotate --secret-key "of another server"`:                                                "is not the one that the server encrypts",
+		`client add --id x --jwks /nowhere/jwks.json --grant client_credentials --scope system/*.rs`:                  "--jwks",
+		`client add --id x --jwks-uri ftp://x/y --grant client_credentials --scope system/*.rs`:                       "--jwks-uri",
+		`user add --username TOM --password "long enough" --role admin`:                                               "already a user TOM",
+		`user disable --username nobody`:                                                                              "no user nobody",
+		`user remove-factors --username nobody`:                                                                       "no user nobody",
+		`user password --username tom --password short`:                                                               "8 to 256 characters",
+		`launch --client nobody --user demo-doctor --patient demo-tom`:                                                "no client nobody",
+		`launch --client app --user demo-doctor`:                                                                      "--patient",
+		`launch --client app --user demo-doctor --patient never`:                                                      "there is no Patient/never",
+		`launch --client app --user demo-doctor --patient nobodys`:                                                    "user demo-doctor cannot launch that: The user may not see this patient",
+		`launch --client app --user demo-doctor --patient demo-tom --encounter never`:                                 "Patient/demo-tom has no Encounter/never",
+		`launch --client app --user demo-doctor --patient demo-ines --encounter demo-visit`:                           "Patient/demo-ines has no Encounter/demo-visit",
+		`launch --client app --user tom --patient demo-tom`:                                                           "user tom is closed",
+		`client add --id x --secret elevenchars --redirect-uri https://a/b --grant authorization_code --scope openid`: "--secret: 12 characters at least",
+		`client rotate --id app --secret elevenchars`:                                                                 "--secret: 12 characters at least",
+		`key rotate --secret-key "of another server"`:                                                                 "is not the one that the server encrypts",
 		`token`:                           "--scope",
 		`token --scope "system/*.xyz"`:    "--scope",
 		`token --scope openid --ttl soon`: "--ttl",

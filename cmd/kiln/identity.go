@@ -27,6 +27,11 @@ type identityCmd struct {
 
 // with gives work the identities of the settings' database.
 func (c *identityCmd) with(ctx context.Context, work func(context.Context, *identity.Store) error) error {
+	return c.reaching(ctx, func(ctx context.Context, _ string, store *identity.Store) error { return work(ctx, store) })
+}
+
+// reaching is with, for work that needs more of the database than the identities, by its URL.
+func (c *identityCmd) reaching(ctx context.Context, work func(ctx context.Context, databaseURL string, store *identity.Store) error) error {
 	log := c.Logger()
 	database, err := openMigrated(ctx, c.Database, true, log)
 	if err != nil {
@@ -38,26 +43,29 @@ func (c *identityCmd) with(ctx context.Context, work func(context.Context, *iden
 		return err
 	}
 	defer closeStore()
-	return work(ctx, store)
+	return work(ctx, database.url, store)
 }
 
 // changing is with, in one transaction with the entry of the audit log that says what was done. what names no secret.
 func (c *identityCmd) changing(ctx context.Context, what string, work func(context.Context, *identity.Store) error) error {
-	return c.with(ctx, func(ctx context.Context, store *identity.Store) error {
-		ctx, err := store.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer store.Rollback(ctx)
-		if err := work(ctx, store); err != nil {
-			return err
-		}
-		e := resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActCommand, what)
-		if err := store.Note(ctx, e.Recorded, e.Text()); err != nil {
-			return err
-		}
-		return store.Commit(ctx)
-	})
+	return c.with(ctx, func(ctx context.Context, store *identity.Store) error { return change(ctx, store, what, work) })
+}
+
+// change does work in one transaction with its entry of the audit log.
+func change(ctx context.Context, store *identity.Store, what string, work func(context.Context, *identity.Store) error) error {
+	ctx, err := store.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Rollback(ctx)
+	if err := work(ctx, store); err != nil {
+		return err
+	}
+	e := resources.NewAct(time.Now(), auth.Operator("kiln command"), resources.ActCommand, what)
+	if err := store.Note(ctx, e.Recorded, e.Text()); err != nil {
+		return err
+	}
+	return store.Commit(ctx)
 }
 
 // said turns the store's errors into sentences about what a command named.
@@ -106,7 +114,7 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 		Origin:      c.BaseURL,
 		FHIRBase:    strings.TrimRight(c.BaseURL, "/") + server.FHIRPath,
 		Secret:      secret,
-		Audit:       auditSignIns(store.Identity(), service),
+		Audit:       auditSignIns(store, service),
 		Directory:   server.Directory{Service: service},
 		Admissions:  admissions,
 		Emergencies: server.Emergencies{Service: service},
@@ -134,8 +142,10 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 }
 
 // auditSignIns notes what the authorization server tells of. A name that somebody failed to sign in with is noted only where
-// an account has it: people type passwords into the wrong field.
-func auditSignIns(accounts *identity.Store, service *resources.Service) func(context.Context, oauth.Event) error {
+// an account has it: people type passwords into the wrong field. Introspection changes nothing, and some ask with each
+// request that they get: it is noted as reads are, without a transaction of its own.
+func auditSignIns(store *storage.Store, service *resources.Service) func(context.Context, oauth.Event) error {
+	accounts := store.Identity()
 	return func(ctx context.Context, e oauth.Event) error {
 		ctx = context.WithoutCancel(ctx)
 		if e.Action == oauth.ActLogin && e.Refused {
@@ -146,6 +156,9 @@ func auditSignIns(accounts *identity.Store, service *resources.Service) func(con
 		entry, wanted := service.ActEntry(ctx, e.Principal, e.Action, e.Refused, e.Detail, e.Patient)
 		if !wanted {
 			return nil
+		}
+		if e.Action == oauth.ActIntrospect {
+			return store.Audit(ctx, entry)
 		}
 		return accounts.Note(ctx, entry.Recorded, entry.Text())
 	}

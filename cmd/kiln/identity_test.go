@@ -54,7 +54,7 @@ func TestIdentity_commands_beside_a_running_server(t *testing.T) {
 
 	must("", append([]string{"client", "add", "--id", "pub", "--name", "An app", "--redirect-uri", "https://a.example.org/cb?x=1,2", "--redirect-uri", "http://localhost:4567/cb",
 		"--launch-uri", "https://a.example.org/launch", "--scope", "launch/patient openid fhirUser offline_access patient/*.rs", "--public"}, code...)...)
-	must("", append([]string{"client", "add", "--id", "conf", "--secret", "s3cret", "--redirect-uri", "https://a.example.org/cb", "--scope", "openid"}, code...)...)
+	must("", append([]string{"client", "add", "--id", "conf", "--secret", "s3cret-of-twelve", "--redirect-uri", "https://a.example.org/cb", "--scope", "openid"}, code...)...)
 	if made := must("", append([]string{"client", "add", "--id", "made", "--redirect-uri", "https://a.example.org/cb", "--scope", "openid"}, code...)...); len(made) != 43 {
 		t.Errorf("the secret that was made: %q", made)
 	}
@@ -76,8 +76,8 @@ func TestIdentity_commands_beside_a_running_server(t *testing.T) {
 		"fragment":           "client add --id x --public --grant authorization_code --scope openid --redirect-uri https://a/b#c",
 		"--grant":            "client add --id x --public --grant password --scope openid",
 		"--scope":            "client add --id x --public --grant authorization_code --redirect-uri https://a/b --scope patient/Nonsense.rs",
-		"--jwks or":          "client add --id x --secret y --grant client_credentials --scope system/*.rs",
-		"give one of":        "client add --id x --secret y --public --grant authorization_code --redirect-uri https://a/b --scope openid",
+		"--jwks or":          "client add --id x --secret yyyyyyyyyyyy --grant client_credentials --scope system/*.rs",
+		"give one of":        "client add --id x --secret yyyyyyyyyyyy --public --grant authorization_code --redirect-uri https://a/b --scope openid",
 		"--id":               "client add --id a:b --public --grant authorization_code --redirect-uri https://a/b --scope openid",
 		"patient in context": "token --scope patient/*.rs",
 		"--ttl":              "token --scope system/*.rs --ttl 48h",
@@ -93,7 +93,7 @@ func TestIdentity_commands_beside_a_running_server(t *testing.T) {
 
 	must("", "user", "add", "--username", "Tom", "--password", "correct horse", "--role", "patient", "--role", "practitioner", "--fhir-user", "Patient/demo-tom")
 	must("patient,practitioner", "user", "list")
-	if launch := must("", "launch", "--client", "pub", "--user", "tom", "--patient", "demo-tom", "--encounter", "e"); len(launch) != 43 {
+	if launch := must("", "launch", "--client", "pub", "--user", "tom", "--patient", "demo-tom"); len(launch) != 43 {
 		t.Errorf("launch value %q", launch)
 	}
 	must("", "user", "link", "--username", "tom", "--issuer", "https://login.example.org", "--subject", "24")

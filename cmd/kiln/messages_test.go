@@ -179,7 +179,8 @@ func TestMessages_page_of_a_trial(t *testing.T) {
 // TestMessages_page_is_for_administrators: others see nothing of it.
 func TestMessages_page_is_for_administrators(t *testing.T) {
 	t.Parallel()
-	origin, stop := serve(t, "--auth=smart", "--database-url="+startedDB(t), "--data-dir="+t.TempDir(), "--seed")
+	db := "--database-url=" + startedDB(t)
+	origin, stop := serve(t, "--auth=smart", db, "--data-dir="+t.TempDir(), "--seed")
 	defer stop()
 	if page := body(t, &http.Client{}, "GET", origin+"/admin/messages", nil); page.url != "/auth/login" {
 		t.Errorf("nobody sees %s", page.url)
@@ -192,6 +193,13 @@ func TestMessages_page_is_for_administrators(t *testing.T) {
 		}
 		if got := body(t, client, "POST", origin+"/admin/messages", url.Values{"id": {"1"}}).status; (got == 403) != (want == 403) {
 			t.Errorf("%s tries again: %d", name, got)
+		}
+	}
+	// Signing in led each of them there once more.
+	_, token, _ := command(t, "token", "--scope", "system/AuditEvent.rs", db, "--log-level=error")
+	for query, want := range map[string]string{"outcome=4": `"total":6`, "outcome=0": `"total":1`} {
+		if log := body(t, &http.Client{}, "GET", origin+"/fhir/AuditEvent?_summary=count&subtype=administration&"+query, nil, "Authorization", "Bearer "+strings.TrimSpace(token)).text; !strings.Contains(log, want) {
+			t.Errorf("the log has of administration, %s: %s", query, log)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type SignIn struct {
 	RefreshTokenLife  time.Duration `name:"refresh-token-life" env:"KILN_REFRESH_TOKEN_LIFE" default:"4320h" placeholder:"TIME" help:"How long offline access lasts after its last use."`
 	SessionLife       time.Duration `name:"session-life" env:"KILN_SESSION_LIFE" default:"12h" placeholder:"TIME" help:"How long a browser stays signed in."`
 	SessionIdle       time.Duration `name:"session-idle" env:"KILN_SESSION_IDLE" default:"1h" placeholder:"TIME" help:"How long a browser stays signed in without being used."`
-	LoginAttempts     int           `name:"login-attempts" env:"KILN_LOGIN_ATTEMPTS" default:"10" placeholder:"N" help:"Failed sign-ins of one name within login-window that lock it; ten times as many of one address lock that."`
+	LoginAttempts     int           `name:"login-attempts" env:"KILN_LOGIN_ATTEMPTS" default:"10" placeholder:"N" help:"Failed sign-ins of one name within login-window that lock it; ten times as many of one address lock that, and ten times as many wrong secrets of a client from one address the client there."`
 	LoginWindow       time.Duration `name:"login-window" env:"KILN_LOGIN_WINDOW" default:"15m" placeholder:"TIME" help:"How far back failed sign-ins count."`
 	OutsideIssuer     string        `name:"outside-issuer" env:"KILN_OUTSIDE_ISSUER" placeholder:"URL" help:"An OpenID provider that people may sign in with too, by its issuer. Each is linked to a user with kiln user link."`
 	OutsideName       string        `name:"outside-name" env:"KILN_OUTSIDE_NAME" placeholder:"TEXT" help:"What the sign-in page calls it. Empty: its host."`
