@@ -170,3 +170,62 @@ func TestAccess_what_a_visit_of_two_goes_by(t *testing.T) {
 		}
 	}
 }
+
+// Nor does what stands beside a page, or is asked of others, tell what a visit does not show: who else takes part, be it somebody whom the caller
+// can read, and what is contained.
+func TestAccess_what_stands_beside_a_visit_of_two(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false; so.PoolSize = 4 })
+	w := &ward{s, t}
+	put(t, s, `{"resourceType":"RelatedPerson","id":"mum","patient":{"reference":"Patient/ada"}}`)
+	put(t, s, `{"resourceType":"Organization","id":"school"}`)
+	put(t, s, `{"resourceType":"SearchParameter","id":"any","url":"http://example.org/any","name":"any","status":"active","description":"x","code":"any","base":["Appointment"],"type":"reference","expression":"Appointment.descendants().where(reference.exists())","target":["Patient","Organization","RelatedPerson","Practitioner"]}`)
+	visit := mustCreate(t, s, `{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/s9"}],
+"contained":[{"resourceType":"Patient","id":"third","managingOrganization":{"reference":"Organization/school"}}],
+"participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"},{"actor":{"reference":"Patient/ben"},"status":"accepted"},{"actor":{"reference":"Practitioner/doc"},"status":"accepted"},
+{"actor":{"reference":"RelatedPerson/mum"},"status":"accepted","required":"optional"},{"actor":{"reference":"#third"},"status":"accepted","required":"optional"}]}`)
+	ada := patientApp("ada", "patient/*.cruds")
+	for text, want := range map[string]string{
+		"Appointment?_include=Appointment:actor":               "Appointment Location/room Patient/ada Practitioner/doc",
+		"Appointment?_include=Appointment:patient":             "Appointment Patient/ada",
+		"Appointment?_include=Appointment:*":                   "Appointment Location/room Patient/ada Practitioner/doc Slot/s9",
+		"Appointment?_include=Appointment:any":                 "Appointment Location/room Patient/ada Practitioner/doc Slot/s9",
+		"Patient?_revinclude=Appointment:actor":                "Patient/ada Appointment",
+		"Practitioner?_revinclude=Appointment:any":             "Practitioner/doc Appointment",
+		"RelatedPerson?_revinclude=Appointment:actor":          "RelatedPerson/mum",
+		"RelatedPerson?_revinclude=Appointment:*":              "RelatedPerson/mum",
+		"Organization?_id=school&_revinclude=Appointment:any":  "Organization/school",
+		"Patient?_has:Appointment:actor:_id=" + visit.ID:       "Patient/ada",
+		"Practitioner?_has:Appointment:actor:_id=" + visit.ID:  "Practitioner/doc",
+		"RelatedPerson?_has:Appointment:actor:_id=" + visit.ID: "",
+		"RelatedPerson?_has:Appointment:any:_id=" + visit.ID:   "",
+		"Organization?_has:Appointment:any:_id=" + visit.ID:    "",
+		"Appointment?actor:RelatedPerson._id=mum":              "",
+		"Appointment?actor:RelatedPerson.patient=ada":          "",
+		"Appointment?actor._id=mum":                            "",
+		"Appointment?_filter=actor._id%20eq%20mum":             "",
+		"Appointment?actor:RelatedPerson=mum":                  "",
+		"Appointment?actor=mum":                                "",
+		"Appointment?any=Organization/school":                  "",
+		"Appointment?actor:Patient.organization=school":        "",
+		"Appointment?actor:Practitioner._id=doc":               "Appointment",
+		"RelatedPerson/mum/Appointment":                        "",
+		"Patient/ada/$everything":                              "Appointment Location/room Patient/ada Practitioner/doc RelatedPerson/mum Slot/s9",
+	} {
+		typ, query, _ := strings.Cut(text, "?")
+		r := Request{Principal: ada, Interaction: SearchType, Type: typ, Query: query}
+		switch typ {
+		case "RelatedPerson/mum/Appointment":
+			r.Type, r.Compartment, r.CompartmentID = "Appointment", "RelatedPerson", "mum"
+		case "Patient/ada/$everything":
+			r = Request{Principal: ada, Interaction: Operate, Operation: "everything", Type: "Patient", ID: "ada"}
+		}
+		var got []string
+		for _, e := range do(t, w.Service, r).Bundle.Entries {
+			got = append(got, strings.TrimSuffix(e.Version.Type+"/"+e.Version.ID, "/"+visit.ID))
+		}
+		if !sameSet(got, strings.Fields(want)) {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+}

@@ -152,6 +152,9 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if c.access != nil && c.access.alone && e.Type == visitType && e.Target == "RelatedPerson" && aboutOthers(p.def.Code, wholeExpression(p.def)) {
+		return "false", nil // none is named in a visit
+	}
 	y := c.alias()
 	around := c.sets
 	c.sets = nil
@@ -288,6 +291,10 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	visit := c.access != nil && c.access.alone && e.Type == visitType
+	if visit && e.Target == "RelatedPerson" && aboutOthers(p.def.Code, wholeExpression(p.def)) {
+		return "false", nil // none is named in a visit
+	}
 	y := c.alias()
 	where, err := c.expr(e.Where, y)
 	if err != nil {
@@ -296,6 +303,9 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 	cond, err := c.joined(y, e.Type, where)
 	if err != nil {
 		return "", err
+	}
+	if visit && goesBy(wholeExpression(p.def)) {
+		cond = c.asksOthers(cond, y)
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
 		of := fmt.Sprintf("SELECT %s.patient FROM %s %s WHERE %s", y, c.table("search_index", y), y, cond)

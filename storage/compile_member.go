@@ -51,7 +51,7 @@ func (c *compiler) members(list search.Or, x string) (string, error) {
 		}
 		m := e.(*search.Member)
 		rks := c.ix.sameTarget(m.Compartment, m.ID)
-		if c.access != nil && c.access.alone && m.Type == visitType && m.Compartment == "Patient" && !overlap(rks, c.access.patients) {
+		if c.access != nil && c.access.alone && m.Type == visitType && (m.Compartment == "RelatedPerson" || m.Compartment == "Patient" && !overlap(rks, c.access.patients)) {
 			return nil // who else takes part does not show
 		}
 		none = false

@@ -76,7 +76,12 @@ func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, include
 			}
 			run.about = compartmentsOf(sources)
 			// Some of what is found may be on the page already; it must not push out what is not.
-			found, err := s.visibleOf(ctx, limit+1+len(seen), func(most int) ([]*Version, error) { return s.include(ctx, run, sources, in, most) })
+			found, err := s.visibleOf(ctx, limit+1+len(seen), func(most int) ([]*Version, error) { return s.include(ctx, run, sources, in, most) }, func(list []*Version) ([]*Version, error) {
+				if !in.Reverse {
+					return list, nil
+				}
+				return s.telling(ctx, list, sources)
+			})
 			if err != nil {
 				return nil, false, translate(err)
 			}
@@ -110,9 +115,16 @@ func compartmentsOf(list []*Version) (rks []int64) {
 	return rks
 }
 
-// visibleOf is what look finds, at least limit or all there is, without what only the exact form of granular scopes leaves out: that must
-// neither count nor lead on to others.
-func (s *Store) visibleOf(ctx context.Context, limit int, look func(limit int) ([]*Version, error)) ([]*Version, error) {
+// visibleOf is what look finds, at least limit or all there is, without what only the exact form of granular scopes leaves out, nor what keep
+// does: that must neither count nor lead on to others.
+func (s *Store) visibleOf(ctx context.Context, limit int, look func(limit int) ([]*Version, error), keep func([]*Version) ([]*Version, error)) ([]*Version, error) {
+	narrowed := func(list []*Version) ([]*Version, error) {
+		kept, _, err := s.Narrowed(ctx, list)
+		if err != nil {
+			return nil, err
+		}
+		return keep(kept)
+	}
 	for most := limit; ; most *= 4 {
 		found, err := look(most)
 		if err != nil {
@@ -120,10 +132,10 @@ func (s *Store) visibleOf(ctx context.Context, limit int, look func(limit int) (
 		}
 		full := slices.IndexFunc(found, func(v *Version) bool { return v.beyond })
 		if full >= 0 { // the first of those says that there is more
-			kept, _, err := s.Narrowed(ctx, found[:full:full])
+			kept, err := narrowed(found[:full:full])
 			return append(kept, found[full]), err
 		}
-		kept, _, err := s.Narrowed(ctx, found)
+		kept, err := narrowed(found)
 		if err != nil || len(kept) == len(found) || len(found) < most || len(kept) >= limit {
 			return kept, err
 		}
@@ -131,6 +143,27 @@ func (s *Store) visibleOf(ctx context.Context, limit int, look func(limit int) (
 }
 
 func (s *Store) include(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
+	if in.Reverse {
+		return s.includeFor(ctx, run, sources, in, limit)
+	}
+	rest, visits, err := s.apart(ctx, sources)
+	if err != nil {
+		return nil, err
+	}
+	if len(visits) == 0 {
+		return s.includeFor(ctx, run, sources, in, limit)
+	}
+	found, err := s.includeFor(ctx, run, rest, in, limit)
+	if err != nil {
+		return nil, err
+	}
+	more, err := s.includeFor(ctx, run, visits, in, limit)
+	shown := s.indexer.Load().referred(visits, nil)
+	return append(found, slices.DeleteFunc(more, func(v *Version) bool { return !v.beyond && !slices.Contains(shown, s.hash.Resource(v.Type, v.ID)) })...), err
+}
+
+// includeFor is include as the index has it.
+func (s *Store) includeFor(ctx context.Context, run *runner, sources []*Version, in search.Include, limit int) ([]*Version, error) {
 	ix := s.indexer.Load()
 	var rks []int64
 	inside := false

@@ -24,8 +24,12 @@ func (s *Store) Referred(ctx context.Context, tx *Tx, versions []*Version, excep
 		return nil, false, translate(err)
 	}
 	ix := s.indexer.Load()
-	keys := ix.referred(versions, except)
-	canonical, types := ix.withCanonicals(versions)
+	rest, visits, err := s.apart(ctx, versions)
+	if err != nil {
+		return nil, false, translate(err)
+	}
+	keys := ix.referred(slices.Concat(rest, visits), except)
+	canonical, types := ix.withCanonicals(rest)
 	salts, numbers := ix.saltsOf(types, func(typ string) []int64 { return ix.canonicalSalts(typ, "*") })
 	run.about = compartmentsOf(versions)
 	found, err = s.visibleOf(ctx, limit+1+len(versions), func(most int) (list []*Version, err error) {
@@ -40,7 +44,7 @@ func (s *Store) Referred(ctx context.Context, tx *Tx, versions []*Version, excep
 			}
 		}
 		return list, err
-	})
+	}, func(list []*Version) ([]*Version, error) { return list, nil })
 	if err != nil {
 		return nil, false, translate(err)
 	}

@@ -45,54 +45,92 @@ func (ix *Indexer) another(a *Access, participant *fhir.Node) bool {
 
 // Together says whether a version is a visit in which the caller must not see others.
 func (s *Store) Together(ctx context.Context, v *Version) (bool, error) {
+	n, err := s.unnamed(ctx, v)
+	return n != nil, err
+}
+
+// unnamed is a visit in which the caller must not see others, with them unnamed; nil for any other version.
+func (s *Store) unnamed(ctx context.Context, v *Version) (*fhir.Node, error) {
 	if v == nil || v.Type != visitType || v.Deleted {
-		return false, nil
+		return nil, nil
 	}
 	a, err := s.access(ctx)
 	if err != nil || a.everything || !a.alone {
-		return false, err
+		return nil, err
 	}
 	n, err := fhir.ParseJSON(v.Content)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	ix := s.indexer.Load()
+	together := false
 	for p := range n.Get("participant").Items() {
 		if ix.another(a, p) {
-			return true, nil
+			together = true
+			p.Set("actor", fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str(fhir.DataAbsentReason).As("url"), fhir.Str("masked").As("valueCode"))).As("extension")))
 		}
 	}
-	return false, nil
+	if !together {
+		return nil, nil
+	}
+	n.Remove("text") // a narrative may name them, and so may what is contained
+	n.Remove("contained")
+	return n, nil
 }
 
 // Alone is a version as the caller sees it: v itself, or the visit with the others unnamed.
 func (s *Store) Alone(ctx context.Context, v *Version) (*Version, error) {
-	if together, err := s.Together(ctx, v); err != nil || !together {
+	n, err := s.unnamed(ctx, v)
+	if err != nil || n == nil {
 		return v, err
-	}
-	a, err := s.access(ctx)
-	if err != nil {
-		return nil, err
-	}
-	n, err := fhir.ParseJSON(v.Content)
-	if err != nil {
-		return nil, err
-	}
-	ix := s.indexer.Load()
-	for p := range n.Get("participant").Items() {
-		if ix.another(a, p) {
-			p.Set("actor", fhir.Obj(fhir.Arr(fhir.Obj(fhir.Str(fhir.DataAbsentReason).As("url"), fhir.Str("masked").As("valueCode"))).As("extension")))
-		}
 	}
 	if err := s.dropHidden(ctx, n); err != nil {
 		return nil, err
 	}
-	n.Remove("text") // a narrative may name them, and so may what is contained
-	n.Remove("contained")
 	fhir.Subsetted(n)
 	alone := *v
 	alone.Content = n.JSON()
 	return &alone, nil
+}
+
+// apart takes out of versions the visits in which the caller must not see others, with them unnamed: what refers to whom, these alone tell,
+// and no index.
+func (s *Store) apart(ctx context.Context, versions []*Version) (rest, visits []*Version, err error) {
+	if a, err := s.access(ctx); err != nil || !a.alone {
+		return versions, nil, err
+	}
+	for _, v := range versions {
+		n, err := s.unnamed(ctx, v)
+		if err != nil {
+			return nil, nil, err
+		}
+		if n == nil {
+			rest = append(rest, v)
+			continue
+		}
+		alone := *v
+		alone.Content = n.JSON()
+		visits = append(visits, &alone)
+	}
+	return rest, visits, nil
+}
+
+// telling leaves out of what refers to others the visits that do not, as the caller sees them.
+func (s *Store) telling(ctx context.Context, referrers, others []*Version) ([]*Version, error) {
+	_, visits, err := s.apart(ctx, referrers)
+	if err != nil || len(visits) == 0 {
+		return referrers, err
+	}
+	ix := s.indexer.Load()
+	var keys []int64
+	for _, v := range others {
+		keys = append(keys, s.hash.Resource(v.Type, v.ID))
+	}
+	silent := map[string]bool{}
+	for _, v := range visits {
+		silent[v.ID] = !overlap(ix.referred([]*Version{v}, nil), keys)
+	}
+	return slices.DeleteFunc(slices.Clone(referrers), func(v *Version) bool { return v.Type == visitType && silent[v.ID] }), nil
 }
 
 // dropHidden takes out of a visit what it says that it goes by and the caller cannot read: by whose insurance another pays.
