@@ -59,9 +59,6 @@ func (s *Server) flowOf(r *http.Request, handle string) (*flow, error) {
 
 var errLogin = errors.New("oauth: the user must sign in")
 
-// errNoRecord is for patients without a patient.
-var errNoRecord = fosite.ErrAccessDenied.WithHint("The user has no record, and acts for nobody, at this time.")
-
 // settle finds the context that the request is about. It says what is still to be asked of the user: a patient, or
 // nothing. Errors: fosite's, for the app.
 func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
@@ -70,20 +67,12 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 		Username: account.Username, Roles: account.Roles, Linked: account.FHIRUser, AuthTime: f.visitor.login.Created,
 		Methods: f.visitor.login.Methods,
 	}
-	f.context.FHIRUser = staffLink(account)
 	charges, err := s.charges(ctx, account)
 	if err != nil {
 		return false, err
 	}
-	if onlyPatient(account) {
-		if len(charges) == 0 {
-			return false, errNoRecord
-		}
-		f.take(charges[0])
-		f.context.Patient = ""
-		for _, c := range charges[1:] {
-			f.context.Others = append(f.context.Others, auth.Record{Link: c.Link, Patient: c.Patient})
-		}
+	if err := f.act(charges); err != nil {
+		return false, err
 	}
 	if value := f.form.Get("launch"); value != "" {
 		launch, err := s.store.Launch(ctx, identity.Hash(value))
@@ -101,11 +90,7 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 		}
 		f.launch = launch
 		if f.asked.Has(scopeLaunch) || wantsPatient(f.asked) {
-			f.context.Patient, f.context.Encounter, f.context.Appointment = from.Patient, from.Encounter, from.Appointment
-			f.context.EHR = true
-			if mine, is := charged(charges, "", from.Patient); is && onlyPatient(account) {
-				f.take(mine)
-			}
+			f.launchedWith(from, charges)
 		}
 	}
 	if f.context.Encounter == "" { // nobody chooses one here: it comes with a launch or not at all
@@ -130,6 +115,33 @@ func (s *Server) settle(ctx context.Context, f *flow) (pick bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// act settles what the user acts through: the resource at work, or of who is a patient and nothing else the first record that
+// they may open, beside which they may open the others. Errors: access_denied, for the app, where there is none.
+func (f *flow) act(charges []charge) error {
+	f.context.FHIRUser = staffLink(f.visitor.account)
+	if !onlyPatient(f.visitor.account) {
+		return nil
+	}
+	if len(charges) == 0 {
+		return fosite.ErrAccessDenied.WithHint("The user has no record, and acts for nobody, at this time.")
+	}
+	f.take(charges[0])
+	f.context.Patient = ""
+	for _, c := range charges[1:] {
+		f.context.Others = append(f.context.Others, auth.Record{Link: c.Link, Patient: c.Patient})
+	}
+	return nil
+}
+
+// launchedWith makes what a launch is about what the request is about.
+func (f *flow) launchedWith(from Context, charges []charge) {
+	f.context.Patient, f.context.Encounter, f.context.Appointment = from.Patient, from.Encounter, from.Appointment
+	f.context.EHR = true
+	if mine, is := charged(charges, "", from.Patient); is && onlyPatient(f.visitor.account) {
+		f.take(mine)
+	}
 }
 
 // take makes a charge what the request is about: its patient, and the resource that the user acts through.

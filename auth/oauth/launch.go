@@ -32,22 +32,14 @@ func AddLaunch(ctx context.Context, store *identity.Store, l Launch, now time.Ti
 func CheckLaunch(ctx context.Context, store *identity.Store, d Directory, a *identity.Account, l Launch) error {
 	s := &Server{store: store, options: Options{Directory: d}}
 	f := &flow{visitor: &visitor{account: a}}
-	f.context.FHIRUser = staffLink(a)
-	if onlyPatient(a) {
-		charges, err := s.charges(ctx, a)
-		if err != nil {
-			return err
-		}
-		if len(charges) == 0 {
-			return &Refusal{errNoRecord.HintField}
-		}
-		f.take(charges[0])
-		if mine, is := charged(charges, "", l.Patient); is {
-			f.take(mine)
-		}
+	charges, err := s.charges(ctx, a)
+	if err != nil {
+		return err
 	}
-	f.context.Patient, f.context.Encounter, f.context.Appointment = l.Patient, l.Encounter, l.Appointment
-	_, err := s.about(ctx, f)
+	if err = f.act(charges); err == nil {
+		f.launchedWith(Context{Patient: l.Patient, Encounter: l.Encounter, Appointment: l.Appointment}, charges)
+		_, err = s.about(ctx, f)
+	}
 	if refused := (*fosite.RFC6749Error)(nil); errors.As(err, &refused) {
 		return &Refusal{refused.HintField}
 	}

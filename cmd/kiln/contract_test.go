@@ -94,6 +94,7 @@ func TestCLI_contract(t *testing.T) {
 		{`user list`, "", `tom +patient +Patient/demo-tom +closed`},
 		{`launch --client app --user "greta house" --patient demo-tom --encounter demo-visit`, "", `^[\w-]{43}\n$`},
 		{`launch --client app --user demo-doctor --patient demo-tom`, "", `^[\w-]{43}\n$`},
+		{`launch --client app --user parent --patient demo-ines`, "", `^[\w-]{43}\n$`},
 		{`token --scope system/*.rs`, "", `^kiln_at_\S+\n$`},
 		{`token --scope "system/Patient.rs system/Observation.rs?category=laboratory" --ttl 5m`, "", `^kiln_at_\S+\n$`},
 	} {
@@ -120,6 +121,7 @@ func TestCLI_contract(t *testing.T) {
 		`launch --client app --user demo-doctor --patient nobodys`:                                                    "user demo-doctor cannot launch that: The user may not see this patient",
 		`launch --client app --user demo-doctor --patient demo-tom --encounter never`:                                 "Patient/demo-tom has no Encounter/never",
 		`launch --client app --user demo-doctor --patient demo-ines --encounter demo-visit`:                           "Patient/demo-ines has no Encounter/demo-visit",
+		`launch --client app --user parent --patient demo-tom`:                                                        "user parent cannot launch that: The user may not see this patient",
 		`launch --client app --user tom --patient demo-tom`:                                                           "user tom is closed",
 		`client add --id x --secret elevenchars --redirect-uri https://a/b --grant authorization_code --scope openid`: "--secret: 12 characters at least",
 		`client rotate --id app --secret elevenchars`:                                                                 "--secret: 12 characters at least",
