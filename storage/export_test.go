@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -181,6 +182,37 @@ func (s *Store) ReferredSurely(ctx context.Context, patients []int64) (shown, un
 		}
 	}
 	return shown, unconditionally, err
+}
+
+// WeighedSearch gives the row keys of a search's first page by the statement with evidence (weighed.go), and whether it is enough. forgetful is one
+// that finds each row plain.
+func (s *Store) WeighedSearch(ctx context.Context, q *search.Query, forgetful bool) (keys []int64, ok bool, err error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	statements, err := s.statements(ctx, run, q, 100)
+	if err != nil || statements[0].weighed == "" {
+		return nil, false, err
+	}
+	sql := statements[0].weighed
+	if forgetful {
+		_, rest, _ := strings.Cut(sql, "& "+placeBarred+"::integer = 0), ")
+		sql = "SELECT " + placeOpen + "::bigint[] IS NOT NULL AND " + placeTypes + "::bytea IS NOT NULL AND " + placeBarred + "::integer IS NOT NULL, " + rest
+	}
+	ok, _, err = run.weighed(ctx, func(rows pgx.Rows) error {
+		for rows.Next() {
+			var rk int64
+			dest := make([]any, len(rows.FieldDescriptions()))
+			dest[0] = &rk
+			if err := rows.Scan(dest...); err != nil {
+				return err
+			}
+			keys = append(keys, rk)
+		}
+		return rows.Err()
+	}, sql, statements[0].args)
+	return keys, ok, err
 }
 
 func keysInto(keys *[]int64) func(pgx.Rows) error {

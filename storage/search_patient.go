@@ -239,6 +239,7 @@ func (p *searchPlan) listed(mark *SearchMark, limit int) statement {
 	found.once = true
 	if p.plain && p.before == "" {
 		found.near = p.listedPlainly(mark, limit)
+		found.weighed = strings.Replace(withEvidence(found.near, "r", "type_number"), "about_code r", listOfRecord+" r", 1)
 	}
 	return found
 }

@@ -86,6 +86,8 @@ type statement struct {
 	near string
 	// nearby says that near is sql with those views instead of the tables.
 	nearby bool
+	// weighed is the same with evidence of the rows: see weighed.go; "" for none.
+	weighed string
 	// tells says that the first column tells whether the statement has looked at all that can match.
 	tells bool
 }
@@ -426,6 +428,9 @@ func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 		found.near = fmt.Sprintf("SELECT x.rk, %s, false, x.date_low::text, x.type_name, x.id, x.version, x.updated, x.method, x.content, x.literal, x.compartments\nFROM about_entry x "+
 			"WHERE %s AND %s AND CASE WHEN %s THEN true ELSE false END AND x.content IS NOT NULL AND %s ORDER BY %s LIMIT %d",
 			p.snapshot(), p.bounds, p.patient, p.where, place, p.orderBy(key, "x.rk"), limit)
+		if weighable(p.where) {
+			found.weighed = strings.Replace(withEvidence(found.near, "x", "type"), "about_entry x", entryOfRecord+" x", 1)
+		}
 	}
 	return found
 }
@@ -434,7 +439,9 @@ func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
 	found := p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
-	found.nearby = p.plain
+	if found.nearby = p.plain; p.plain && p.before == "" && weighable(where) {
+		found.weighed = withEvidence(found.sql, "r", "type_number")
+	}
 	return found
 }
 
@@ -531,12 +538,8 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 	}
 	var err error
 	if !anew && after == nil {
-		near := s.near
-		if s.nearby {
-			near = on.store.texts.nearby(s.sql)
-		}
 		var clear bool
-		if clear, err = on.closely(ctx, read, near, s.sql, s.args...); clear {
+		if clear, err = on.ofRecord(ctx, s, read, func() { list, left = list[:0], on.store.room() }); clear {
 			for i := range list {
 				list[i].version.cleared = on.about
 			}

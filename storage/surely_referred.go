@@ -23,15 +23,15 @@ WHERE r.rk = ANY($1::bigint[]) AND r.content IS NOT NULL AND r.compartments <@ $
   AND (r.labels = 0 OR r.compartments <> '{}' AND r.labels & $4::integer = 0)
 ORDER BY r.rk`
 
-// shows says whether a version is surely visible to who opens these records. It does not trust the statement to have asked.
-func (p *plainGrounds) shows(open []int64, labels int32, number int16, v *Version) bool {
-	if v.Compartments == nil || int(number) >= len(p.types) {
+// shows says whether what lies in compartments, nil for unknown ones, is surely visible to who opens these records. It does not trust the statement to have asked.
+func (p *plainGrounds) shows(open []int64, labels int32, number int16, compartments []int64) bool {
+	if compartments == nil || int(number) >= len(p.types) {
 		return false
 	}
-	if len(v.Compartments) == 0 {
+	if len(compartments) == 0 {
 		return p.types[number]&plainShared != 0 && labels == 0
 	}
-	for _, rk := range v.Compartments {
+	for _, rk := range compartments {
 		if !slices.Contains(open, rk) {
 			return false
 		}
@@ -94,7 +94,7 @@ func (r *runner) surelyReferred(ctx context.Context, sql string, open, keys []in
 		if err != nil {
 			return nil, err
 		}
-		if !p.shows(open, g.labels, r.store.Registry().TypeNumber(v.Type), v) {
+		if !p.shows(open, g.labels, r.store.Registry().TypeNumber(v.Type), v.Compartments) {
 			continue
 		}
 		if left.take(v); v.beyond {

@@ -144,14 +144,20 @@ func versionOf(raw [][]byte, content []byte) (*Version, error) {
 		content = raw[6]
 	}
 	v.Content = bytes.Clone(content)
-	const head, each = 20, 12 // dimensions, NULLs, type, size and first place; size and value of each
-	if b := raw[7]; len(b) > head {
-		v.Compartments = make([]int64, 0, (len(b)-head)/each)
-		for b = b[head:]; len(b) >= each; b = b[each:] {
-			v.Compartments = append(v.Compartments, int64(binary.BigEndian.Uint64(b[4:])))
-		}
-	} else if b != nil {
-		v.Compartments = []int64{}
+	if raw[7] != nil {
+		v.Compartments = appendKeys(make([]int64, 0, max(0, len(raw[7])-keysHead)/keyWidth), raw[7])
 	}
 	return v, nil
+}
+
+// What an array of row keys has in PostgreSQL's binary form before the first: dimensions, NULLs, type, size and first place; and for each:
+// its size and value.
+const keysHead, keyWidth = 20, 12
+
+// appendKeys reads such an array.
+func appendKeys(list []int64, b []byte) []int64 {
+	for b = b[min(keysHead, len(b)):]; len(b) >= keyWidth; b = b[keyWidth:] {
+		list = append(list, int64(binary.BigEndian.Uint64(b[4:])))
+	}
+	return list
 }
