@@ -32,11 +32,30 @@ type rightsKey struct{}
 
 // rightsCache keeps the rights of callers who come again, which most do within seconds.
 type rightsCache struct {
-	mu       sync.RWMutex
+	mu    sync.RWMutex
+	of    rightsState
+	known map[string]*rights
+}
+
+// rightsState is what rights hold for.
+type rightsState struct {
 	policy   *auth.Policy
-	changed  int64
+	rules    int64
 	registry *conformance.Registry
-	known    map[string]*rights
+}
+
+// keep keeps rights that hold for a state; anew begins with that state. What was worked out while it was followed by another counts for the
+// request that began before, and no longer.
+func (c *rightsCache) keep(of rightsState, anew bool, key string, r *rights) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case anew || c.of == of && len(c.known) > maxRights:
+		c.of, c.known = of, map[string]*rights{}
+	case c.of != of:
+		return
+	}
+	c.known[key] = r
 }
 
 // maxRights bounds rightsCache; beyond it, the cache begins anew.
@@ -137,14 +156,14 @@ func notYours(typ string) *fhir.Error {
 }
 
 func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {
-	rows, changed := s.store.AccessRules()
+	rows, rules := s.store.AccessRules()
 	registry := s.store.Registry()
 	key := p.Fingerprint()
 	c := &s.rights
 	c.mu.RLock()
-	fresh := c.policy != nil && c.changed == changed && c.registry == registry
-	known, policy := c.known[key], c.policy
+	known, of := c.known[key], c.of
 	c.mu.RUnlock()
+	fresh := of.policy != nil && of.rules == rules && of.registry == registry
 	if fresh && known != nil {
 		return known, nil
 	}
@@ -153,14 +172,15 @@ func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {
 		for _, row := range rows {
 			list = append(list, auth.PolicyRule{Role: auth.Role(row.Role), Types: row.Types, Actions: auth.ActionsOf(row.Actions), Reach: auth.ParseReach(row.Reach)})
 		}
-		var err error
-		if policy, err = auth.NewPolicy(list, registry); err != nil {
+		policy, err := auth.NewPolicy(list, registry)
+		if err != nil {
 			return nil, fhir.NewError(fhir.Internal, fhir.CodeException, "The policy of roles cannot be read").Because(err)
 		}
+		of = rightsState{policy, rules, registry}
 	}
 	r := &rights{principal: *p, actions: map[auth.Actions]*right{}}
 	for _, action := range []auth.Actions{auth.Create, auth.Read, auth.Update, auth.Delete, auth.Search} {
-		restriction, err := policy.Restriction(p, action, catalog{registry: registry})
+		restriction, err := of.policy.Restriction(p, action, catalog{registry: registry})
 		if err != nil {
 			return nil, forbidden("The token has a scope that this server cannot apply").Because(err)
 		}
@@ -170,12 +190,7 @@ func (s *Service) rightsOf(p *auth.Principal) (*rights, error) {
 		}
 		r.actions[action] = &right{restriction, access, auth.Allowed(restriction)}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !fresh || c.known == nil || len(c.known) > maxRights {
-		c.policy, c.changed, c.registry, c.known = policy, changed, registry, map[string]*rights{}
-	}
-	c.known[key] = r
+	c.keep(of, !fresh, key, r)
 	return r, nil
 }
 

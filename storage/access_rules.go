@@ -9,6 +9,7 @@ import (
 
 // accessRules are the tables by which the server judges: see migrations/0005_access.sql.
 type accessRules struct {
+	state         int64 // counts the rules that this server has read
 	changed       int64
 	consent       string // what holds without a Consent: permit or deny
 	policies      []RolePolicy
@@ -47,8 +48,11 @@ func (s *Store) refreshAccess(ctx context.Context) error {
 	if err := (reader{s.pool}).QueryRow(ctx, sqlAccessChanged).Scan(&r.changed, &r.consent); err != nil {
 		return translate(fmt.Errorf("storage: read the state of the access rules: %w", err))
 	}
-	if old := s.rules.Load(); old != nil && old.changed == r.changed && old.consent == r.consent {
-		return nil
+	if old := s.rules.Load(); old != nil {
+		if old.changed == r.changed && old.consent == r.consent {
+			return nil
+		}
+		r.state = old.state + 1
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlPolicies).Query(func(rows pgx.Rows) (err error) {
@@ -84,10 +88,10 @@ func (s *Store) refreshAccess(ctx context.Context) error {
 	if err := (reader{s.pool}).Send(ctx, batch); err != nil {
 		return translate(fmt.Errorf("storage: read the access rules: %w", err))
 	}
-	s.rules.Store(r)
-	if ix := s.indexer.Load(); ix != nil {
+	if ix := s.indexer.Load(); ix != nil { // first, so that what is known to be of these rules has nothing of those before
 		s.indexer.Store(ix.under(r))
 	}
+	s.rules.Store(r)
 	return nil
 }
 
@@ -102,5 +106,5 @@ func (ix *Indexer) under(r *accessRules) *Indexer {
 // AccessRules returns the policy of roles as it stands, and a number that is another one after each change.
 func (s *Store) AccessRules() ([]RolePolicy, int64) {
 	r := s.rules.Load()
-	return r.policies, r.changed
+	return r.policies, r.state
 }
