@@ -81,7 +81,7 @@ func (s *Service) current(ctx context.Context, tx *storage.Tx, key storage.Key) 
 		found, err = tx.Read(ctx, key)
 		v = found[key]
 	}
-	return s.narrowed(ctx, v, err)
+	return v, err
 }
 
 func (s *Service) version(ctx context.Context, tx *storage.Tx, key storage.Key, number int) (v *storage.Version, err error) {

@@ -205,10 +205,7 @@ func (s *Service) visibleEvents(ctx context.Context, events []storage.Subscripti
 			return err
 		}
 		for i, e := range events {
-			v, err := s.narrowed(ctx, seen[keys[i]], nil)
-			if err != nil {
-				return err
-			}
+			v := seen[keys[i]]
 			if v == nil || v.Deleted {
 				continue
 			}

@@ -169,6 +169,18 @@ func TestAccess_what_a_visit_of_two_goes_by(t *testing.T) {
 			}
 		}
 	}
+	// What scopes leave out is nothing that the visit shows, and nobody learns of it by what else an operation reads.
+	narrow := patientApp("ada", "patient/Appointment.rs patient/DocumentReference.rs?status=current&type=urn:x|y")
+	visit("s11", "adas", `,{"actor":{"reference":"Patient/ben"},"status":"accepted"}`)
+	for who, want := range map[*auth.Principal]int{&narrow: 1, {User: "u-ada", Client: "app", Roles: []auth.Role{auth.RolePatient}, FHIRUser: "Patient/ada", Patient: "ada", Scopes: scopes("patient/*.rs")}: 2} {
+		n := 0
+		for _, e := range do(t, s, Request{Principal: *who, Interaction: SearchType, Type: "Appointment"}).Bundle.Entries {
+			n += strings.Count(string(e.Version.Content), "DocumentReference/adas")
+		}
+		if n != want {
+			t.Errorf("%d visits show what they go by, want %d", n, want)
+		}
+	}
 }
 
 // Nor does what stands beside a page, or is asked of others, tell what a visit does not show: who else takes part, be it somebody whom the caller

@@ -18,21 +18,34 @@ UNION ALL
 SELECT type, id, version, last_updated, method, content, literal, compartments FROM resource
 WHERE rk = $1 AND type = $2 AND id = $3 AND version = $4`
 
-// Read returns the current version, which may be a deleted one, or nil where the resource never existed.
+// Read returns the current version, which may be a deleted one, or nil where the resource never existed, or scopes of the caller leave it out.
 func (s *Store) Read(ctx context.Context, typ, id string) (*Version, error) {
 	run, err := s.runner(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	rk := s.hash.Resource(typ, id)
+	v, err := run.current(ctx, typ, id)
+	if v == nil || err != nil || !run.access.narrows(s.Registry().TypeNumber(typ)) {
+		return v, err
+	}
+	kept, _, err := s.Narrowed(ctx, []*Version{v})
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	return v, nil
+}
+
+// current is Read without a look at what the views leave to the exact form of granular scopes.
+func (r *runner) current(ctx context.Context, typ, id string) (*Version, error) {
+	rk := r.store.hash.Resource(typ, id)
 	if p, proves := toProve(ctx); proves {
-		if way := run.surelyReads(s.Registry().TypeNumber(typ)); way != nil {
-			if v, known, err := run.surely(ctx, p, way, rk, typ, id); known || err != nil {
+		if way := r.surelyReads(r.store.Registry().TypeNumber(typ)); way != nil {
+			if v, known, err := r.surely(ctx, p, way, rk, typ, id); known || err != nil {
 				return v, err
 			}
 		}
 	}
-	return run.one(ctx, sqlRead, rk, typ, id)
+	return r.one(ctx, sqlRead, rk, typ, id)
 }
 
 // ReadVersion returns one version, or nil.
@@ -59,24 +72,34 @@ const sqlReadAll = `
 SELECT type, id, version, last_updated, method, content, literal, compartments FROM resource WHERE rk = ANY($1)`
 
 // Read returns the current versions of the resources named, deleted ones included, as the transaction sees them.
-// Resources that never existed are absent from the answer.
+// Resources that never existed are absent from the answer, and so are those that scopes of the caller leave out.
 func (tx *Tx) Read(ctx context.Context, keys ...Key) (map[Key]*Version, error) {
 	rks := make([]int64, len(keys))
 	for i, k := range keys {
 		rks[i] = tx.store.hash.Resource(k.Type, k.ID)
 	}
-	found := make(map[Key]*Version, len(keys))
+	var list []*Version
 	err := tx.query(ctx, func(rows pgx.Rows) error {
 		for rows.Next() {
 			v, err := scanVersion(rows)
 			if err != nil {
 				return err
 			}
-			found[Key{v.Type, v.ID}] = v
+			list = append(list, v)
 		}
 		return rows.Err()
 	}, sqlReadAll, rks)
-	return found, err
+	if err == nil {
+		list, _, err = tx.store.Narrowed(ctx, list)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[Key]*Version, len(list))
+	for _, v := range list {
+		found[Key{v.Type, v.ID}] = v
+	}
+	return found, nil
 }
 
 // ReadVersion returns one version as the transaction sees it, or nil.
