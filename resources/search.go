@@ -77,6 +77,7 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	if err := s.total(ctx, tx, q, page, answer); err != nil {
 		return nil, err
 	}
+	answer.Entries = make([]Entry, 0, len(page.Matches)+len(included))
 	for _, v := range page.Matches {
 		answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "match"})
 	}
