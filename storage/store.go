@@ -105,6 +105,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	set := config.ConnConfig.RuntimeParams
 	set["application_name"] = "kiln"
 	set["timezone"] = "UTC"
+	// The statements are planned for disks that find a page as fast as the next, and for memory that holds most: PostgreSQL's default is for
+	// others, and reads whole indexes where a few pages tell. A database URL may say otherwise.
+	if set["random_page_cost"] == "" {
+		set["random_page_cost"] = "1.1"
+	}
 	set["statement_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds())
 	// Half of it goes to waiting for others: who waits longer is told so, and not that the query is too costly.
 	set["lock_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds() / 2)
