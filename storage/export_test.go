@@ -161,10 +161,10 @@ func (s *Store) ReferredSurely(ctx context.Context, patients []int64) (shown, un
 			return nil, nil, err
 		}
 		if clear {
-			source.cleared = patients
+			source.cleared = &cleared{run.access, patients}
 		}
 	}
-	open := run.access.plainly.opens([]*Version{source})
+	open := run.access.plainlyOpen([]*Version{source})
 	if open == nil {
 		return nil, nil, nil
 	}

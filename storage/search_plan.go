@@ -540,8 +540,9 @@ func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int
 	if !anew && after == nil {
 		var clear bool
 		if clear, err = on.ofRecord(ctx, s, read, func() { list, left = list[:0], on.store.room() }); clear {
+			found := &cleared{on.access, on.about}
 			for i := range list {
-				list[i].version.cleared = on.about
+				list[i].version.cleared = found
 			}
 		}
 	} else {

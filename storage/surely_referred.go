@@ -39,13 +39,16 @@ func (p *plainGrounds) shows(open []int64, labels int32, number int16, compartme
 	return p.types[number]&plainRecord != 0 && labels&p.barred == 0
 }
 
-// opens are the records of which the rule asks no more, as far as sources tell; nil where they do not.
-func (p *plainGrounds) opens(sources []*Version) (open []int64) {
-	if p.types == nil || p.open != nil {
+// plainlyOpen are the records of which the rule asks no more of this caller, as far as sources tell; nil where they do not.
+func (a *Access) plainlyOpen(sources []*Version) (open []int64) {
+	if p := &a.plainly; p.types == nil || p.open != nil {
 		return p.open
 	}
 	for _, v := range sources {
-		for _, rk := range v.cleared {
+		if v.cleared == nil || v.cleared.of != a { // what holds for one caller, and one action, says nothing of others
+			continue
+		}
+		for _, rk := range v.cleared.patients {
 			if !slices.Contains(open, rk) {
 				open = append(open, rk)
 			}
@@ -57,7 +60,7 @@ func (p *plainGrounds) opens(sources []*Version) (open []int64) {
 // referred reads up to limit of the resources that have keys, in their order, and which sources refer to.
 func (r *runner) referred(ctx context.Context, sources []*Version, keys []int64, limit int) (found []*Version, err error) {
 	var sure []*Version
-	open := r.access.plainly.opens(sources)
+	open := r.access.plainlyOpen(sources)
 	_, proves := toProve(ctx)
 	if r.tx == nil && open != nil && !proves && len(keys) <= limit {
 		if sure, err = r.surelyReferred(ctx, sqlSurelyReferred, open, keys); err != nil {
@@ -83,7 +86,7 @@ func (r *runner) referred(ctx context.Context, sources []*Version, keys []int64,
 
 // surelyReferred reads those resources that the caller surely sees; none where they have no room on a page.
 func (r *runner) surelyReferred(ctx context.Context, sql string, open, keys []int64) (found []*Version, err error) {
-	p, left := &r.access.plainly, r.store.room()
+	p, left, clear := &r.access.plainly, r.store.room(), &cleared{r.access, open}
 	rows, err := reader{r.store.pool}.Query(ctx, sql, keys, open, p.types, p.barred)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ func (r *runner) surelyReferred(ctx context.Context, sql string, open, keys []in
 		if left.take(v); v.beyond {
 			return nil, nil
 		}
-		v.cleared = open
+		v.cleared = clear
 		found = append(found, v)
 	}
 	return found, rows.Err()

@@ -28,11 +28,16 @@ type Version struct {
 	// rest is the container's, but for Type, ID and Content.
 	Container string
 	// labels are those that restrict it; nil where they were not asked for.
-	labels *int32
-	part   string // the id of a contained resource that the version stands for
-	// cleared are the patients of whom it was found out with it that the rule asks no more of them: see visible.clear.
-	cleared []int64
+	labels  *int32
+	part    string // the id of a contained resource that the version stands for
+	cleared *cleared
 	beyond  bool // it came when there was no room for its content any more: see room
+}
+
+// cleared are patients of whom it was found out, with a version and for one caller, that the rule asks no more of them: see visible.clear.
+type cleared struct {
+	of       *Access
+	patients []int64
 }
 
 // room is how many bytes of content the answer to one request may still take. The first version always has room.
