@@ -242,6 +242,9 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 					weighed += sameByEvidence(t, s, ctx, token, "patient="+patient+"&"+query)
 				}
 			}
+			for _, query := range []string{"code=x|y", "performer=Patient/p1", "_id=" + strings.Join(rows, ",")} { // of the own record, whatever it is
+				weighed += sameByEvidence(t, s, ctx, token, query)
+			}
 			sameSearch(t, s, ctx, token, of, rapid.SampledFrom([]string{"code=x|y&_sort=-date", "category=vital-signs", "_id=" + strings.Join(rows, ","), "status=final&code=x|y", ""}).Draw(t, "query"))
 			sameReads(t, s, ctx, token, rapid.SampledFrom(names).Draw(t, "name"))
 			surely += sureReads(t, s, ctx, token, names)

@@ -57,8 +57,9 @@ type searchPlan struct {
 	past *past
 	// ofPatient is the placeholder of the patient, where the search asks for what a patient has with the code, and no more.
 	ofPatient string
-	// plain says that the search is of few patients' records, and that the views of about.go are for who asks.
-	plain bool
+	// plain says that the search is of few patients' records, and that the views of about.go are for who asks. beyond says that no condition
+	// asks for those records: others may have much that matches.
+	plain, beyond bool
 	// chain and referrers are the conditions on the patient that a page can begin with; nil for none.
 	chain     *chained
 	referrers *referring
@@ -206,6 +207,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	}
 	run.about = p.about(q)
 	p.plain = run.plainly() && (p.own || len(run.about) > 0)
+	p.beyond = len(run.about) == 0 && !p.nearby
 	p.conditions = len(p.c.args)
 	p.alone = len(conditions) == 1 && visible == ""
 	p.listedWhole = p.code != "" && run.access.everything && (len(conditions) == 1 || len(conditions) == 2 && p.value != nil && p.lister == nil)
@@ -438,9 +440,14 @@ func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 // set collects all matches, then sorts them.
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
-	found := p.fetch(c, p.collect("search_index", where, p.after(c, mark, p.column, "rk"), limit))
+	after := p.after(c, mark, p.column, "rk")
+	found := p.fetch(c, p.collect("search_index", where, after, limit))
 	if found.nearby = p.plain; p.plain && p.before == "" && weighable(where) {
-		found.weighed = withEvidence(found.sql, "r", "type_number")
+		sql := found.sql
+		if p.beyond {
+			sql = p.fetch(c, p.collect("search_index", where+" AND "+inOpen("x"), after, limit)).sql
+		}
+		found.weighed = withEvidence(sql, "r", "type_number")
 	}
 	return found
 }

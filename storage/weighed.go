@@ -13,7 +13,7 @@ import (
 )
 
 // A search of one record whose conditions look at nothing but the rows that it shows is read without the views, too: to say who asks and to make
-// ready their expressions costs more than a user's first page. Nothing is left out by such a statement. It tells of each row what speaks for
+// ready their expressions costs more than a user's first page. Nothing that the caller may see is left out by such a statement. It tells of each row what speaks for
 // showing it, and of the patient what speaks for opening the record, and all of it is weighed twice, by PostgreSQL and here (plainGrounds.shows).
 // Where a row is not surely visible, or the record not surely open, nothing of the answer is used, and the views are asked. What they show is
 // the same where it is: a page of rows all of which are visible is the page of the visible rows.
@@ -34,6 +34,11 @@ func evidence(x, typ string) string {
 	return x + "compartments <@ " + placeOpen + "::bigint[] AND get_byte(" + placeTypes + "::bytea, " + x + typ + ") & CASE WHEN " + x + "compartments = '{}' THEN 2 ELSE 1 END <> 0 AND (" +
 		x + "labels = 0 OR " + x + "compartments <> '{}' AND " + x + "labels & " + placeBarred + "::integer = 0), " + x + "labels"
 }
+
+// inOpen is the condition that a row x lies in the records that are open. Of what a caller sees there alone, it keeps all that is seen. A statement
+// of a search that asks for something else, such as an id or whom a visit is with, would read what others have that matches, find it hidden,
+// and be asked again: so it would cost twice as much where others have something, and tell that by the time it takes.
+func inOpen(x string) string { return x + ".compartments && " + placeOpen + "::bigint[]" }
 
 // weighable says whether conditions look at the row alone, and so tell nothing of others.
 func weighable(where string) bool { return !strings.Contains(where, "SELECT") }

@@ -49,6 +49,7 @@ func callers() []named {
 		user("doctor", "user/*.cruds", "Practitioner/d0", "", practitioner),
 		user("doctor v1", "user/*.*", "Practitioner/d1", "", practitioner),
 		user("doctor in context", "patient/*.cruds launch", "Practitioner/d1", "p1", practitioner),
+		user("doctor in context and beyond", "patient/Observation.rs user/Observation.rs?category="+laboratory+" patient/*.r user/Condition.rs user/DiagnosticReport.rs", "Practitioner/d0", "p1", practitioner),
 		user("doctor granular", "user/Observation.rs?code=http://loinc.org|8302-2 user/Patient.rs?gender=male user/Encounter.rs user/Practitioner.rs", "Practitioner/d2", "", practitioner),
 		user("doctor and patient", "patient/*.rs user/*.rs", "Practitioner/d3", "p4", practitioner, patient),
 		user("doctor and admin", "user/*.cruds", "Practitioner/d2", "", practitioner, admin),
