@@ -105,7 +105,10 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 	}
 	data := rapid.Custom(func(t *rapid.T) string {
 		b := &strings.Builder{}
-		b.WriteString("DELETE FROM treatment; DELETE FROM acting; DELETE FROM consent_rule; DELETE FROM withholding; DELETE FROM proxy;")
+		b.WriteString("DELETE FROM treatment; DELETE FROM acting; DELETE FROM consent_rule; DELETE FROM withholding; DELETE FROM proxy; DELETE FROM patient_merge;")
+		if rapid.IntRange(0, 3).Draw(t, "merged") == 3 {
+			b.WriteString("INSERT INTO patient_merge (source, target) VALUES ('p2', 'p0');")
+		}
 		fmt.Fprintf(b, "UPDATE access_state SET consent_default = '%s', changed = changed + 1;", rapid.SampledFrom([]string{"permit", "permit", "permit", "deny"}).Draw(t, "default"))
 		tidy := rapid.Bool().Draw(t, "tidy") // each in the record of its subject alone, and few labels
 		for _, name := range names {
