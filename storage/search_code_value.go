@@ -37,9 +37,11 @@ func (p *searchPlan) byValue(plan *paramPlan, v search.Value) *valueRange {
 	if _, _, converted := p.c.canonicalUnit(v); !plan.mainValue || converted {
 		return nil
 	}
-	// bound is a little below the number or above it: that it is rounded to a float must not matter.
+	// bound is a little below the number or above it: that it is rounded to a float must not matter. No float is as large as a number may be:
+	// infinity less something is NaN, which all numbers lie below.
 	bound := func(d fhir.Decimal, sign float64) float64 {
 		f, _ := d.Rat().Float64()
+		f = max(min(f, 1e307), -1e307)
 		return f + sign*(math.Abs(f)*1e-9+1e-300)
 	}
 	lowest, highest := math.Inf(-1), math.Inf(1)
