@@ -49,6 +49,14 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	if errors.Is(err, errChanged) {
 		page, err = s.later(ctx, tx, q, limit, mark, p)
 	}
+	if errors.Is(err, errSteps) {
+		err = s.transact(ctx, true, func(tx *Tx) (err error) {
+			steady := *run
+			steady.tx = tx
+			page, err = s.page(ctx, &steady, q, limit, mark, p)
+			return err
+		})
+	}
 	if err == nil {
 		err = takeOut(page.Matches)
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -63,6 +64,10 @@ func (p *searchPlan) unlisted(k sortKey) bool {
 	return k.content != nil && (p.c.ix.building[k.content.def.Key] || !k.content.sortListed)
 }
 
+// errSteps says that a first page takes several statements, which must see the same: what moves on between them would come twice, or, where
+// it moves back, never. A later page notices changes by itself.
+var errSteps = errors.New("storage: the page takes several statements")
+
 // grouped answers a search sorted so that has many matches; done is false where it is for the set to do. Where so many texts or values
 // have no match that the page is not full by then, and too many match to collect them, it is shown as it is, and the next one goes on
 // there. Who sees a part never gets such a page, which would tell of what others have: then all are collected, however many.
@@ -78,7 +83,9 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if set, err := p.collects(ctx, on, q); set || err != nil {
 		return nil, false, err
 	}
-	// What changes between the statements counts as changed since.
+	if p.past == nil && on.tx == nil {
+		return nil, false, errSteps
+	}
 	snapshot := ""
 	err = on.rows(ctx, func(rows pgx.Rows) (err error) {
 		snapshot, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
