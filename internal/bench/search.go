@@ -179,6 +179,10 @@ func (s *sample) searches() []scenario {
 		p := pick(random, s.known)
 		return "Patient/" + p.id + "/$everything", has(`"Patient/` + p.id + `"`) // the records refer to it
 	})
+	list.add(scenario{name: "$everything, a page of 20", selective: true}, func(random *rand.Rand) (string, func([]byte) error) {
+		p := pick(random, s.known)
+		return "Patient/" + p.id + "/$everything?_count=20", has(`"Patient/` + p.id + `"`)
+	})
 
 	list.observations("code + value-quantity", unselective, "Observation?code=CODE&value-quantity=geVALUE", ofCode)
 	list.deep("code + value-quantity, page 100", "Observation?code="+q(s.common.system+"|"+s.common.code)+"&value-quantity=gt0&_count=5", s.common, ofCode)
