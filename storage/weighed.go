@@ -50,7 +50,7 @@ func withEvidence(sql, x, typ string) string {
 
 // listOfRecord and entryOfRecord are what visible.about_code and visible.about_entry show a part of.
 const (
-	listOfRecord  = "(SELECT s.term, s.patient, s.date_low, r.* FROM search_code s JOIN resource r USING (rk))"
+	listOfRecord  = "(SELECT rk, s.term, s.patient, s.date_low, r.type_number, r.labels, " + versionColumns + " FROM search_code s JOIN resource r USING (rk))" // by name: a column that comes later has its own
 	entryOfRecord = "(SELECT x.*, r.type AS type_name, r.id, r.version, r.last_updated AS updated, r.method, r.content, r.literal FROM search_index x JOIN resource r USING (rk))"
 )
 
