@@ -37,8 +37,7 @@ func translate(err error) error {
 	case "40001", "40P01", "55P03": // serialization, deadlock, lock not available
 		return transient("Others are writing the same resources at the same time; try again.", err)
 	case "57014": // statement timeout or cancel
-		return fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly,
-			"The query would take longer than this server allows; narrow it, for instance by patient, code or date.").Because(err)
+		return tooLong(err)
 	case "22003", "22P02", "22P05", "22021": // number out of range, bad text, untranslatable or invalid character
 		return fhir.NewError(fhir.Invalid, fhir.CodeValue, "A value cannot be stored: a number is out of range or a character is not allowed.").Because(err)
 	case "54000": // an index entry that is too large
@@ -53,6 +52,11 @@ func translate(err error) error {
 		return unavailable(err)
 	}
 	return err
+}
+
+func tooLong(cause error) *fhir.Error {
+	return fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly,
+		"The query would take longer than this server allows; narrow it, for instance by patient, code or date.").Because(cause)
 }
 
 func transient(text string, cause error) *fhir.Error {

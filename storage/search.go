@@ -45,6 +45,11 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 		return nil, translate(err)
 	}
 	p := s.pastOf(q, mark)
+	if tx == nil { // what takes several statements may take no longer than one
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, s.options.StatementTimeout, errTooLong)
+		defer end()
+	}
 	page, err := s.page(ctx, run, q, limit, mark, p)
 	if errors.Is(err, errChanged) {
 		page, err = s.later(ctx, tx, q, limit, mark, p)
@@ -59,9 +64,14 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	}
 	if err == nil {
 		err = takeOut(page.Matches)
+	} else if errors.Is(context.Cause(ctx), errTooLong) {
+		return nil, tooLong(err)
 	}
 	return page, translate(err)
 }
+
+// errTooLong ends a search whose statements together have taken longer than one may.
+var errTooLong = errors.New("storage: a search takes longer than a statement may")
 
 // page returns one page, of which p tells what the first one saw.
 //

@@ -509,3 +509,18 @@ func TestSearch_hierarchies(t *testing.T) {
 		t.Errorf("while a room moves to another house: %s", got)
 	}
 }
+
+// A search may take no longer than one statement, however many it is made of.
+func TestSearch_of_several_statements_that_take_too_long(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	put(t, openOn(t, url), `{"resourceType":"Patient","id":"p","name":[{"family":"f"}]}`)
+	s := openWith(t, storage.Options{URL: url, StatementTimeout: time.Microsecond}) // less than what PostgreSQL knows, which so has no bound
+	q, err := parseQuery(s, "Patient", "name=f&_sort=family")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Search(t.Context(), nil, q, 10, nil); fhir.KindOf(err) != fhir.TooCostly {
+		t.Errorf("got %v", err)
+	}
+}
