@@ -2,7 +2,9 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -18,6 +20,18 @@ type runner struct {
 	// about are the patients whose records are read, as far as they are known beforehand: what the rule asks of them is asked
 	// once, and not for each row.
 	about []int64
+	// until is when no further statement begins; zero for no bound.
+	until time.Time
+}
+
+// inTime says whether another statement may begin.
+//
+// Errors: TooCostly.
+func (r *runner) inTime() error {
+	if !r.until.IsZero() && time.Now().After(r.until) {
+		return tooLong(errors.New("storage: the statements before took too long"))
+	}
+	return nil
 }
 
 func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {
@@ -33,6 +47,9 @@ func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {
 
 // send runs the statements of a batch so that they see what the caller may see.
 func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
+	if err := r.inTime(); err != nil {
+		return err
+	}
 	switch {
 	case r.tx != nil:
 		if err := r.tx.as(r.access); err != nil {
@@ -63,6 +80,9 @@ func (r *runner) settled(ctx context.Context) bool {
 
 // rows runs one statement.
 func (r *runner) rows(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
+	if err := r.inTime(); err != nil {
+		return err
+	}
 	if r.tx == nil && r.access.everything && r.settled(ctx) { // one statement less on the way of most reads of a trial and of commands
 		rows, err := reader{r.store.pool}.Query(ctx, sql, args...)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,10 +46,8 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 		return nil, translate(err)
 	}
 	p := s.pastOf(q, mark)
-	if tx == nil { // what takes several statements may take no longer than one
-		var end context.CancelFunc
-		ctx, end = context.WithTimeoutCause(ctx, s.options.StatementTimeout, errTooLong)
-		defer end()
+	if tx == nil { // what takes several statements may take about as long as one: none begins after that
+		run.until = time.Now().Add(s.options.StatementTimeout)
 	}
 	page, err := s.page(ctx, run, q, limit, mark, p)
 	if errors.Is(err, errChanged) {
@@ -64,14 +63,9 @@ func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, 
 	}
 	if err == nil {
 		err = takeOut(page.Matches)
-	} else if errors.Is(context.Cause(ctx), errTooLong) {
-		return nil, tooLong(err)
 	}
 	return page, translate(err)
 }
-
-// errTooLong ends a search whose statements together have taken longer than one may.
-var errTooLong = errors.New("storage: a search takes longer than a statement may")
 
 // page returns one page, of which p tells what the first one saw.
 //
