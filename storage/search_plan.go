@@ -69,7 +69,7 @@ type searchPlan struct {
 	parts bool
 	// unchanged is the condition that passes over them.
 	unchanged string
-	// sortsBy are conditions of a group, on what a resource sorts by, and common and few say that much may have its text, and that little has: see search_group.go.
+	// sortsBy are conditions of a group, on what a resource sorts by, and common and few say that much may have its text, and that little has: see search_texts.go.
 	sortsBy     []string
 	common, few bool
 	// merged says that it is the plan of one of several types, and unsparing that all matches are to be sorted, however many.

@@ -100,49 +100,54 @@ func (p *searchPlan) part(ctx context.Context, on *runner, q *search.Query, typ 
 
 // within is what a condition asks of resources of one type: a search of any type has an alternative for each.
 func within(e search.Expr, typ string) search.Expr {
-	never, always := search.Or{}, search.And{}
-	isNever := func(e search.Expr) bool { or, ok := e.(search.Or); return ok && len(or) == 0 }
-	isAlways := func(e search.Expr) bool { and, ok := e.(search.And); return ok && len(and) == 0 }
 	switch e := e.(type) {
 	case *search.IsType:
 		if e.Type == typ {
-			return always
+			return search.And{}
 		}
-		return never
+		return search.Or{}
 	case search.And:
-		all := search.And{}
-		for _, one := range e {
-			if one = within(one, typ); isNever(one) {
-				return never
-			} else if !isAlways(one) {
-				all = append(all, one)
-			}
+		parts, settled := partsWithin(e, typ, isNever, isAlways)
+		switch {
+		case settled:
+			return search.Or{}
+		case len(parts) == 1:
+			return parts[0]
 		}
-		if len(all) == 1 {
-			return all[0]
-		}
-		return all
+		return search.And(parts)
 	case search.Or:
 		if areMembers(e) {
 			return e
 		}
-		some := search.Or{}
-		for _, one := range e {
-			if one = within(one, typ); isAlways(one) {
-				return always
-			} else if !isNever(one) {
-				some = append(some, one)
-			}
+		parts, settled := partsWithin(e, typ, isAlways, isNever)
+		switch {
+		case settled:
+			return search.And{}
+		case len(parts) == 1:
+			return parts[0]
 		}
-		if len(some) == 1 {
-			return some[0]
-		}
-		return some
+		return search.Or(parts)
 	case search.Not:
 		return search.Not{Expr: within(e.Expr, typ)}
 	}
 	return e
 }
+
+// partsWithin are the parts of a condition within a type, without those that add nothing; settled says that one of them decides it alone.
+func partsWithin(list []search.Expr, typ string, decides, addsNothing func(search.Expr) bool) (parts []search.Expr, settled bool) {
+	for _, one := range list {
+		if one = within(one, typ); decides(one) {
+			return nil, true
+		} else if !addsNothing(one) {
+			parts = append(parts, one)
+		}
+	}
+	return parts, false
+}
+
+// isNever and isAlways tell the conditions that nothing meets, and that everything does: no alternatives, and nothing asked.
+func isNever(e search.Expr) bool  { or, is := e.(search.Or); return is && len(or) == 0 }
+func isAlways(e search.Expr) bool { and, is := e.(search.And); return is && len(and) == 0 }
 
 // sqlTypes goes from type to type.
 const sqlTypes = `WITH RECURSIVE t AS ((SELECT x.type FROM search_index x ORDER BY x.type LIMIT 1)
