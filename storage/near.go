@@ -82,8 +82,22 @@ func (c *compiler) within(latitude, longitude, distance float64) string {
 		}
 		box += " AND " + span
 	}
-	lat, lon := number(latitude), number(longitude)
-	// The haversine formula, exact for small distances.
-	return fmt.Sprintf(`(%s AND 2 * asin(least(1, sqrt(power(sind((s.latitude - %s) / 2), 2) + cosd(%s) * cosd(s.latitude) * power(sind((s.longitude - %s) / 2), 2)))) <= %s)`,
-		box, lat, lat, lon, number(angle))
+	return fmt.Sprintf("(%s AND %s <= %s)", box, c.angle(latitude, longitude), number(angle))
+}
+
+// angle is the angle in radians between a position s and a place: the haversine formula, exact for small distances.
+func (c *compiler) angle(latitude, longitude float64) string {
+	lat, lon := c.arg(latitude, "double precision"), c.arg(longitude, "double precision")
+	return fmt.Sprintf("2 * asin(least(1, sqrt(power(sind((s.latitude - %s) / 2), 2) + cosd(%s) * cosd(s.latitude) * power(sind((s.longitude - %s) / 2), 2))))", lat, lat, lon)
+}
+
+// nearest is the angle between x and the nearest of some places; NULL where x has no position.
+func (c *compiler) nearest(from []search.Value, x string) string {
+	var angles []string
+	for _, v := range from {
+		latitude, _ := v.Parts[0].Number.Rat().Float64()
+		longitude, _ := v.Parts[1].Number.Rat().Float64()
+		angles = append(angles, c.angle(latitude, longitude))
+	}
+	return fmt.Sprintf("(SELECT least(%s) FROM %s s WHERE s.rk = %s.rk)", strings.Join(angles, ", "), c.table("search_position", x), x)
 }

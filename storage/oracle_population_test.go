@@ -42,6 +42,18 @@ func maybe(t *rapid.T, o object, name string, value func() any) {
 	}
 }
 
+// anyPosition is a place on a grid, so that several have the same, sometimes half of one or none that there is.
+func anyPosition(t *rapid.T) object {
+	o := object{}
+	if rapid.IntRange(0, 9).Draw(t, "latitude") > 0 {
+		o["latitude"] = json.Number(pick(t, "0", "10.5", "-16.9", "89.999", "52.5200", "91"))
+	}
+	if rapid.IntRange(0, 9).Draw(t, "longitude") > 0 {
+		o["longitude"] = json.Number(pick(t, "0", "10.5", "-179.95", "179.95", "13.4050"))
+	}
+	return o
+}
+
 // many adds a list of up to three.
 func many(t *rapid.T, o object, name string, value func() any) {
 	var list []any
@@ -213,6 +225,7 @@ func anyResource(t *rapid.T, typ, id string, inside bool) []byte {
 		})
 		if typ == "Patient" {
 			maybe(t, o, "managingOrganization", refer("Organization"))
+			maybe(t, o, "position", func() any { return anyPosition(t) })
 			many(t, o, "generalPractitioner", refer("Practitioner", "Organization"))
 			many(t, o, "link", func() any { return object{"other": anyReference(t, "Patient"), "type": "seealso"} })
 			switch rapid.IntRange(0, 3).Draw(t, "deceased") {
@@ -234,6 +247,7 @@ func anyResource(t *rapid.T, typ, id string, inside bool) []byte {
 			maybe(t, o, "status", code("active", "suspended"))
 			maybe(t, o, "operationalStatus", func() any { return anyCoding(t) })
 			maybe(t, o, "managingOrganization", refer("Organization"))
+			maybe(t, o, "position", func() any { return anyPosition(t) })
 		}
 	case "Observation":
 		maybe(t, o, "status", code("final", "amended", "FINAL"))

@@ -1,7 +1,9 @@
 package storage_test
 
 import (
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -37,7 +39,7 @@ func (a *asker) survey() {
 	a.lists, a.values = map[string][]*conformance.SearchParameter{}, map[*conformance.SearchParameter][]sample{}
 	for _, typ := range populated {
 		for _, def := range a.registry.SearchParameters(typ) {
-			if def.Expression == "" || def.Type == search.Special {
+			if def.Expression == "" || def.Type == search.Special && def.Code != "near" {
 				continue
 			}
 			for _, n := range a.resources {
@@ -122,16 +124,21 @@ func (a *asker) query(typ string) []search.Pair {
 		pairs = append(pairs, a.condition(typ, 2))
 	}
 	if a.chance(60) {
-		pairs = append(pairs, search.Pair{Name: "_sort", Value: a.sort(typ)})
+		pairs = append(pairs, search.Pair{Name: "_sort", Value: a.sort(typ, pairs)})
 	}
 	return pairs
 }
 
-func (a *asker) sort(typ string) string {
+// sort makes the order of a search with some conditions. A composite is two keys or more, of eight.
+func (a *asker) sort(typ string, where []search.Pair) string {
 	var keys []string
+	many := 1
 	for range rapid.IntRange(1, 3).Draw(a.t, "keys") {
 		def := a.parameter(typ)
-		if def.Type == search.Composite {
+		if many += max(1, len(def.Components)); many > search.MaxSortKeys {
+			break
+		}
+		if def.Type == search.Special && !slices.ContainsFunc(where, func(p search.Pair) bool { return p.Name == def.Code }) {
 			continue
 		}
 		keys = append(keys, pick(a.t, "", "-")+def.Code)
@@ -255,6 +262,14 @@ func (a *asker) value(def *conformance.SearchParameter, modifier string, s sampl
 		return a.date(s.v)
 	case search.Number, search.Quantity:
 		return a.number(s.v, def.Type == search.Quantity)
+	case search.Special:
+		degrees := func(name string, bound float64) string {
+			if f, err := strconv.ParseFloat(n.GetText(name), 64); err == nil && math.Abs(f) <= bound {
+				return n.GetText(name)
+			}
+			return "0.3"
+		}
+		return degrees("latitude", 90) + "|" + degrees("longitude", 180) + pick(a.t, "", "|0", "|11", "|1300|km", "|5000", "|30000")
 	case search.Composite:
 		var parts []string
 		for i, c := range def.Components {

@@ -258,6 +258,33 @@ func TestSearch_near(t *testing.T) {
 		{"Location", "near=0|0|-5", "!is no distance"},
 		{"Location", "near=0|0|1e400", "!distance"},
 	})
+	for query, want := range map[string]string{
+		"near=52.52|13.405|30000&_sort=near":                       "berlin potsdam hamburg pole lau taveuni",
+		"near=52.52|13.405|30000&_sort=-near":                      "taveuni lau pole hamburg potsdam berlin",
+		"_sort=near&near=52.52|13.405|300":                         "berlin potsdam hamburg",
+		"near=-16.9|-179.9|12000&_sort=near":                       "taveuni lau pole",
+		"near=53.5511|9.9937|30000,90|0|30000&_sort=near":          "hamburg pole potsdam berlin lau taveuni", // from the nearer of both
+		"near=53.5511|9.9937|30000&near=90|0|30000&_sort=near,_id": "hamburg pole potsdam berlin lau taveuni",
+	} {
+		for _, size := range []int{1, 2, 5} {
+			q, err := parseQuery(s, "Location", query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			followOrder(t, s, t.Context(), q, size, strings.Fields("Location/"+strings.ReplaceAll(want, " ", " Location/")), query, false)
+		}
+	}
+	// So many are near at most.
+	for most, refused := range map[int]bool{2: true, 3: false} {
+		s.SortBounds(2, 1000, most)
+		q, err := parseQuery(s, "Location", "near=52.52|13.405|300&_sort=near")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Search(t.Context(), nil, q, 2, nil); (fhir.KindOf(err) == fhir.TooCostly) != refused || refused && !strings.Contains(describe(err), "ask for a smaller distance") {
+			t.Errorf("3 are near, and %d are sorted at most: %v", most, err)
+		}
+	}
 }
 
 func TestSearch_terminology(t *testing.T) {

@@ -33,7 +33,7 @@ func (p *searchPlan) groups(q *search.Query) bool {
 	if q.Contained != "" || p.own || p.rare(q) || !p.c.ix.complete {
 		return false
 	}
-	if !p.c.access.everything && slices.ContainsFunc(p.order.keys, p.unlisted) { // whether it is refused must not depend on what others have
+	if !p.c.access.everything && slices.ContainsFunc(p.order.keys, func(k sortKey) bool { return p.unlisted(k) || k.dear != "" && k.content == nil }) { // whether it is refused must not depend on what others have
 		return false
 	}
 	if len(q.Types) != 1 {

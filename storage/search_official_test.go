@@ -54,7 +54,10 @@ func TestSearch_every_official_parameter_is_answered(t *testing.T) {
 				continue // _filter, _has, _list, _type and _query are no parameters of resources but of searches
 			}
 			queries := []string{def.Code + "=" + plain(def), def.Code + ":missing=false"}
-			if def.Type != search.Composite && def.Type != search.Special && def.Code != "_text" && def.Code != "_content" {
+			switch {
+			case def.Type == search.Special:
+				queries = append(queries, "_sort=-"+def.Code+"&"+queries[0])
+			case def.Code != "_text" && def.Code != "_content":
 				queries = append(queries, "_sort=-"+def.Code)
 			}
 			for _, query := range queries {

@@ -29,20 +29,22 @@ func TestSearch_in_any_order(t *testing.T) {
 	}
 	slices.Sort(names)
 	keys := map[string][]string{
-		"Observation":    {"code", "status", "subject", "performer", "date", "value-quantity", "category", "identifier", "issued", "method"},
+		"Observation":    {"code", "status", "subject", "performer", "date", "value-quantity", "category", "identifier", "issued", "method", "code-value-quantity"},
 		"RiskAssessment": {"probability", "subject", "date", "condition", "method", "performer"},
 		"Patient":        {"family", "given", "gender", "birthdate", "death-date", "general-practitioner", "identifier", "language", "active"},
+		"Location":       {"near", "near", "status", "name"},
 		"":               {"_tag", "_security", "_profile", "_source", "_id", "_lastUpdated"},
 	}
 	where := map[string][]string{
 		"Observation":    {"", "", "status=final", "date=ge2015", "code=c1,c2", "value-quantity=gt3", "_tag=t1"},
 		"RiskAssessment": {"", "", "probability=gt0.2", "date=lt2018", "_tag:not=t1"},
 		"Patient":        {"", "", "gender=male", "birthdate=gt1950", "_tag=t2"},
+		"Location":       {"near=10|10|30000", "near=10|10|3000,-10|-170|4000", "near=10|10|30000&status=active"},
 		"":               {"", "", "_tag=t1", "_tag:not=t2", "_lastUpdated=gt2000"},
 	}
 	read := map[string]bool{}
 	for i := range setting("KILN_ORDER_SEARCHES", 60) {
-		typ := []string{"Observation", "RiskAssessment", "Patient", "", ""}[r.IntN(5)]
+		typ := []string{"Observation", "RiskAssessment", "Patient", "Location", "", ""}[r.IntN(6)]
 		var sorts, params []string
 		of, path := keys[typ], typ
 		if typ == "" {
@@ -103,7 +105,7 @@ func TestSearch_in_any_order(t *testing.T) {
 		}
 		bounds := [5]int{[]int{0, 0, 3, 1000}[r.IntN(4)], []int{1, 4, 30, 1000}[r.IntN(4)], []int{0, 10, 1000}[r.IntN(3)], 1 + r.IntN(8), 100 * r.IntN(2)}
 		bounds[2] = max(bounds[2], bounds[0])
-		if name == "patient" { // a record is collected
+		if name == "patient" || typ == "Location" { // a record is collected, and so is what is sorted by distance
 			bounds[2] = 1000
 		}
 		s.SortBounds(bounds[0], bounds[1], bounds[2])
@@ -151,7 +153,7 @@ func TestSearch_in_an_order_that_is_refused(t *testing.T) {
 			}
 		}
 	}
-	for _, query := range []string{"Observation?_sort=code-value-quantity", "Location?_sort=near", "Observation?_sort=_text", "Observation?_sort=_content", "Patient?_sort=nothing"} {
+	for _, query := range []string{"Location?_sort=near", "Observation?_sort=_text", "Observation?_sort=_content", "Patient?_sort=nothing"} {
 		typ, query, _ := strings.Cut(query, "?")
 		if _, err := parseQuery(s, typ, query); fhir.KindOf(err) != fhir.Invalid && fhir.KindOf(err) != fhir.NotSupported {
 			t.Errorf("%s: %v", query, err)
@@ -266,6 +268,14 @@ func fillOrders(t *testing.T, s *storage.Store, r *rand.Rand) {
 		put(t, s, `{`+strings.Join(parts, ",")+`}`)
 	}
 	for i := range 40 {
+		parts = []string{fmt.Sprintf(`"resourceType":"Location","id":"l%d"`, i)}
+		meta()
+		maybe(`"name":` + some(`"L%d"`, 4))
+		maybe(`"status":"` + []string{"active", "suspended"}[r.IntN(2)] + `"`)
+		maybe(fmt.Sprintf(`"position":{"latitude":%d,"longitude":%d}`, 30*(r.IntN(5)-2), 60*(r.IntN(5)-2)))
+		put(t, s, `{`+strings.Join(parts, ",")+`}`)
+	}
+	for i := range 40 {
 		parts = []string{fmt.Sprintf(`"resourceType":"RiskAssessment","id":"r%d","status":"final"`, i)}
 		meta()
 		parts = append(parts, `"subject":{`+some(`"reference":"Patient/p%d"`, 12)+`}`)
@@ -293,13 +303,18 @@ func orderCallers(t *testing.T, s *storage.Store) map[string]*storage.Access {
 		t.Fatal(err)
 	}
 	where := []*search.Match{final.Where[0].(*search.Match)}
+	shut, err := parseQuery(s, "Location", "status=suspended")
+	if err != nil {
+		t.Fatal(err)
+	}
+	suspended := []*search.Match{shut.Where[0].(*search.Match)}
 	callers := map[string]*storage.Access{"all": storage.Everything()}
 	for name, r := range map[string]*search.Restriction{
 		"patient":      {Caller: "p", Record: "p1", Rules: []search.Rule{{Types: types, Reach: search.ReachOwn}}},
-		"practitioner": {Caller: "d", Self: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{{Types: types, Reach: search.ReachTreated}}},
+		"practitioner": {Caller: "d", Self: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{{Types: types, Reach: search.ReachTreated}, {Types: []string{"Location"}, Reach: search.ReachAny}}},
 		"practitioner_granular": {Caller: "d", Self: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true,
-			Rules: []search.Rule{{Types: []string{"Patient"}, Reach: search.ReachTreated}, {Types: []string{"Observation"}, Reach: search.ReachTreated, Where: where}}},
-		"admin":    {Caller: "a", Roles: []string{"admin"}, Consent: true, Rules: []search.Rule{{Types: types, Reach: search.ReachAny}}},
+			Rules: []search.Rule{{Types: []string{"Location"}, Reach: search.ReachAny, Where: suspended}, {Types: []string{"Patient"}, Reach: search.ReachTreated}, {Types: []string{"Observation"}, Reach: search.ReachTreated, Where: where}}},
+		"admin":    {Caller: "a", Roles: []string{"admin"}, Consent: true, Rules: []search.Rule{{Types: append(types, "Location"), Reach: search.ReachAny}}},
 		"granular": {Caller: "g", Rules: []search.Rule{{Types: []string{"Observation"}, Reach: search.ReachAny, Where: where}, {Types: []string{"Patient"}, Reach: search.ReachAny}}},
 	} {
 		if callers[name], err = s.Access(r); err != nil {

@@ -35,12 +35,14 @@ type sortKey struct {
 	// column is the one of search_index that has the key in order, and side the table of values that has; zero for none.
 	column string
 	side   *sideOrder
+	// dear is the code of a parameter whose value each match must be asked for, which is for so many at most; "" for none.
+	dear string
 }
 
-// MaxSortedByContent is how many matches are sorted by a code or a reference at once: see search_group.go.
+// MaxSortedByContent is how many matches are sorted by a distance, or at once by a code or a reference: see search_group.go.
 const MaxSortedByContent = 100_000
 
-// sortable fails where the search is sorted by content and has more matches than that. Later pages are of one that has not.
+// sortable fails where the search is sorted by such a key and has more matches than that. Later pages are of one that has not.
 //
 // Errors: TooCostly.
 func (p *searchPlan) sortable(ctx context.Context, run *runner, q *search.Query) error {
@@ -52,15 +54,18 @@ func (p *searchPlan) sortable(ctx context.Context, run *runner, q *search.Query)
 
 // fewEnough is sortable for any page.
 func (p *searchPlan) fewEnough(ctx context.Context, run *runner) error {
-	by := slices.IndexFunc(p.order.keys, func(k sortKey) bool { return k.content != nil })
+	by := slices.IndexFunc(p.order.keys, func(k sortKey) bool { return k.dear != "" })
 	if by < 0 {
 		return nil
 	}
 	most := run.store.sorting.most
 	n, err := p.count(ctx, run, most+1)
 	if err == nil && n > int64(most) {
-		err = fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf("More than %d resources match, which is too many to sort by %q; narrow the search, for instance by patient, code or date.",
-			most, p.order.keys[by].content.def.Code))
+		how := "narrow the search, for instance by patient, code or date"
+		if p.order.keys[by].content == nil {
+			how = "ask for a smaller distance"
+		}
+		err = fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf("More than %d resources match, which is too many to sort by %q; %s.", most, p.order.keys[by].dear, how))
 	}
 	return err
 }
@@ -98,6 +103,8 @@ func (p *searchPlan) sort(q *search.Query) error {
 			continue
 		}
 		switch k.Param.Code {
+		case "near":
+			key.sql, key.typ, key.dear = p.c.nearest(k.From, "x"), "double precision", k.Param.Code
 		case "_lastUpdated":
 			key.sql, key.typ, key.notNull = "x.last_updated", "timestamptz", true
 			key.column = key.sql
@@ -183,7 +190,7 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 	case search.String, search.URI:
 		key.sql, key.side = from("value", "search_string"), sideOrderOf(plan, key.descending)
 	default:
-		key.content = plan
+		key.content, key.dear = plan, plan.def.Code
 		if p.c.inside {
 			key.sql = fmt.Sprintf(`(SELECT left(%s(v.value #>> '{}' COLLATE "C"), %d) FROM %s r, jsonb_array_elements(r.content->'contained') AS i(content), unnest(%s) AS path, jsonb_path_query(i.content, path::jsonpath) AS v(value) WHERE r.rk = x.container AND i.content->>'id' = x.id)`,
 				best, MaxStringIndexed, p.c.table("resource", "x"), p.c.arg(jsonPaths(p.c.ix.registry.Schema(), plan.def), "text[]"))

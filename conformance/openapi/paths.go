@@ -253,7 +253,7 @@ func (d *document) searchParameters(typ string) []fhir.Node {
 		list = append(list, query(p.Code, meaning))
 	}
 	for _, p := range [][2]string{
-		{"_count", "How many matches a page has"}, {"_sort", "Search parameters, comma separated; a minus sign before one turns its order"},
+		{"_count", "How many matches a page has"}, {"_sort", "Search parameters, comma separated; a minus sign before one turns its order. By _text, _content and what has no value in a resource (_filter, _has, _list, _in, _type) nothing is sorted, by near the Locations of a search with near"},
 		{"_include", "Also what matches refer to: Type:parameter"}, {"_revinclude", "Also what refers to matches: Type:parameter"},
 		{"_summary", "true, text, data, count or false"}, {"_elements", "Only these elements, comma separated"},
 		{"_total", "none, estimate or accurate"}, {"_has", "_has:Type:reference:parameter=value"},

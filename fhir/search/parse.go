@@ -50,6 +50,7 @@ func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
 			p.query.Applied = append(p.query.Applied, pair)
 		}
 	}
+	p.sortNear()
 	if len(p.issues) > 0 {
 		return nil, &fhir.Error{Kind: fhir.Invalid, Issues: p.issues}
 	}

@@ -97,10 +97,12 @@ func (q *Query) Chronological() bool {
 	return len(q.Types) != 1 && len(q.Sort) > 0 && q.Sort[0].Param.Code == MainDate
 }
 
-// Sort is one key of _sort.
+// Sort is one key of _sort. A composite parameter is there as its components, one after the other.
 type Sort struct {
 	Param      Param
 	Descending bool
+	// From are the places that near sorts by the distance from: those that the search asks for; nil for other parameters.
+	From []Value
 }
 
 // Include is one _include or _revinclude.

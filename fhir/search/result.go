@@ -85,35 +85,6 @@ func (p *parser) oneOf(into *string, pair Pair, allowed ...string) bool {
 	return true
 }
 
-func (p *parser) sort(pair Pair) bool {
-	for _, key := range strings.Split(pair.Value, ",") {
-		code, descending := strings.CutPrefix(key, "-")
-		if code == "" {
-			return p.fail(pair.Name, fhir.CodeValue, "it names no parameter.")
-		}
-		if code == MainDate && len(p.searched()) > 1 && len(p.query.Sort) < MaxSortKeys {
-			p.query.Sort = append(p.query.Sort, Sort{Param{Code: MainDate, Kind: Date}, descending})
-			continue
-		}
-		param, ok := p.catalog.Param(p.searched()[0], code)
-		if !ok || len(p.searched()) > 1 && !strings.HasPrefix(code, "_") {
-			hint := ""
-			if near := nearest(code, p.catalog.Codes(p.searched()[0])); len(near) > 0 {
-				hint = " Did you mean " + strings.Join(near, ", ") + "?"
-			}
-			return p.unknown(pair.Name, "%q is no search parameter of the type searched.%s", code, hint)
-		}
-		if param.Kind == Composite || param.Kind == Special || isText(param) {
-			return p.fail(pair.Name, fhir.CodeNotSupported, "nothing can be sorted by %s, a parameter of type %s.", code, param.Kind)
-		}
-		if len(p.query.Sort) == MaxSortKeys {
-			return p.fail(pair.Name, fhir.CodeTooCostly, "it has more than %d keys.", MaxSortKeys)
-		}
-		p.query.Sort = append(p.query.Sort, Sort{param, descending})
-	}
-	return true
-}
-
 func (p *parser) include(name string, pair Pair) bool {
 	if len(p.query.Includes) == MaxIncludes {
 		return p.fail(pair.Name, fhir.CodeTooCostly, "there are more than %d includes.", MaxIncludes)

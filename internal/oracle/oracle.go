@@ -234,6 +234,8 @@ func (o *Oracle) matchOne(param search.Param, modifier string, v path.Element, a
 		return o.date(v, asked)
 	case search.Number, search.Quantity:
 		return quantity(v, asked)
+	case search.Special:
+		return near(v, asked)
 	}
 	panic(fmt.Sprintf("oracle: no rule for a parameter of type %s", param.Kind))
 }
@@ -256,6 +258,9 @@ func (o *Oracle) composite(def *conformance.SearchParameter, param search.Param,
 func (o *Oracle) Values(n *fhir.Node, code string) []path.Element {
 	list := o.elements(n, code)
 	def := o.registry.SearchParameter(n.ResourceType(), code)
+	if def != nil && def.Type == search.Special {
+		return slices.DeleteFunc(slices.Clone(list), func(v path.Element) bool { _, ok := place(v.Value); return !ok })
+	}
 	if def == nil || def.Type != search.Composite {
 		return list
 	}

@@ -66,6 +66,10 @@ func (k *key) compare(l *key) int {
 func (o *Oracle) best(s search.Sort, n *fhir.Node) *key {
 	var keys []*key
 	for _, v := range o.Values(n, s.Param.Code) {
+		if s.From != nil {
+			keys = append(keys, away(v, s.From)...)
+			continue
+		}
 		keys = append(keys, o.keys(s.Param, v)...)
 	}
 	if len(keys) == 0 {
