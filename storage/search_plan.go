@@ -101,6 +101,12 @@ func (s statement) telling(condition string) statement {
 	return s
 }
 
+// tellingIfShort is telling that evaluates the condition where there are fewer rows than limit. order is that of the rows, of which z has the columns.
+func (s statement) tellingIfShort(condition string, limit int, order string) statement {
+	s.sql, s.tells = fmt.Sprintf("SELECT CASE WHEN count(*) OVER () < %d THEN %s ELSE false END, z.* FROM (%s) z ORDER BY %s", limit, condition, s.sql, order), true
+	return s
+}
+
 // compiler goes on behind the first n arguments.
 func (p *searchPlan) compiler(n int) *compiler {
 	c := *p.c

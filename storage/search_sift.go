@@ -80,5 +80,5 @@ func (p *searchPlan) sifted(mark *SearchMark, limit int) statement {
 	c := p.compiler(p.conditions)
 	// The bound is for the planner, which must believe that the keys fit into memory.
 	return p.firstOf(c, mark, fmt.Sprintf(`SELECT s.rk, s.k0 FROM (%s) s
-WHERE CASE WHEN s.rk IN (SELECT k.rk FROM (%s LIMIT %d) k) THEN true ELSE false END`, p.window(c, mark, siftEntries), p.datedKeys(), 2*siftMost), limit)
+WHERE CASE WHEN s.rk IN (SELECT k.rk FROM (%s LIMIT %d) k) THEN true ELSE false END`, p.window(c, mark, siftEntries), p.datedKeys(), 2*siftMost), "", limit)
 }

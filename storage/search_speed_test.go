@@ -313,6 +313,20 @@ func TestSearch_plans(t *testing.T) {
 			}
 		})
 	}
+	t.Run("texts_in_their_order", func(t *testing.T) { // also where the planner expects fewer rows than a walk may look at
+		q, err := parseQuery(s, "Patient", "family:contains=mith1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := s.Explain(context.Background(), q, 21)
+		if err != nil {
+			t.Fatal(err)
+		}
+		walk, _, _ := strings.Cut(plan, "Where that does not fill")
+		if n := strings.Count(walk, "Incremental Sort"); n != 2 { // the page, and what is asked where it is not full
+			t.Errorf("%d of 2 go from text to text\n%s", n, walk)
+		}
+	})
 	t.Run("callers", func(t *testing.T) { callersPlans(t, s) })
 }
 

@@ -174,7 +174,9 @@ func (p *searchPlan) window(c *compiler, mark *SearchMark, look int) string {
 	}
 	if t := side.partial; t != nil {
 		key := func(int) string { return "t.value" }
-		return fmt.Sprintf("SELECT s.rk, t.value AS k0 FROM (%s) t CROSS JOIN LATERAL (SELECT s.rk FROM %s s WHERE %s AND s.value = t.value) s WHERE %s ORDER BY %s LIMIT %d",
+		// The planner takes a number that it does not know for a tenth of all. One that it knows would be more rows than it expects, and then
+		// it reads and sorts the rows of all texts, where a page needs those of the first few.
+		return fmt.Sprintf("SELECT s.rk, t.value AS k0 FROM (%s) t CROSS JOIN LATERAL (SELECT s.rk FROM %s s WHERE %s AND s.value = t.value) s WHERE %s ORDER BY %s LIMIT (SELECT %d)",
 			t.texts, side.table, t.param, known.after(c, mark, key, "s.rk"), known.orderBy(key, "s.rk"), look)
 	}
 	key := func(int) string { return "s." + side.column }
@@ -238,7 +240,7 @@ func (p *searchPlan) walk(mark *SearchMark, limit, look int) statement {
 		found.once = !strings.Contains(rest, "(SELECT") // ranges leave nothing to choose: the rows of the window are known by their keys
 		return found.telling(few)
 	}
-	return p.firstOf(c, mark, window, limit).telling(few)
+	return p.firstOf(c, mark, window, few, limit)
 }
 
 // firsts runs walk, or what else goes through firstOf. A first page begins with the first of all values, so that the first of a resource is
@@ -260,8 +262,8 @@ func (p *searchPlan) firsts(ctx context.Context, run *runner, limit int, walk fu
 	return p.run(ctx, run, walk(&sure), limit)
 }
 
-// firstOf looks at the rows of a window, of a resource at the first alone.
-func (p *searchPlan) firstOf(c *compiler, mark *SearchMark, window string, limit int) statement {
+// firstOf looks at the rows of a window, of a resource at the first alone, and tells by few whether those are all; "" for no word of it.
+func (p *searchPlan) firstOf(c *compiler, mark *SearchMark, window, few string, limit int) statement {
 	side, known := p.order.side, p.known()
 	key := func(int) string { return "w.k0" }
 	// For each row by the index of the key and the parameter: that of the values would be read again for each resource, and all
@@ -280,8 +282,11 @@ func (p *searchPlan) firstOf(c *compiler, mark *SearchMark, window string, limit
 	if p.once() && p.before == "" { // all else that is asked is the type, which the resource itself has
 		found := p.fetchOf(c, fmt.Sprintf("SELECT DISTINCT w.k0, w.rk FROM (%s) w WHERE %s ORDER BY %s", window, first, order),
 			", LATERAL (SELECT m.rk, r.type_number AS type) x", " AND "+where, limit)
-		found.once = true
-		return found
+		if found.once = true; side.partial != nil && few != "" { // finding the texts again is half of the statement, and a full page asks for nothing
+			column := func(i int) string { return fmt.Sprintf("z.k%d", i) }
+			return found.tellingIfShort(few, limit, p.orderBy(column, "z.rk"))
+		}
+		return found.telling(few)
 	}
 	from := fmt.Sprintf("(%s) w JOIN search_index x ON x.rk = w.rk WHERE %s AND", window, where)
 	row := !strings.Contains(where, "(SELECT") // what a row tells by itself is asked of one after the other, until the page is full
@@ -291,7 +296,7 @@ func (p *searchPlan) firstOf(c *compiler, mark *SearchMark, window string, limit
 	}
 	found := p.fetch(c, fmt.Sprintf("SELECT DISTINCT w.k0, w.rk FROM %s\n%s ORDER BY %s LIMIT %d", from, first, order, limit))
 	found.once = row || p.once()
-	return found
+	return found.telling(few)
 }
 
 // once says whether the only condition is the one on the text that a walk goes along, whose index is certain.
