@@ -159,16 +159,22 @@ func (p *Policy) Restriction(who *Principal, action Actions, catalog search.Cata
 			r.Rules = append(r.Rules, rules...)
 		}
 	}
-	// Whoever signed in may read the resource that stands for the user, whatever the other scopes are.
-	if action == Read && who.User != "" && who.Scopes.Has("fhirUser") {
-		switch {
-		case typ == "Practitioner" && id != "":
-			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachShared})
-		case (typ == "Patient" || typ == "RelatedPerson") && r.HasRecord():
-			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachOwn})
+	if action == Read && who.ReadsSelf() {
+		if r.User = who.FHIRUser; !opensUser(r) {
+			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachUser})
 		}
 	}
 	return r, nil
+}
+
+// opensUser says whether the rules open the resource that stands for the caller anyway, whatever is stored.
+func opensUser(r *search.Restriction) bool {
+	typ, id, _ := strings.Cut(r.User, "/")
+	own := (r.Context == "" || r.Context == r.Record) && (typ == "Patient" && id == r.Record || r.User == r.Proxy)
+	return slices.ContainsFunc(r.Rules, func(rule search.Rule) bool {
+		return len(rule.Where) == 0 && slices.Contains(rule.Types, typ) &&
+			(rule.Reach == search.ReachAny && !rule.Context || rule.Reach == search.ReachShared && typ == "Practitioner" || rule.Reach == search.ReachOwn && own)
+	})
 }
 
 // rules are a scope as rules for some types.

@@ -105,6 +105,22 @@ func (p *Principal) Self() (typ, id string) {
 	return typ, id
 }
 
+// ReadsSelf says whether the scope fhirUser opens FHIRUser, whatever the other scopes are: that resource and no other. A RelatedPerson who
+// signed in to act for a patient has it only while it does.
+// Spec: SMART App Launch 2.2, scopes-and-launch-context.html#scopes-for-requesting-identity-data.
+func (p *Principal) ReadsSelf() bool {
+	if p.User == "" || !p.Scopes.Has("fhirUser") {
+		return false
+	}
+	switch typ, _ := p.Self(); typ {
+	case "Patient", "Practitioner", "Person":
+		return true
+	case "RelatedPerson":
+		return !p.Has(RolePatient) || p.Represents != ""
+	}
+	return false
+}
+
 // Own is the Patient in whose name the principal acts in the role of a patient: itself, or the one whom it represents; of
 // several the first. "" for none.
 func (p *Principal) Own() string {

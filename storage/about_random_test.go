@@ -196,10 +196,15 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			}
 			r.Rules = append(r.Rules, rule)
 		}
+		if rapid.IntRange(0, 2).Draw(t, "reads itself") == 2 {
+			r.User = rapid.SampledFrom([]string{"Organization/clinic", "Location/room", "Patient/p0", "Patient/p1", "Observation/o00", "Condition/c1"}).Draw(t, "user")
+			typ, _, _ := strings.Cut(r.User, "/")
+			r.Rules = append(r.Rules, search.Rule{Types: []string{typ}, Reach: search.ReachUser})
+		}
 		return r
 	})
 	ctx := t.Context()
-	asked, plainly, clearly, shown, surely, referred, weighed := 0, 0, 0, 0, 0, 0, 0
+	asked, plainly, clearly, shown, surely, referred, weighed, itself := 0, 0, 0, 0, 0, 0, 0, 0
 	few := flag.Lookup("rapid.checks").Value.String() == flag.Lookup("rapid.checks").DefValue
 	rapid.Check(t, func(t *rapid.T) {
 		if few && asked >= 120 {
@@ -251,6 +256,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			sameSearch(t, s, ctx, token, of, rapid.SampledFrom([]string{"code=x|y&_sort=-date", "category=vital-signs", "_id=" + strings.Join(rows, ","), "status=final&code=x|y", ""}).Draw(t, "query"))
 			sameReads(t, s, ctx, token, rapid.SampledFrom(names).Draw(t, "name"))
 			surely += sureReads(t, s, ctx, token, names)
+			itself += ofUser(t, s, ctx, who)
 			referred += sureReferred(t, s, ctx, keysOf(of))
 		}
 		// And nobody is left with anything of theirs.
@@ -266,7 +272,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			}
 		}
 	})
-	if t.Logf("%d callers, %d plainly, %d statements of those who are clear, %d rows; %d sure reads, %d of what pages refer to, %d searches by evidence", asked, plainly, clearly, shown, surely, referred, weighed); weighed == 0 || clearly == 0 || shown == 0 || surely == 0 || referred == 0 {
+	if t.Logf("%d callers, %d plainly, %d statements of those who are clear, %d rows; %d sure reads, %d of what pages refer to, %d searches by evidence, %d callers who see no more than themselves beside", asked, plainly, clearly, shown, surely, referred, weighed, itself); itself == 0 || weighed == 0 || clearly == 0 || shown == 0 || surely == 0 || referred == 0 {
 		t.Error("nothing was looked at")
 	}
 }
@@ -377,6 +383,46 @@ func sameReads(t *rapid.T, s *storage.Store, ctx context.Context, token []byte, 
 	if err != nil || (got == nil) != (want == nil) {
 		t.Fatalf("%s with a token: %v, %v, without: %v", name, got, err, want)
 	}
+}
+
+// ofUser says whether a caller sees, for ReachUser, the one resource that it does not without; and it never sees another for it.
+func ofUser(t *rapid.T, s *storage.Store, ctx context.Context, who *search.Restriction) int {
+	if who.User == "" {
+		return 0
+	}
+	typ, id, _ := strings.Cut(who.User, "/")
+	without := *who
+	without.Rules = slices.DeleteFunc(slices.Clone(who.Rules), func(r search.Rule) bool { return r.Reach == search.ReachUser })
+	a, err := s.Access(&without)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := 0
+	for _, sql := range []string{"SELECT rk FROM resource", "SELECT rk FROM search_index", "SELECT rk FROM about_resource", "SELECT rk FROM about_index", "SELECT rk FROM resource_change"} {
+		seen, err := s.RuleRows(ctx, sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.RuleRows(storage.WithAccess(ctx, a), sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rk := range before {
+			if !slices.Contains(seen, rk) {
+				t.Fatalf("%s: %d is hidden from who may read %s", sql, rk, who.User)
+			}
+		}
+		for _, rk := range seen {
+			switch {
+			case slices.Contains(before, rk):
+			case rk != s.Hasher().Resource(typ, id):
+				t.Fatalf("%s: %d is shown to who may read %s", sql, rk, who.User)
+			default:
+				more = 1
+			}
+		}
+	}
+	return more
 }
 
 // sureReads compares what is read surely (surely.go) with the rule, and counts it. A statement that has forgotten its conditions shows no more.

@@ -18,7 +18,7 @@ import (
 // Access is what one caller may see of the database. The zero value is nothing. It travels in the context of a request,
 // so that no read can be written that does not have it: without one, every read fails.
 //
-// What it lets through is decided in the database, by the rule in migrations/0145_read_at_once.sql: reads for a caller run
+// What it lets through is decided in the database, by the rule in migrations/0275_own_resource.sql: reads for a caller run
 // in a role that may read those views and nothing else, after settings have said who asks. The query builder does
 // three things more: it helps the planner to the rows that can count, it applies granular scopes exactly, and it knows
 // which types there is anything of.
@@ -44,6 +44,8 @@ type Access struct {
 	patients []int64
 	self     []int64
 	record   []int64
+	// user is the resource of ReachUser; 0 for none.
+	user int64
 	// inPerson and proxies are what record is made of: what the caller opens as one of the patients, and what a RelatedPerson
 	// opens while it acts for one.
 	inPerson []int64
@@ -128,6 +130,9 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 	if id != "" {
 		a.self = []int64{s.hash.Resource(typ, id)}
 	}
+	if typ, id, found := strings.Cut(r.User, "/"); found && slices.ContainsFunc(r.Rules, func(rule search.Rule) bool { return rule.Reach == search.ReachUser }) {
+		a.user = s.hash.Resource(typ, id)
+	}
 	mixed := !slices.Equal(context, a.record)
 	if mixed && slices.ContainsFunc(r.Rules, func(rule search.Rule) bool { return rule.Context && rule.Reach != search.ReachShared }) {
 		a.patients = context // and what would need the other compartment at the same time falls away below
@@ -141,6 +146,8 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 		case rule.Reach == search.ReachOwn && (a.record == nil || !slices.Equal(a.patients, a.record)):
 			continue
 		case (rule.Reach == search.ReachTreated || rule.Reach == search.ReachSelf) && a.self == nil:
+			continue
+		case rule.Reach == search.ReachUser && a.user == 0:
 			continue
 		}
 		g := grant{reach: rule.Reach, context: rule.Context, where: rule.Where}
@@ -183,10 +190,11 @@ func (s *Store) Access(r *search.Restriction) (*Access, error) {
 }
 
 // What there is of a type in one kind of compartment, and the places of the kinds in the byte of the type: see visible.rule
-// in migrations/0145_read_at_once.sql.
+// in migrations/0275_own_resource.sql.
 const (
 	reachTreated = 1
 	reachAll     = 2
+	reachUser    = 3
 
 	inNone, inPatients, inOthers = 0, 2, 4 // bits
 	treatedFlag                  = 1 << 6
@@ -207,7 +215,7 @@ func (a *Access) opens(ix *Indexer, r search.Record) {
 	}
 }
 
-// settings writes what the views read: see visible.rule in migrations/0145_read_at_once.sql.
+// settings writes what the views read: see visible.rule in migrations/0275_own_resource.sql.
 func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, consent string) error {
 	size := 0
 	for n := range a.reach {
@@ -220,6 +228,10 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 		granular, wide := 0, false
 		for _, g := range list {
 			way[g.reach] = true
+			if g.reach == search.ReachUser { // it is one resource, and nothing narrows it
+				granular++
+				continue
+			}
 			wide = wide || g.reach == search.ReachTreated && !g.context
 			a.inexact = a.inexact || g.reach != list[0].reach || g.context != list[0].context
 			if len(g.where) == 0 {
@@ -252,8 +264,15 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 		if way[search.ReachAny] {
 			none, patients, others = reachAll, reachAll, reachAll
 		}
+		if way[search.ReachUser] {
+			for _, place := range []*int{&none, &patients, &others} {
+				if *place == 0 {
+					*place = reachUser
+				}
+			}
+		}
 		ways[n] |= byte(none<<inNone | patients<<inPatients | others<<inOthers)
-		if granular > 0 && granular == len(list) {
+		if a.narrows(n) && granular == len(list) {
 			narrow[n-1] = 'n'
 		}
 	}
@@ -272,6 +291,9 @@ func (a *Access) settings(ix *Indexer, r *search.Restriction, clearance int32, c
 	set("patients", arrayText(a.patients))
 	set("record", arrayText(a.record))
 	set("actors", arrayText(a.self))
+	if a.user != 0 {
+		set("user", strconv.FormatInt(a.user, 10))
+	}
 	set("clearance", decimal(clearance))
 	set("withheld", decimal(a.withheld))
 	set("consent", consent)
@@ -304,7 +326,7 @@ func arrayText[T int16 | int64](list []T) string {
 
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
-var allSettings = []string{"kiln.ways", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.actors", "kiln.clear",
+var allSettings = []string{"kiln.ways", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.actors", "kiln.user", "kiln.clear",
 	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log", "kiln.policy"}
 
 // Ways to say who asks: bits of the places in Access.asks.
@@ -361,6 +383,13 @@ func (a *Access) declaration(how int, whole bool) declaration {
 	for i, name := range a.names {
 		var value string
 		switch {
+		case name == "kiln.user":
+			value = arg(a.values[i])
+			for _, p := range a.proxies {
+				if p.by == a.user {
+					value = "CASE WHEN visible.represents(" + arg(p.by) + ", " + arg(p.record) + "::bigint[]) THEN " + value + " ELSE '' END"
+				}
+			}
 		case opened == "" || name != "kiln.patients" && name != "kiln.record":
 			value = arg(a.values[i])
 		case name == "kiln.patients" && !slices.Equal(a.patients, a.record): // another one's, in context
@@ -529,6 +558,8 @@ func (c *compiler) grants(x string, n int16) (string, error) {
 			parts = append(parts, x+".compartments = '{}'")
 		case search.ReachOwn:
 			parts = append(parts, c.contains(x+".compartments", c.access.patients))
+		case search.ReachUser:
+			parts = append(parts, fmt.Sprintf("%s.rk = %s", x, c.arg(c.access.user, "bigint")))
 		case search.ReachTreated:
 			if g.context {
 				parts = append(parts, c.contains(x+".compartments", c.access.patients))

@@ -207,14 +207,16 @@ func (s *Store) Narrows(ctx context.Context, typ string) bool {
 	return false
 }
 
-// within says whether a version lies where a grant leads. That the caller treats its patients, the view alone finds out: a scope of one level
+// within says whether a version of the resource rk lies where a grant leads. That the caller treats its patients, the view alone finds out: a scope of one level
 // goes with all the reaches that the roles have, so that where it leads no further, neither do the others of its level.
-func (a *Access) within(g grant, row *indexRow, v *Version) bool {
+func (a *Access) within(g grant, row *indexRow, v *Version, rk int64) bool {
 	switch g.reach {
 	case search.ReachOwn:
 		return overlap(row.compartments, a.patients)
 	case search.ReachShared, search.ReachSelf:
 		return len(row.compartments) == 0
+	case search.ReachUser:
+		return rk == a.user
 	case search.ReachTreated: // what a Provenance lies in, its own content does not say
 		return !g.context || overlap(row.compartments, a.patients) || overlap(v.Compartments, a.patients)
 	}
@@ -256,7 +258,7 @@ func (s *Store) Narrowed(ctx context.Context, list []*Version) (kept []*Version,
 				fits = fits && ok
 			}
 			// Which of several ways a version came by, the view has judged; here each must fit in one of them.
-			if fits && a.within(g, row, v) {
+			if fits && a.within(g, row, v, s.hash.Resource(v.Type, v.ID)) {
 				kept = append(kept, v)
 				break
 			}

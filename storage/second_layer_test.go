@@ -93,6 +93,29 @@ WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND has_ta
 			t.Errorf("after the transaction there are %d rows, %v", n, err)
 		}
 	}
+	// Who reads the own resource and nothing else sees no other of its type, by whatever statement.
+	for reference, want := range map[string]int{"Patient/anna": 1, "Patient/nobody": 0, "": 0} {
+		self, err := s.Access(&search.Restriction{Caller: "anna", User: reference, Rules: []search.Rule{{Types: []string{"Patient"}, Reach: search.ReachUser}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, values := self.Settings()
+		tx, err := pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "SELECT set_config(n, v, true) FROM unnest($1::text[], $2::text[]) AS u(n, v)", names, values); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range []string{"resource", "resource_change", "search_index", "about_index", "about_resource"} {
+			if err := tx.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil || n != want {
+				t.Errorf("who is %q sees %d rows of %s, want %d, %v", reference, n, table, want, err)
+			}
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// And a context that says nothing reads nothing.
 	strict, err := storage.Open(t.Context(), storage.Options{URL: url, Base: "http://localhost/fhir", Registry: s.Registry(), PoolSize: 2})
 	if err != nil {

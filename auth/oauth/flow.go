@@ -224,6 +224,11 @@ func (s *Server) endFlow(w http.ResponseWriter, r *http.Request, f *flow, e oaut
 func (s *Server) showPicker(w http.ResponseWriter, r *http.Request, f *flow) error {
 	v := s.view(r, "patient")
 	v.Title, v.Client, v.Request, v.Searches = "Choose a patient", f.client.Client, f.handle, !onlyPatient(f.visitor.account)
+	if p := s.principal(f); f.asked.Has(scopeFHIRUser) {
+		if p.Scopes = f.asked; p.ReadsSelf() {
+			v.Self = p.FHIRUser
+		}
+	}
 	v.formAction = formActionOf(f.form.Get("redirect_uri"))
 	charges, err := s.charges(r.Context(), f.visitor.account)
 	if err != nil {
@@ -311,6 +316,11 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, f *flow, fa
 	v.Choices = s.choices(f)
 	v.Offline, v.Online = f.asked.Has(scopeOffline), f.asked.Has(scopeOnline)
 	v.Identity = f.asked.Has(scopeOpenID) || f.asked.Has(scopeFHIRUser) || f.asked.Has(scopeProfile)
+	if p := s.principal(f); f.asked.Has(scopeFHIRUser) {
+		if p.Scopes = f.asked; p.ReadsSelf() {
+			v.Self = p.FHIRUser
+		}
+	}
 	v.formAction = formActionOf(f.form.Get("redirect_uri"))
 	if u, err := url.Parse(f.form.Get("redirect_uri")); err == nil {
 		v.Destination = u.Host

@@ -72,14 +72,17 @@ func TestOpenID_64_67_68_69_claims(t *testing.T) {
 
 func TestOpenID_69_fhirUser_is_readable_whatever_the_other_scopes(t *testing.T) {
 	w := newWorld(t)
+	w.put(`{"resourceType":"Practitioner","id":"another"}`)
 	for user, own := range map[string]string{"ada": "/Patient/p1", "greta": "/Practitioner/dr"} {
 		for _, scope := range []string{"openid fhirUser", "openid fhirUser launch/patient", "openid fhirUser patient/Condition.rs", "openid fhirUser user/Observation.rs"} {
 			token := w.tokens(user, "p1", scope)["access_token"].(string)
 			if r := w.get(own, token); r.StatusCode != 200 {
 				t.Errorf("%s of %s: %d %s", scope, user, r.StatusCode, r.body)
 			}
-			if r := w.get("/Patient/p2", token); r.StatusCode == 200 {
-				t.Errorf("%s of %s opens another patient", scope, user)
+			for _, path := range []string{"/Patient/p2", "/Practitioner/another"} {
+				if r := w.get(path, token); r.StatusCode == 200 {
+					t.Errorf("%s of %s opens %s", scope, user, path)
+				}
 			}
 			if r := w.get("/Patient", token); r.StatusCode != 403 {
 				t.Errorf("%s of %s: searching is %d", scope, user, r.StatusCode)
@@ -88,6 +91,19 @@ func TestOpenID_69_fhirUser_is_readable_whatever_the_other_scopes(t *testing.T) 
 		without := w.tokens(user, "p1", "openid patient/Condition.rs")["access_token"].(string)
 		if r := w.get(own, without); user == "ada" && r.StatusCode != 403 {
 			t.Errorf("without fhirUser: %d", r.StatusCode)
+		}
+	}
+}
+
+func TestConsent_says_what_fhirUser_opens(t *testing.T) {
+	w := newWorld(t)
+	for scope, want := range map[string]string{
+		"openid fhirUser patient/Condition.rs": "It also learns who you are, and may read the entry that stands for you here: Patient/p1.",
+		"openid patient/Condition.rs":          "It also learns who you are.",
+	} {
+		b := w.browser()
+		if page := b.signIn(b.open("/auth/authorize?"+w.request("public", scope).Encode()), "ada").body; !strings.Contains(page, want) {
+			t.Errorf("%s: no %q in %s", scope, want, page)
 		}
 	}
 }

@@ -79,6 +79,7 @@ type view struct {
 
 	Choices                   []choice
 	Identity, Offline, Online bool
+	Self                      string // the resource that stands for the user, where the app may read it
 
 	Apps     []*appView
 	Clients  []*identity.Client

@@ -96,7 +96,7 @@ func (d *document) components() fhir.Node {
 			obj(obj(
 				text("authorizationUrl", d.AuthorizeURL), text("tokenUrl", d.TokenURL), text("refreshUrl", d.TokenURL),
 				obj(
-					text("openid", "Who you are"), text("fhirUser", "The resource that stands for you"),
+					text("openid", "Who you are"), text("fhirUser", "The resource that stands for you, to be told of it and to read it"),
 					text("launch/patient", "Choose a patient"), text("launch", "The patient that the page was launched with"),
 					text("user/*.cruds", "What you may do yourself"), text("patient/*.rs", "Read one patient's record"),
 				).As("scopes"),

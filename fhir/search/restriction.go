@@ -11,6 +11,7 @@ const (
 	ReachSelf          // what names Restriction.Self as its actor
 	ReachShared        // what lies in nobody's compartment
 	ReachAny           // everything
+	ReachUser          // Restriction.User
 )
 
 // Rule lets through the resources of some types.
@@ -41,6 +42,8 @@ type Restriction struct {
 	Context string
 	// Self is the reference of the practitioner who asks, such as "Practitioner/1".
 	Self string
+	// User is the reference of the resource that stands for the caller, such as "Practitioner/1" or "Patient/1", for ReachUser.
+	User string
 	// Roles decide which labels the caller is cleared for.
 	Roles []string
 	// Consent says that consents bind the caller. Purpose is why the caller asks.

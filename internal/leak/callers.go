@@ -44,14 +44,33 @@ func (w *World) Callers(r *rand.Rand, accounts []Account, n int) (list []Caller)
 	}
 	list = append(list, w.administrator(r), w.backend(r))
 	for i, c := range list {
-		level := c.Scopes[0].Level
-		list[i].Scopes, _ = auth.ParseScopes(string(level) + "/*.rs")
+		list[i].Scopes, _ = auth.ParseScopes(string(c.level()) + "/*.rs")
 	}
 	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	for len(list) < n {
 		list = append(list, w.caller(r, accounts))
 	}
 	return list[:n]
+}
+
+// level is that of the scopes of a caller, or the one that fits who has none about resources.
+func (c Caller) level() auth.Level {
+	for _, s := range c.Scopes {
+		if s.Level != auth.LevelNone {
+			return s.Level
+		}
+	}
+	if c.Patient != "" {
+		return auth.LevelPatient
+	}
+	return auth.LevelUser
+}
+
+// opens says whether the scopes of a caller are about a resource, Type/id, at all: what a read shows beyond that, no role or relationship may
+// make up for.
+func (c Caller) opens(key string) bool {
+	typ, _, _ := strings.Cut(key, "/")
+	return len(c.Scopes.About(typ, auth.Read)) > 0 || key == c.FHIRUser && c.ReadsSelf()
 }
 
 // caller is one of any kind, with any scopes.
@@ -251,7 +270,15 @@ func (w *World) scopes(r *rand.Rand, level auth.Level) auth.Scopes {
 		words = append(words, string(level)+"/Patient.rs")
 	}
 	slices.Sort(words)
-	list, _ := auth.ParseScopes(strings.Join(slices.Compact(words), " "))
+	if words = slices.Compact(words); level != auth.LevelSystem { // who signs in, beside all that or alone
+		switch r.IntN(6) {
+		case 0, 1:
+			words = append(words, "openid", "fhirUser")
+		case 2:
+			words = []string{"openid", "fhirUser"}
+		}
+	}
+	list, _ := auth.ParseScopes(strings.Join(words, " "))
 	return list
 }
 

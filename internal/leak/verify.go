@@ -195,11 +195,16 @@ func versionKeyOf(resp *resources.Response) string {
 }
 
 func (v *session) mayRead(ctx context.Context, key string) (string, error) {
-	readable, err := v.readable(ctx, key)
-	if err != nil || readable {
+	switch readable, err := v.readable(ctx, key); {
+	case err != nil:
 		return "", err
+	case !readable:
+		return "it shows " + key + ", which a read refuses", nil
 	}
-	return "it shows " + key + ", which a read refuses", nil
+	if resource, _, _ := strings.Cut(key, "/_history/"); !v.who.opens(resource) {
+		return "it shows " + key + ", and so does a read, which no scope of the caller is about", nil
+	}
+	return "", nil
 }
 
 // readable says whether a plain read shows a resource, Type/id, or a version of one.
