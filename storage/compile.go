@@ -189,7 +189,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
+	if p.canonical { // see Indexer.canonicalTerm
 		cond, err := c.joined(y, e.Target, where)
 		if err != nil {
 			return "", err
@@ -317,7 +317,7 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		return all, nil
 	}
 	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), c.table("search_index", y), y, y, cond)
-	if canonicalParam(c.ix.registry.Schema(), p.def) { // see Indexer.canonicalTerm
+	if p.canonical { // see Indexer.canonicalTerm
 		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
 	}
 	if set, ok := c.asSet(from); ok {

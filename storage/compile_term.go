@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ func (c *compiler) codings(modifier string, v search.Value) ([]terminology.Codin
 // versions answers :above and :below of a canonical reference, url|version: versions are a hierarchy by the points in
 // them, so 1 is above 1.2 (FHIR R4 search.html#canonical). A URL without a version is above all its versions.
 func (c *compiler) versions(m *search.Match, p *paramPlan, x string) (string, error) {
-	if !canonicalParam(c.ix.registry.Schema(), p.def) {
+	if !p.canonical {
 		return c.hierarchy(m, p, x)
 	}
 	if m.Modifier == "above" {
@@ -93,7 +94,7 @@ func (c *compiler) versions(m *search.Match, p *paramPlan, x string) (string, er
 // canonicalElements are the beginnings of the names of the elements in which a parameter looks at canonical URLs, with the quotation mark before
 // them; nil where it is more than paths.
 func canonicalElements(schema *fhir.Schema, def *conformance.SearchParameter) (names [][]byte) {
-	plain := steps(schema, def, func(e *fhir.Element, _ []string, last bool) {
+	plain := steps(schema, unfiltered(def), func(e *fhir.Element, _ []string, last bool) {
 		if last {
 			names = append(names, []byte(`"`+e.Name))
 		}
@@ -104,10 +105,20 @@ func canonicalElements(schema *fhir.Schema, def *conformance.SearchParameter) (n
 	return names
 }
 
+// filters are those of an expression that ask for a value beside it, as in relatedArtifact.where(type='depends-on').resource.
+var filters = regexp.MustCompile(`\.where\([^()]*\)`)
+
+// unfiltered is a parameter without its filters: they change which values count, not in which elements they stand.
+func unfiltered(def *conformance.SearchParameter) *conformance.SearchParameter {
+	plain := *def
+	plain.Expression = filters.ReplaceAllString(def.Expression, "")
+	return &plain
+}
+
 // canonicalParam says whether a reference parameter looks at canonical URLs.
 func canonicalParam(schema *fhir.Schema, def *conformance.SearchParameter) bool {
 	found := false
-	steps(schema, def, func(_ *fhir.Element, types []string, last bool) {
+	steps(schema, unfiltered(def), func(_ *fhir.Element, types []string, last bool) {
 		found = found || last && (slices.Contains(types, "canonical") || slices.Contains(types, "uri"))
 	})
 	return found

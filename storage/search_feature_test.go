@@ -356,6 +356,11 @@ func TestSearch_canonical(t *testing.T) {
 	put(t, s, `{"resourceType":"QuestionnaireResponse","id":"v1","status":"completed","questionnaire":"http://x/Questionnaire/q|1.0"}`)
 	put(t, s, `{"resourceType":"QuestionnaireResponse","id":"v2","status":"completed","questionnaire":"http://x/Questionnaire/q|2.0"}`)
 	put(t, s, `{"resourceType":"QuestionnaireResponse","id":"else","status":"completed","questionnaire":"http://x/Questionnaire/qq"}`)
+	put(t, s, `{"resourceType":"Library","id":"l1","url":"http://x/Library/l","version":"1.0","status":"active","type":{"text":"l"}}`)
+	put(t, s, `{"resourceType":"Library","id":"l2","url":"http://x/Library/l","version":"2.0","status":"draft","type":{"text":"l"}}`)
+	put(t, s, `{"resourceType":"PlanDefinition","id":"after","status":"active","relatedArtifact":[{"type":"depends-on","resource":"http://x/Library/l|1.0"},
+		{"type":"successor","resource":"http://x/Library/l|2.0"}]}`)
+	put(t, s, `{"resourceType":"PlanDefinition","id":"with","status":"active","library":["http://x/Library/l"]}`)
 	runCases(t, s, []featureCase{
 		{"QuestionnaireResponse", "questionnaire=http://x/Questionnaire/q", "plain v1 v2"},
 		{"QuestionnaireResponse", "questionnaire=http://x/Questionnaire/q|1.0", "v1"},
@@ -366,12 +371,22 @@ func TestSearch_canonical(t *testing.T) {
 		{"QuestionnaireResponse", "questionnaire:Questionnaire.status=draft", "plain v2"},
 		{"Questionnaire", "_has:QuestionnaireResponse:questionnaire:_id=v1", "q1"},
 		{"Questionnaire", "_has:QuestionnaireResponse:questionnaire:_id=plain", "q1 q2"},
+		{"PlanDefinition", "depends-on:Library.status=active", "after with"}, // a path with a filter on the way
+		{"PlanDefinition", "depends-on:Library.status=draft", "with"},
+		{"PlanDefinition", "successor.version=2.0", "after"},
+		{"PlanDefinition", "depends-on:below=http://x/Library/l|1", "after"},
+		{"PlanDefinition", "depends-on:above=http://x/Library/l|1.0.3", "after with"},
+		{"Library", "_has:PlanDefinition:depends-on:_id=after", "l1"},
+		{"Library", "_has:PlanDefinition:successor:_id=after", "l2"},
 		{"Observation", "subject:below=Patient/1", "!of which one is a part of another: Encounter, Location, Organization"},
 	})
 	for _, c := range []struct{ typ, query, want string }{
 		{"QuestionnaireResponse", "_id=v1&_include=QuestionnaireResponse:questionnaire", "Questionnaire/q1"},
 		{"QuestionnaireResponse", "_id=plain&_include=QuestionnaireResponse:questionnaire", "Questionnaire/q1 Questionnaire/q2"},
 		{"QuestionnaireResponse", "_id=v2&_include=*", "Questionnaire/q2"},
+		{"PlanDefinition", "_id=after&_include=PlanDefinition:depends-on", "Library/l1"},
+		{"PlanDefinition", "_id=after&_include=*", "Library/l1 Library/l2"},
+		{"Library", "_id=l2&_revinclude=PlanDefinition:depends-on", "PlanDefinition/with"},
 		{"Questionnaire", "_id=q1&_revinclude=QuestionnaireResponse:questionnaire", "QuestionnaireResponse/plain QuestionnaireResponse/v1"},
 	} {
 		if got, _ := include(t, s, c.typ, c.query, 100); got != c.want {
