@@ -269,15 +269,38 @@ func numberCondition(columnLow, columnHigh string, v search.Value, bound func(fh
 	return within
 }
 
+// indexedNumber is numberCondition for the sake of indexes on where numbers begin, and on where those end that end elsewhere: what it
+// says of the end of one, nearly always holds for its beginning, too.
+func indexedNumber(columnLow, columnHigh string, v search.Value, bound func(fhir.Decimal) string) string {
+	ends := func(operator, at string) string {
+		return fmt.Sprintf("(%s %s %s OR %s > %s AND %s %s %s)", columnLow, operator, at, columnHigh, columnLow, columnHigh, operator, at)
+	}
+	switch v.Prefix {
+	case "gt":
+		return ends(">", bound(v.Number))
+	case "ge":
+		return ends(">=", bound(v.Number))
+	case "ap":
+		low, high := v.Number.ApproximateRange()
+		return fmt.Sprintf("(%s <= %s AND %s)", columnLow, bound(high), ends(">=", bound(low)))
+	case "eb":
+		return fmt.Sprintf("(%s AND %s < %s)", numberCondition(columnLow, columnHigh, v, bound), columnLow, bound(v.Number))
+	case "", "eq":
+		_, high := v.Number.ImpliedRange()
+		return fmt.Sprintf("(%s AND %s < %s)", numberCondition(columnLow, columnHigh, v, bound), columnLow, bound(high))
+	}
+	return numberCondition(columnLow, columnHigh, v, bound)
+}
+
 func (c *compiler) decimal(d fhir.Decimal) string { return c.arg(d.String(), "text") + "::numeric" }
 
 // quantityCondition compares a number or quantity; with a UCUM unit it compares across units.
 func (c *compiler) quantityCondition(v search.Value) string {
 	if unit, factor, ok := c.canonicalUnit(v); ok {
 		return fmt.Sprintf("(s.canonical = %s AND %s)", c.arg(unit, "bigint"),
-			numberCondition("s.canonical_low", "s.canonical_high", v, factor))
+			indexedNumber("s.canonical_low", "s.canonical_high", v, factor))
 	}
-	cond := numberCondition("s.low", "s.high", v, c.decimal)
+	cond := indexedNumber("s.low", "s.high", v, c.decimal)
 	if v.Code == "" && v.System == "" {
 		return cond
 	}
