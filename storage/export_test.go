@@ -9,6 +9,11 @@ import (
 	"kiln/fhir/search"
 )
 
+// OrderLock and FewTexts are for the tests of the order of texts.
+const OrderLock = orderLock
+
+func FewTexts(before, now int64) bool { return few(before, now) }
+
 // PlannedOnce says whether the first statement of a search is planned once and not with its values.
 func (s *Store) PlannedOnce(ctx context.Context, q *search.Query) (bool, error) {
 	run, err := s.runner(ctx, nil)

@@ -67,9 +67,16 @@ func TestOrderTexts(t *testing.T) {
 	exec("VACUUM ANALYZE search_string_value")
 	before, scattered := texts(), number(pages)
 
+	const begun = "SELECT count(*) FROM search_string_order WHERE param IS NOT NULL OR texts > 0"
+	exec(fmt.Sprintf("SELECT pg_advisory_lock(%d)", storage.OrderLock)) // as another server that is at it
+	if err := s.OrderTexts(t.Context(), nil); err != nil || number(begun) != 0 {
+		t.Errorf("two servers put them in order, %v", err)
+	}
+	exec(fmt.Sprintf("SELECT pg_advisory_unlock(%d)", storage.OrderLock))
+
 	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := s.OrderTexts(short); err == nil {
+	if err := s.OrderTexts(short, nil); err == nil {
 		t.Log("all was done before the interruption")
 	}
 	if now := texts(); !slices.Equal(now, before) {
@@ -81,8 +88,9 @@ func TestOrderTexts(t *testing.T) {
 			put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"p%d","name":[{"family":"Late-%d"},{"family":"Early-before"}]}`, i, i%20))
 		}
 	})
-	if err := s.OrderTexts(t.Context()); err != nil {
-		t.Fatal(err)
+	told := int64(0)
+	if err := s.OrderTexts(t.Context(), func(texts int64) { told = texts }); err != nil || told < 40000 {
+		t.Fatalf("%d texts, %v", told, err)
 	}
 	wait.Wait()
 	after := texts()
@@ -106,7 +114,25 @@ func TestOrderTexts(t *testing.T) {
 	exec("VACUUM ANALYZE search_string_value")
 	const last = "SELECT hashtext(string_agg(ctid::text, ',' ORDER BY ctid)) FROM search_string_value"
 	was := number(last)
-	if err := s.OrderTexts(t.Context()); err != nil || number(last) != was {
+	if err := s.OrderTexts(t.Context(), nil); err != nil || number(last) != was {
 		t.Errorf("what is in order is written again, %v", err)
+	}
+	exec("UPDATE search_string_order SET texts = 1000")
+	exec("ANALYZE search_string_value")
+	if err := s.OrderTexts(t.Context(), nil); err != nil || number(state) != 1 {
+		t.Errorf("many have come, and it does not begin, %v", err)
+	}
+}
+
+// TestOrderTexts_when_calm: a server does not begin while many texts come.
+func TestOrderTexts_when_calm(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		before, now int64
+		want        bool
+	}{{0, 50_000, false}, {50_000, 50_501, false}, {50_000, 50_500, true}, {50_000, 50_000, true}, {50_000, 40_000, true}} {
+		if got := storage.FewTexts(c.before, c.now); got != c.want {
+			t.Errorf("from %d to %d: %t", c.before, c.now, got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -120,11 +121,14 @@ func (s *Store) Reindexes(ctx context.Context, limit int) ([]*Reindex, error) {
 }
 
 // Work does the reindex jobs of the database until ctx ends; then it stops between two batches. One server at a time
-// works, the others wait in case it ends. It also lends what was awaited (lending.go) and merges pending lists (pending.go). report is told of what fails and will be tried again; it may be nil.
+// works, the others wait in case it ends. It also lends what was awaited (lending.go), merges pending lists (pending.go) and puts texts in order (order_texts.go). report is told of what fails and will be tried again; it may be nil.
 func (s *Store) Work(ctx context.Context, report func(error)) {
 	tick, pending := time.NewTicker(reindexIdle), time.NewTicker(pendingEvery)
 	defer tick.Stop()
 	defer pending.Stop()
+	var ordering sync.WaitGroup
+	defer ordering.Wait()
+	ordering.Go(func() { s.orderInTime(ctx, report) })
 	for {
 		if err := errors.Join(s.lendAwaited(ctx), s.work(ctx)); err != nil && ctx.Err() == nil && report != nil {
 			report(err)
@@ -154,40 +158,47 @@ func (s *Store) work(ctx context.Context) (err error) {
 	if err != nil || job == nil {
 		return err
 	}
+	return s.alone(ctx, reindexLock, func(conn *pgxpool.Conn) error {
+		for {
+			// Between the look and the lock somebody else may have done it.
+			if job, err = s.nextReindex(ctx); err != nil || job == nil {
+				return err
+			}
+			if err := s.reindex(ctx, conn, job); err != nil {
+				if ctx.Err() == nil {
+					_, _ = s.pool.Exec(ctx, sqlProblem, job.ID, err.Error())
+				}
+				return err
+			}
+		}
+	})
+}
+
+// alone runs work on a connection that holds an advisory lock, and whose statements may take as long as they do: counting the rows of a large
+// table takes longer than a request may. It does nothing where another holds the lock.
+func (s *Store) alone(ctx context.Context, lock int64, work func(*pgxpool.Conn) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
 	var mine bool
-	if err := conn.QueryRow(ctx, sqlTryWork, int64(reindexLock)).Scan(&mine); err != nil || !mine {
+	if err := conn.QueryRow(ctx, sqlTryWork, lock).Scan(&mine); err != nil || !mine {
 		return err
 	}
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_, reset := conn.Exec(end, "RESET statement_timeout")
-		_, unlock := conn.Exec(end, sqlEndWork, int64(reindexLock))
+		_, unlock := conn.Exec(end, sqlEndWork, lock)
 		if reset != nil || unlock != nil {
 			conn.Conn().Close(end)
 		}
 	}()
-	// Counting the rows of a large table takes longer than a request may.
 	if _, err := conn.Exec(ctx, "SET statement_timeout = 0"); err != nil {
 		return err
 	}
-	for {
-		// Between the look and the lock somebody else may have done it.
-		if job, err = s.nextReindex(ctx); err != nil || job == nil {
-			return err
-		}
-		if err := s.reindex(ctx, conn, job); err != nil {
-			if ctx.Err() == nil {
-				_, _ = s.pool.Exec(ctx, sqlProblem, job.ID, err.Error())
-			}
-			return err
-		}
-	}
+	return work(conn)
 }
 
 func (s *Store) nextReindex(ctx context.Context) (*Reindex, error) {

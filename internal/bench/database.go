@@ -97,8 +97,8 @@ func (o *Options) filled(ctx context.Context, registry *conformance.Registry, p 
 			return nil, err
 		}
 	}
-	// What the server does in its first hour.
-	if err := d.store.OrderTexts(ctx); err != nil {
+	// What an import does at its end, and a server in its first minutes.
+	if err := d.store.OrderTexts(ctx, nil); err != nil {
 		return nil, err
 	}
 	if _, err := d.store.MergePending(ctx); err != nil {

@@ -23,7 +23,7 @@ type Importer struct {
 	Progress io.Writer
 }
 
-// Run imports the files below paths, prerequisites first. The error is of the import as a whole; what became of each
+// Run imports the files below paths, prerequisites first, and puts the texts of the index in order where many came. The error is of the import as a whole; what became of each
 // file is in the summary, also when there is an error.
 func (im *Importer) Run(ctx context.Context, paths ...string) (*Summary, error) {
 	ctx, began := resources.Importing(ctx), time.Now()
@@ -91,5 +91,5 @@ func (im *Importer) Run(ctx context.Context, paths ...string) (*Summary, error) 
 		}
 	}
 	summary.Took = time.Since(began)
-	return summary, ctx.Err()
+	return summary, im.Store.OrderTexts(ctx, progress.ordering)
 }

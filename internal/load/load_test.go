@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"kiln/auth"
 	"kiln/conformance"
@@ -216,6 +217,47 @@ func TestImport_says_what_cannot_be_read(t *testing.T) {
 		if s := run(t, im, write(t, dir, name, content)); s.Failed() != 1 {
 			t.Errorf("%s: %+v", name, s.Files[0])
 		}
+	}
+}
+
+// Where many texts came, the import is not done before they are in order; where they are, it says nothing of it.
+func TestImport_puts_texts_in_order(t *testing.T) {
+	t.Parallel()
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := kilntest.DB(t)
+	store, err := storage.Open(t.Context(), storage.Options{URL: url, Base: base, Registry: registry, Unrestricted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	service, err := resources.New(resources.Options{Store: store, Registry: registry, Base: base, Anonymous: auth.Operator("test")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, sql := range []string{"INSERT INTO search_string_value SELECT 1, 'name' || (n * 7919) % 40000 FROM generate_series(1, 40000) n", "ANALYZE search_string_value"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []int{1, 0} {
+		var progress bytes.Buffer
+		im := &load.Importer{Store: store, Service: service, Progress: &progress}
+		mustPass(t, run(t, im, write(t, t.TempDir(), "x.ndjson", fmt.Sprintf(`{"resourceType":"Patient","id":"p%d","name":[{"family":"One"}]}`, i))))
+		if got := strings.Count(progress.String(), "texts of the index in order"); got != want {
+			t.Errorf("import %d says %q", i, progress.String())
+		}
+	}
+	var texts int
+	if err := conn.QueryRow(t.Context(), "SELECT texts FROM search_string_order WHERE param IS NULL").Scan(&texts); err != nil || texts < 40000 {
+		t.Errorf("%d texts are in order, %v", texts, err)
 	}
 }
 

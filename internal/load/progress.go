@@ -57,6 +57,19 @@ func (p *progress) add(resources int, bytes int64) {
 	fmt.Fprintf(p.out, "%.0f %%, %d resources, %.0f/s, %s left\n", 100*share, p.resources, rate, left)
 }
 
+// ordering tells that the files are in, and texts of the index are put in order.
+func (p *progress) ordering(texts int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	what := fmt.Sprintf("%d resources are in; putting %d texts of the index in order", p.resources, texts)
+	switch {
+	case p.bar != nil:
+		p.bar.Describe(what)
+	case p.out != nil:
+		fmt.Fprintln(p.out, what)
+	}
+}
+
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
