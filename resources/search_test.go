@@ -71,6 +71,11 @@ func TestSearch_answers(t *testing.T) {
 	s := newSearched(t)
 	for _, c := range []struct{ path, want, self string }{
 		{"Patient?name=muller", "anna", "Patient?name=muller"},
+		{"Patient?_count=1&name=muller&_count=3&_total=none&_total=accurate", "anna", "Patient?name=muller&_count=3&_total=accurate"},
+		{"Observation?derived-from.derived-from=o1", "o3", ""},
+		{"Observation?focus.focus=o1", "", ""},                             // of MessageDefinition it is no reference
+		{"Observation?derived-from:Observation.focus.code:text=x", "", ""}, // of StructureDefinition it is a URI
+		{"?type:not=x&_id=house,here", "here", ""},
 		{"Patient?_sort=birthdate", "anna ben cleo", ""},
 		{"Patient?_sort=-birthdate", "ben anna cleo", ""}, // missing values last, in either direction
 		{"Patient?_sort=gender,-_id", "anna ben cleo", ""},
@@ -247,6 +252,26 @@ func TestSearch_lenient(t *testing.T) {
 	got := do(t, s, r).Bundle
 	if found(t, got) != "anna !warning !warning" || linkOf(got, "self") != "Patient?name=muller" {
 		t.Errorf("found %s, self %s", found(t, got), linkOf(got, "self"))
+	}
+	for _, c := range []struct{ ignored, with string }{
+		{"birthdate=yesterday", ""}, {"_count=many", ""}, {"_total=all", ""}, {"_sort=", ""}, {"_include=gender", ""}, {"gender:missing=perhaps", ""}, {"_list=a b", ""},
+		{"_has:Observation:subject", ""}, {"_has:Observation:patients:code=x", ""}, {"_filter=gender is male", ""}, {"general-practitioner.birthdate=x", ""},
+		{"name:upper=A", "modifier :upper"}, {"birthdate=" + strings.Repeat("1990,", 1001), "1000"}, {"_type=Patients", "_type"}, // errors in any case
+	} {
+		r := searchOf("Patient?name=muller&" + c.ignored)
+		if c.with == "_type" {
+			r = searchOf("?name=muller&" + c.ignored)
+		}
+		if text := refused(t, s, fhir.Invalid, r).Error(); !strings.Contains(text, c.with) {
+			t.Errorf("%s: %s", c.ignored, text)
+		}
+		if r.Lenient = true; c.with != "" {
+			refused(t, s, fhir.Invalid, r)
+			continue
+		}
+		if got := do(t, s, r).Bundle; found(t, got) != "anna !warning" || linkOf(got, "self") != "Patient?name=muller" {
+			t.Errorf("%s: found %s, self %s", c.ignored, found(t, got), linkOf(got, "self"))
+		}
 	}
 	r = searchOf("Observation?date=2020-01-02")
 	r.TimeZone = "Pacific/Auckland"

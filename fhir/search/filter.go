@@ -77,6 +77,8 @@ func (p *parser) filter(text string) bool {
 	switch {
 	case fault != nil && fault.absent:
 		return p.unknown("_filter", "at character %d: %s", characters(text, fault.at), fault.text)
+	case fault != nil && fault.code != fhir.CodeTooCostly:
+		return p.ignorable("_filter", fault.code, "at character %d: %s", characters(text, fault.at), fault.text)
 	case fault != nil:
 		return p.fail("_filter", fault.code, "at character %d: %s", characters(text, fault.at), fault.text)
 	case len(any) == 1:

@@ -29,7 +29,7 @@ func (p *parser) listed(name, value string) Expr {
 			if name == "_in" {
 				form = "List/id, Group/id or CareTeam/id"
 			}
-			p.fail(name, fhir.CodeValue, "%q is not %s.", raw, form)
+			p.malformed(name, "%q is not %s.", raw, form)
 			return nil
 		}
 		ref, ok := p.catalog.Param(typ, by)

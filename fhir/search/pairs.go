@@ -26,7 +26,7 @@ func ParsePairs(query string) ([]Pair, error) {
 		v, err2 := url.QueryUnescape(value)
 		if err != nil || err2 != nil || strings.ContainsRune(n+v, 0) || !validUTF8(n, v) {
 			return nil, fhir.NewError(fhir.Invalid, fhir.CodeInvalid,
-				"The query string has a percent sign that is not followed by two hexadecimal digits, or is not UTF-8.")
+				"The query string has a percent sign that is not followed by two hexadecimal digits, has a NUL character, or is not UTF-8.")
 		}
 		pairs = append(pairs, Pair{n, v})
 	}

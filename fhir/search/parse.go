@@ -47,6 +47,9 @@ func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
 			continue // an empty parameter says nothing (R4 search.html#escaping)
 		}
 		if p.parameter(pair) {
+			if slices.Contains(single, pair.Name) { // the last one counts, and the links say no other
+				p.query.Applied = slices.DeleteFunc(p.query.Applied, func(before Pair) bool { return before.Name == pair.Name })
+			}
 			p.query.Applied = append(p.query.Applied, pair)
 		}
 	}
@@ -56,6 +59,9 @@ func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
 	}
 	return p.query, nil
 }
+
+// single are the parameters of which a search has one value.
+var single = []string{"_count", "_total", "_summary", "_contained", "_containedType", "_timezone", "_explain"}
 
 type parser struct {
 	catalog Catalog
@@ -80,8 +86,18 @@ func (p *parser) fail(name, code, format string, args ...any) bool {
 
 // unknown handles a parameter that does not exist: an error, or with lenient handling a warning.
 func (p *parser) unknown(name, format string, args ...any) bool {
+	return p.ignorable(name, fhir.CodeNotSupported, format, args...)
+}
+
+// malformed handles a value that cannot be read as unknown does a parameter. Modifiers that do not go with a parameter are errors
+// in any case (R4 search.html#modifiers), and so is what is beyond a limit.
+func (p *parser) malformed(name, format string, args ...any) bool {
+	return p.ignorable(name, fhir.CodeValue, format, args...)
+}
+
+func (p *parser) ignorable(name, code, format string, args ...any) bool {
 	before := len(p.issues)
-	p.fail(name, fhir.CodeNotSupported, format, args...)
+	p.fail(name, code, format, args...)
 	if p.options.Lenient && !p.options.ConditionsOnly {
 		issue := p.issues[before]
 		issue.Severity = fhir.SeverityWarning
@@ -176,19 +192,24 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 		return p.has(full, name, value, types, depth)
 	}
 	if depth > 0 && value == "" {
-		p.fail(full, fhir.CodeValue, "it has no value.")
+		p.malformed(full, "it has no value.")
 		return nil
 	}
 	var any Or
+	misfit := "" // a type whose parameter does not go with the modifier
 	astray := "" // a type whose parameter does not lead to the type that the modifier names
 	for _, typ := range types {
 		param, ok := p.catalog.Param(typ, code)
 		if !ok {
 			if len(types) > 1 && (depth > 0 || p.query.Types == nil) {
-				continue // an untyped chain or system search: some of the types will have it
+				continue // a system search: some of the types will have it
 			}
 			p.unknownParam(full, typ, code)
 			return nil
+		}
+		if len(types) > 1 && p.query.Types == nil && modifier != "" && !p.catalog.IsResource(modifier) && !p.takes(param, modifier, chained) {
+			misfit = typ
+			continue // it is of another type there
 		}
 		if param.Kind == Reference && p.catalog.IsResource(modifier) && !param.leadsTo(modifier) {
 			astray = typ
@@ -217,6 +238,9 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 	case len(any) == 0 && astray != "":
 		p.fail(full, fhir.CodeInvalid, "%s of %s does not refer to %q.", code, astray, modifier)
 		return nil
+	case len(any) == 0 && misfit != "":
+		p.fail(full, fhir.CodeInvalid, "the modifier :%s does not go with it, for instance of %s.", modifier, misfit)
+		return nil
 	case len(any) == 0:
 		p.unknown(full, "no resource type that it could be asked of has a parameter %q.", code)
 		return nil
@@ -240,7 +264,7 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 	}
 	targets := param.Targets
 	switch {
-	case modifier != "" && modifier != "identifier":
+	case modifier != "":
 		if !p.catalog.IsResource(modifier) {
 			p.fail(full, fhir.CodeInvalid, "%s of %s does not refer to %q.", param.Code, typ, modifier)
 			return nil
@@ -249,12 +273,12 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 	case targets == nil:
 		targets = p.catalog.ResourceTypes()
 	}
-	code, _, _ := strings.Cut(rest, ".")
-	code, _, _ = strings.Cut(code, ":")
+	head, _, further := strings.Cut(rest, ".")
+	code, of, _ := strings.Cut(head, ":")
 	var any Or
 	for _, target := range targets {
-		if code != "_has" {
-			if _, ok := p.catalog.Param(target, code); !ok && len(targets) > 1 {
+		if code != "_has" && len(targets) > 1 { // others have it, or have it of another type
+			if next, ok := p.catalog.Param(target, code); !ok || !p.takes(next, of, further) {
 				continue
 			}
 		}
@@ -270,7 +294,7 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 	}
 	switch len(any) {
 	case 0:
-		p.unknown(full, "none of the types that %s refers to has a parameter %q.", param.Code, code)
+		p.unknown(full, "none of the types that %s refers to has a parameter %q that can be asked so.", param.Code, code)
 		return nil
 	case 1:
 		return any[0]
@@ -286,12 +310,12 @@ func (p *parser) has(full, name, value string, types []string, depth int) Expr {
 	}
 	parts := strings.SplitN(name, ":", 4)
 	if len(parts) != 4 || !p.catalog.IsResource(parts[1]) {
-		p.fail(full, fhir.CodeInvalid, "it must have the form _has:[type]:[reference parameter]:[parameter]=[value].")
+		p.malformed(full, "it must have the form _has:[type]:[reference parameter]:[parameter]=[value].")
 		return nil
 	}
 	ref, ok := p.catalog.Param(parts[1], parts[2])
 	if !ok || ref.Kind != Reference {
-		p.fail(full, fhir.CodeInvalid, "%s has no reference parameter %q.", parts[1], parts[2])
+		p.unknown(full, "%s has no reference parameter %q.", parts[1], parts[2])
 		return nil
 	}
 	where := p.condition(full, parts[3], value, []string{parts[1]}, depth+1)
@@ -318,7 +342,7 @@ func (p *parser) has(full, name, value string, types []string, depth int) Expr {
 func (p *parser) match(full, typ string, param Param, modifier, value string) Expr {
 	if modifier == "missing" {
 		if value != "true" && value != "false" {
-			p.fail(full, fhir.CodeValue, ":missing takes true or false.")
+			p.malformed(full, ":missing takes true or false.")
 			return nil
 		}
 		return &Missing{Type: typ, Param: param, Missing: value == "true"}
@@ -338,7 +362,7 @@ func (p *parser) match(full, typ string, param Param, modifier, value string) Ex
 		}
 		v, reason := p.value(param, modifier, raw)
 		if reason != "" {
-			p.fail(full, fhir.CodeValue, "%s", reason)
+			p.malformed(full, "%s", reason)
 			return nil
 		}
 		m.Values = append(m.Values, v)
@@ -347,7 +371,7 @@ func (p *parser) match(full, typ string, param Param, modifier, value string) Ex
 		if value == "" {
 			return And{}
 		}
-		p.fail(full, fhir.CodeValue, "it has no value.")
+		p.malformed(full, "it has no value.")
 		return nil
 	}
 	if param.Kind == Reference && p.catalog.IsResource(modifier) {
@@ -362,6 +386,14 @@ var modifiers = map[Kind][]string{
 	Token:     {"not", "text", "in", "not-in", "above", "below", "of-type"},
 	Reference: {"identifier", "above", "below"},
 	URI:       {"above", "below"},
+}
+
+// takes says whether a parameter can be asked with a modifier, "" for none, or have something chained to it.
+func (p *parser) takes(param Param, modifier string, chained bool) bool {
+	if chained {
+		return param.Kind == Reference && (modifier == "" || p.catalog.IsResource(modifier) && param.leadsTo(modifier))
+	}
+	return modifier == "missing" || p.modifierFits(param, modifier)
 }
 
 func (p *parser) modifierFits(param Param, modifier string) bool {

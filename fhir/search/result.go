@@ -15,7 +15,7 @@ func (p *parser) result(name string, pair Pair) bool {
 	case "_count":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 0 {
-			return p.fail(pair.Name, fhir.CodeValue, "%q is no count: it takes 0 or a positive number.", value)
+			return p.malformed(pair.Name, "%q is no count: it takes 0 or a positive number.", value)
 		}
 		q.Count = n
 	case "_total":
@@ -79,7 +79,7 @@ func ParseSubset(query string) (summary string, elements []string, err error) {
 
 func (p *parser) oneOf(into *string, pair Pair, allowed ...string) bool {
 	if !slices.Contains(allowed, pair.Value) {
-		return p.fail(pair.Name, fhir.CodeValue, "%q is not one of %s.", pair.Value, strings.Join(allowed, ", "))
+		return p.malformed(pair.Name, "%q is not one of %s.", pair.Value, strings.Join(allowed, ", "))
 	}
 	*into = pair.Value
 	return true
@@ -104,11 +104,11 @@ func (p *parser) include(name string, pair Pair) bool {
 		return true
 	}
 	if len(parts) < 2 || len(parts) > 3 {
-		return p.fail(pair.Name, fhir.CodeValue, "%q must have the form Type:parameter or Type:parameter:TargetType, or be *.", pair.Value)
+		return p.malformed(pair.Name, "%q must have the form Type:parameter or Type:parameter:TargetType, or be *.", pair.Value)
 	}
 	in.Source, in.Param = parts[0], parts[1]
 	if !p.catalog.IsResource(in.Source) {
-		return p.fail(pair.Name, fhir.CodeValue, "%q is no resource type of FHIR R4.", in.Source)
+		return p.malformed(pair.Name, "%q is no resource type of FHIR R4.", in.Source)
 	}
 	if in.Param != "*" {
 		param, ok := p.catalog.Param(in.Source, in.Param)
@@ -124,12 +124,12 @@ func (p *parser) include(name string, pair Pair) bool {
 			return p.unknown(pair.Name, "%s has no reference parameter %q.%s", in.Source, in.Param, hint)
 		}
 		if len(parts) == 3 && !param.leadsTo(parts[2]) {
-			return p.fail(pair.Name, fhir.CodeValue, "%s of %s does not refer to %q.", in.Param, in.Source, parts[2])
+			return p.malformed(pair.Name, "%s of %s does not refer to %q.", in.Param, in.Source, parts[2])
 		}
 	}
 	if len(parts) == 3 {
 		if in.Target = parts[2]; !p.catalog.IsResource(in.Target) {
-			return p.fail(pair.Name, fhir.CodeValue, "%q is no resource type of FHIR R4.", in.Target)
+			return p.malformed(pair.Name, "%q is no resource type of FHIR R4.", in.Target)
 		}
 	}
 	p.query.Includes = append(p.query.Includes, in)

@@ -13,7 +13,7 @@ func (p *parser) sort(pair Pair) bool {
 	for _, key := range strings.Split(pair.Value, ",") {
 		code, descending := strings.CutPrefix(key, "-")
 		if code == "" {
-			return p.fail(pair.Name, fhir.CodeValue, "it names no parameter.")
+			return p.malformed(pair.Name, "it names no parameter.")
 		}
 		if code == MainDate && len(p.searched()) > 1 {
 			keys = append(keys, Sort{Param: Param{Code: MainDate, Kind: Date}, Descending: descending})
@@ -23,7 +23,10 @@ func (p *parser) sort(pair Pair) bool {
 		if !ok && slices.Contains(valueless, code) {
 			return p.unsortable(pair, code, "has no value in a resource")
 		}
-		if !ok || len(p.searched()) > 1 && !strings.HasPrefix(code, "_") {
+		if ok && len(p.searched()) > 1 && !strings.HasPrefix(code, "_") {
+			return p.unsortable(pair, code, "each type has for itself")
+		}
+		if !ok {
 			hint := ""
 			if near := nearest(code, p.catalog.Codes(p.searched()[0])); len(near) > 0 {
 				hint = " Did you mean " + strings.Join(near, ", ") + "?"
