@@ -2,6 +2,8 @@ package oauth
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -58,6 +60,19 @@ func IssueUserToken(ctx context.Context, store *identity.Store, a *identity.Acco
 		about.FHIRUser = a.FHIRUser[0]
 	}
 	return issueToken(ctx, store, a.ID, about, scope, life, now)
+}
+
+// IssueProof records an access token that nobody holds and that has no scopes: what is found of it opens nothing. A check of who sees what asks
+// with its hash, as requests do with those of theirs (storage.NewProof).
+func IssueProof(ctx context.Context, store *identity.Store, life time.Duration, now time.Time) (hash []byte, grant string, err error) {
+	hash, grant = make([]byte, sha256.Size), "cli-"+randomSecret()[:22]
+	if _, err := rand.Read(hash); err != nil {
+		return nil, "", err
+	}
+	if err := store.EnsureGrant(ctx, &identity.Grant{ID: grant, Context: jsonOf(Context{Username: operatorClient})}); err != nil {
+		return nil, "", err
+	}
+	return hash, grant, store.AddToken(ctx, &identity.Token{Hash: hash, Kind: identity.Access, Grant: grant, Expires: now.Add(life)})
 }
 
 func issueToken(ctx context.Context, store *identity.Store, account string, about Context, scope string, life time.Duration, now time.Time) (token, grant string, err error) {

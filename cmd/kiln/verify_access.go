@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
+	"kiln/auth/oauth"
 	"kiln/conformance"
 	"kiln/internal/config"
 	"kiln/internal/leak"
 	"kiln/resources"
 	"kiln/server"
 	"kiln/storage"
+	"kiln/storage/identity"
 )
 
 type verifyAccessCmd struct {
@@ -19,15 +23,15 @@ type verifyAccessCmd struct {
 	Seed          uint64        `name:"seed" placeholder:"N" help:"What the callers and requests are chosen by; the same seed on the same data asks the same. 0: another one each time."`
 	Callers       int           `name:"callers" default:"20" placeholder:"N" help:"How many callers ask: patients, practitioners, administrators, backend systems and the accounts there are."`
 	Requests      int           `name:"requests" default:"200" placeholder:"N" help:"How many requests each of them makes."`
-	Writes        bool          `name:"writes" default:"true" negatable:"" help:"Try writes too, each in a transaction that is rolled back. --no-writes is for a standby, which takes none."`
+	Writes        bool          `name:"writes" default:"true" negatable:"" help:"Try writes too, each in a transaction that is rolled back, and ask with a token, which is kept for as long as it takes. --no-writes is for a standby, which takes neither."`
 	Duration      time.Duration `name:"duration" default:"2m" placeholder:"TIME" help:"When to end, however much has been asked."`
 }
 
 // sampled is how many resources of each type, at each end of the time, requests are made of.
 const sampled = 40
 
-// Run asks the questions of hostile clients and compares the answers with what reads show. It changes nothing: writes are
-// tried in transactions that are rolled back, and the database is told to refuse all else that writes.
+// Run asks the questions of hostile clients and compares the answers with what reads show. It changes nothing but that it keeps a token while it
+// asks: writes are tried in transactions that are rolled back, and the database is told to refuse all else that writes.
 func (c *verifyAccessCmd) Run(ctx context.Context, stdout io.Writer) error {
 	log := c.Logger()
 	base := c.BaseURL
@@ -87,8 +91,15 @@ func (c *verifyAccessCmd) Run(ctx context.Context, stdout io.Writer) error {
 	}
 	within, stop := context.WithTimeout(ctx, c.Duration)
 	defer stop()
-	report, err := leak.Verify(within, service, world, leak.Options{Seed: seed, Callers: c.Callers, Requests: c.Requests, Accounts: accounts, Rehearsal: rehearsal})
-	if err != nil {
+	o := leak.Options{Seed: seed, Callers: c.Callers, Requests: c.Requests, Accounts: accounts, Rehearsal: rehearsal}
+	end := func() error { return nil }
+	if c.Writes {
+		if o.Proof, end, err = c.proof(ctx, database.url, log); err != nil {
+			return err
+		}
+	}
+	report, err := leak.Verify(within, service, world, o)
+	if err := errors.Join(err, end()); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "Seed %d.\n", seed)
@@ -109,4 +120,30 @@ func (c *verifyAccessCmd) Run(ctx context.Context, stdout io.Writer) error {
 		fmt.Fprintln(stdout, "No write reached what a read does not show, or told whether it is there.")
 	}
 	return nil
+}
+
+// proof keeps a token that nobody holds and that opens nothing, by which callers ask as clients do; end takes it away, whatever has become of
+// ctx. The audit log tells of both, and were Kiln killed meanwhile, the token would end a minute after the command would have.
+func (c *verifyAccessCmd) proof(ctx context.Context, url string, log *slog.Logger) (proof func() *storage.Proof, end func() error, err error) {
+	store, closeStore, err := identity.Open(ctx, url)
+	if err != nil {
+		return nil, nil, err
+	}
+	var hash []byte
+	var grant string
+	life := c.Duration + time.Minute
+	if err := change(ctx, store, fmt.Sprintf("verify-access: a token without scopes that nobody holds, for %s", life), func(ctx context.Context, store *identity.Store) (err error) {
+		hash, grant, err = oauth.IssueProof(ctx, store, life, time.Now())
+		return err
+	}); err != nil {
+		closeStore()
+		return nil, nil, err
+	}
+	log.Info("asking with a token that nobody holds and that opens nothing", "grant", grant, "life", life)
+	return func() *storage.Proof { return storage.NewProof(hash, time.Now()) }, func() error {
+		defer closeStore()
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer stop()
+		return change(ctx, store, "verify-access: the end of its token", func(ctx context.Context, store *identity.Store) error { return store.Revoke(ctx, grant) })
+	}, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -46,6 +48,40 @@ func TestVerifyAccess(t *testing.T) {
 	}
 	if after := written(); after != before {
 		t.Errorf("it wrote: %d, before %d", after, before)
+	}
+	// It asks with a token, tells the audit log of it, and leaves none behind.
+	tokens := func() (n, told int) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM oauth_token) + (SELECT count(*) FROM oauth_grant), (SELECT count(*) FROM audit_entry WHERE entry::text LIKE '%verify-access: %')").Scan(&n, &told); err != nil {
+			t.Fatal(err)
+		}
+		return n, told
+	}
+	if n, told := tokens(); n != 0 || told != 2 || !regexp.MustCompile(`\n[1-9][0-9]+ of them with a token`).MatchString(out) {
+		t.Errorf("%d tokens and grants are left, %d entries of the audit log\n%s", n, told, out)
+	}
+	if code, out, errs := command(t, "verify-access", "--database-url="+url, "--no-writes", "--callers=1", "--requests=5"); code != 0 || !strings.Contains(out, "\n0 of them with a token") {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
+	}
+	if _, told := tokens(); told != 2 {
+		t.Errorf("--no-writes wrote: %d entries", told)
+	}
+	// Nor when it is interrupted.
+	interrupted, interrupt := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		var out, errs strings.Builder
+		ended <- run(interrupted, []string{"verify-access", "--database-url=" + url, "--callers=1000", "--requests=1000"}, &out, &errs)
+	}()
+	for n, _ := tokens(); n == 0; n, _ = tokens() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	interrupt()
+	if code := <-ended; code == 0 {
+		t.Error("an interrupted look ended well")
+	}
+	if n, told := tokens(); n != 0 || told != 4 {
+		t.Errorf("after it was interrupted %d tokens and grants are left, %d entries of the audit log", n, told)
 	}
 	// A hole in the rule is told of with a code that scripts see, and without anybody's name.
 	if _, err := conn.Exec(t.Context(), "CREATE OR REPLACE VIEW visible.search_index AS SELECT x.* FROM public.search_index x"); err != nil {

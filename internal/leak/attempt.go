@@ -45,7 +45,7 @@ func (v *session) writes(ctx context.Context, o Options, r *rand.Rand) (*Finding
 	// A scope that lets read lets write here: what is looked for is what scopes alone do not keep away.
 	text := strings.NewReplacer(".rs", ".cruds", ".read", ".*").Replace(who.Scopes.String())
 	who.Scopes, _ = auth.ParseScopes(text)
-	w := &writer{session: &session{service: o.Rehearsal, world: v.world, who: who, report: v.report, reads: map[string]bool{}}, r: r}
+	w := &writer{session: &session{service: o.Rehearsal, world: v.world, who: who, report: v.report, proof: o.Proof, proven: o.Proof != nil && r.IntN(4) > 0, reads: map[string]bool{}}, r: r}
 	if err := w.probe(ctx); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (w *writer) found(ctx context.Context, a *attempt) (*Finding, error) {
 			return nil, err
 		}
 	}
-	return &Finding{w.who.String(), a.kind + ": " + a.ask.String(), problem}, nil
+	return &Finding{w.who.String(), a.kind + ": " + a.ask.String() + w.how(), problem}, nil
 }
 
 // probe finds out which types the caller may write: without a body the request fails, but later.
@@ -128,7 +128,7 @@ func (w *writer) probe(ctx context.Context) error {
 
 // try makes both requests of an attempt, and says what is wrong with the answers.
 func (w *writer) try(ctx context.Context, a *attempt) (string, error) {
-	resp, err := w.as(ctx, w.who, a.ask)
+	resp, err := w.asks(ctx, a.ask)
 	if kind := fhir.KindOf(err); err != nil && kind == fhir.Internal {
 		return "", err
 	}
@@ -141,7 +141,7 @@ func (w *writer) try(ctx context.Context, a *attempt) (string, error) {
 		}
 		w.report.Refused++
 	}
-	other, otherErr := w.as(ctx, w.who, a.other)
+	other, otherErr := w.asks(ctx, a.other)
 	if kind := fhir.KindOf(otherErr); otherErr != nil && kind == fhir.Internal {
 		return "", otherErr
 	}

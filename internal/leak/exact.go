@@ -22,10 +22,11 @@ type list struct {
 	first    *resources.Bundle
 }
 
-func (v *session) list(ctx context.Context, who Caller, a Ask) (*list, error) {
+// list makes a request, and those of the pages that follow, by do.
+func (v *session) list(ctx context.Context, do func(context.Context, Ask) (*resources.Response, error), a Ask) (*list, error) {
 	l := &list{}
 	for l.first == nil || len(l.keys) < most {
-		resp, err := v.as(ctx, who, a)
+		resp, err := do(ctx, a)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +70,7 @@ func (v *session) search(ctx context.Context, a Ask) (string, error) {
 			plain.Params = append(plain.Params, p)
 		}
 	}
-	got, err := v.list(ctx, v.who, a)
+	got, err := v.list(ctx, v.asks, a)
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +103,7 @@ func (v *session) search(ctx context.Context, a Ask) (string, error) {
 
 // listed compares a history or $everything with what of it the caller can read.
 func (v *session) listed(ctx context.Context, a Ask) (string, error) {
-	got, err := v.list(ctx, v.who, a)
+	got, err := v.list(ctx, v.asks, a)
 	if err != nil {
 		return "", err
 	}
@@ -123,17 +124,23 @@ func (v *session) listed(ctx context.Context, a Ask) (string, error) {
 
 // visible is what the operator gets, without what the caller cannot read.
 func (v *session) visible(ctx context.Context, a Ask) (*list, error) {
-	l, err := v.list(ctx, Caller{Principal: operator}, a)
+	l, err := v.list(ctx, func(ctx context.Context, a Ask) (*resources.Response, error) {
+		return v.as(ctx, Caller{Principal: operator}, a)
+	}, a)
 	if err != nil {
 		return nil, err
 	}
 	var kept []string
+	shows := v.findable
+	if a.Interaction == resources.HistoryInstance {
+		shows = v.readable
+	}
 	for _, key := range l.keys {
-		readable, err := v.readable(ctx, key)
+		is, err := shows(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if readable {
+		if is {
 			kept = append(kept, key)
 		}
 	}
@@ -250,7 +257,7 @@ func (v *session) has(ctx context.Context, typ string, p Param) (map[string]bool
 			if !strings.HasPrefix(target, typ+"/") {
 				continue
 			}
-			readable, err := v.readable(ctx, target)
+			readable, err := v.findable(ctx, target)
 			if err != nil {
 				return nil, false, err
 			}

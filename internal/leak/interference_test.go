@@ -33,6 +33,17 @@ const base = "http://localhost:8080/fhir"
 // proofHash is that of an access token.
 var proofHash = make([]byte, 32)
 
+// prove keeps the token of proofHash.
+func prove(t testing.TB, store *storage.Store) {
+	t.Helper()
+	if err := store.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Identity().AddToken(t.Context(), &identity.Token{Hash: proofHash, Kind: identity.Access, Grant: "g", Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // open opens a database. ids begin the ids of new resources: those of earlier callers must not be met again.
 func open(t testing.TB, url string, clock func() time.Time, operator bool, ids string) (*resources.Service, *storage.Store) {
 	t.Helper()
@@ -65,12 +76,7 @@ func TestNonInterference(t *testing.T) {
 	whole := kilntest.DB(t)
 	s, store := open(t, whole, now.read, true, "")
 	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 0)), now: now.read()}).write()
-	if err := store.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Identity().AddToken(t.Context(), &identity.Token{Hash: proofHash, Kind: identity.Access, Grant: "g", Expires: time.Now().Add(time.Hour)}); err != nil {
-		t.Fatal(err)
-	}
+	prove(t, store)
 	store.Close()
 	for i, who := range callers() {
 		ids := fmt.Sprintf("%d-", i)

@@ -17,7 +17,7 @@ func (w *World) Read(r *rand.Rand) Ask {
 		id = "nothing-has-this-id"
 	}
 	switch r.IntN(24) {
-	case 0:
+	case 0, 9:
 		return Ask{Request: resources.Request{Interaction: resources.Read, Type: typ, ID: id}}
 	case 1:
 		return Ask{Request: resources.Request{Interaction: resources.VRead, Type: typ, ID: id, Version: fmt.Sprint(1 + r.IntN(3))}}
@@ -35,6 +35,11 @@ func (w *World) Read(r *rand.Rand) Ask {
 		return w.operation(r)
 	case 8:
 		return w.batch(r)
+	case 10, 11, 12:
+		if a, ok := w.record(r, typ); ok {
+			return a
+		}
+		fallthrough
 	default:
 		return w.search(r, typ)
 	}
@@ -64,6 +69,28 @@ func (w *World) compartment(r *rand.Rand) Ask {
 		a.Params = w.shape(r, a.Type)
 	}
 	return a
+}
+
+// record searches a patient's record for what a resource of a type has, as apps do most: the patient and a code or category, or nothing else, the
+// latest first.
+func (w *World) record(r *rand.Rand, typ string) (Ask, bool) {
+	n, patient := w.of(r, typ), w.of(r, "Patient")
+	if n == nil || patient == nil || w.registry.SearchParameter(typ, "patient") == nil {
+		return Ask{}, false
+	}
+	a := Ask{Request: resources.Request{Interaction: resources.SearchType, Type: typ}, Params: fixed("patient=" + patient.ID())}
+	for range r.IntN(3) {
+		if p := w.condition(r, n); p.Name == "code" || p.Name == "category" || p.Name == "status" {
+			a.Params = append(a.Params, p)
+		}
+	}
+	if w.registry.SearchParameter(typ, "date") != nil && r.IntN(2) == 0 {
+		a.Params = append(a.Params, fixed("_sort=-date")...)
+	}
+	if r.IntN(3) == 0 {
+		a.Params = append(a.Params, fixed("_count=5")...)
+	}
+	return a, true
 }
 
 // system searches several types.

@@ -12,7 +12,6 @@ import (
 	"kiln/internal/kilntest"
 	"kiln/resources"
 	"kiln/storage"
-	"kiln/storage/identity"
 )
 
 // What a read shows without the rule (storage/surely.go) the rule shows too: in a database whose rule shows nothing at all, each caller reads
@@ -23,12 +22,7 @@ func TestSurely_shows_no_more_than_the_rule(t *testing.T) {
 	whole := kilntest.DB(t)
 	s, store := open(t, whole, now.read, true, "")
 	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 0)), now: now.read()}).write()
-	if err := store.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Identity().AddToken(t.Context(), &identity.Token{Hash: proofHash, Kind: identity.Access, Grant: "g", Expires: time.Now().Add(time.Hour)}); err != nil {
-		t.Fatal(err)
-	}
+	prove(t, store)
 	store.Close()
 	for name, prepare := range map[string]string{"as_it_is": "", "without_Consents": "DELETE FROM consent_rule"} {
 		t.Run(name, func(t *testing.T) {

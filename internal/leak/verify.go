@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"kiln/auth"
 	"kiln/fhir"
 	"kiln/resources"
 	"kiln/storage"
@@ -23,6 +24,9 @@ type Options struct {
 	// Rehearsal is a service on a store that rolls back whatever is written (storage.Options.Rehearse); nil: no writes are
 	// tried. Of each caller they are a quarter as many as Requests, and half as many operations more.
 	Rehearsal *resources.Service
+	// Proof is that of an access token that holds, anew for each request: most requests ask with it, as those of clients do, and so are answered by
+	// the statements that look at no views where they can be. nil: none does. What a caller may see, reads without one say.
+	Proof func() *storage.Proof
 }
 
 // Report is what was tried and found.
@@ -34,7 +38,9 @@ type Report struct {
 	// was compared with that of one that is missing. Skipped are answers too long to compare in full. Refused are the writes
 	// that had to be refused, and were.
 	Shown, Hidden, Skipped, Refused int
-	Findings                        []Finding
+	// Proven are the requests that asked with a token.
+	Proven   int
+	Findings []Finding
 }
 
 // Finding is one answer that told more, or less, than reads do. It holds ids and no other data of patients.
@@ -49,13 +55,16 @@ func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Re
 	}
 	for caller, who := range w.Callers(r, o.Accounts, o.Callers) {
 		report.Callers[who.Name]++
-		v := &session{service: s, world: w, who: who, report: report, reads: map[string]bool{}}
+		v := &session{service: s, world: w, who: who, report: report, proof: o.Proof, reads: map[string]bool{}}
 		for range o.Requests {
 			if ctx.Err() != nil {
 				return report, nil
 			}
 			ask := w.Read(r)
 			report.Asked[ask.kind()]++
+			if v.proven = r.IntN(4) > 0 && o.Proof != nil; v.proven {
+				report.Proven++
+			}
 			problem, err := v.settled(ctx, ask)
 			switch {
 			case ctx.Err() != nil:
@@ -69,7 +78,7 @@ func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Re
 			if problem, err = v.settled(ctx, ask); err != nil || problem == "" {
 				continue // the data has changed meanwhile
 			}
-			if report.Findings = append(report.Findings, Finding{who.String(), ask.String(), problem}); len(report.Findings) == maxFindings {
+			if report.Findings = append(report.Findings, Finding{who.String(), ask.String() + v.how(), problem}); len(report.Findings) == maxFindings {
 				return report, nil
 			}
 			break // one finding a caller: the next ones are most often the same
@@ -112,6 +121,17 @@ type session struct {
 	who     Caller
 	report  *Report
 	reads   map[string]bool
+	// proof is Options.Proof, proven whether the caller asks with one.
+	proof  func() *storage.Proof
+	proven bool
+}
+
+// how says how the caller asks.
+func (v *session) how() string {
+	if v.proven {
+		return " with a token"
+	}
+	return ""
 }
 
 // settled is check, made sure of: where others write at the same time, what was seen a moment ago may be gone.
@@ -125,18 +145,33 @@ func (v *session) settled(ctx context.Context, a Ask) (problem string, err error
 	return problem, nil
 }
 
+// as is the answer to anybody, without a token: the rule's.
 func (v *session) as(ctx context.Context, who Caller, a Ask) (*resources.Response, error) {
 	a.Principal = who.Principal
 	return v.service.Do(ctx, a.request())
 }
 
+// asks is the answer to the caller, asked as clients do where it is proven.
+func (v *session) asks(ctx context.Context, a Ask) (*resources.Response, error) {
+	if v.proven {
+		ctx = storage.WithProof(ctx, v.proof())
+	}
+	return v.as(ctx, v.who, a)
+}
+
 // check says what is wrong with the answer to a; "" for nothing. An error is one of the server.
 func (v *session) check(ctx context.Context, a Ask) (string, error) {
-	resp, err := v.as(ctx, v.who, a)
+	resp, err := v.asks(ctx, a)
 	switch fhir.KindOf(err) {
-	case fhir.Internal, fhir.Transient:
+	case fhir.Internal, fhir.Transient, fhir.Unauthenticated: // the last says that the token does not hold any more
 		if err != nil {
 			return "", err
+		}
+	}
+	if a.Interaction == resources.Read {
+		readable, readErr := v.readable(ctx, a.Type+"/"+a.ID)
+		if shown := err == nil || fhir.KindOf(err) == fhir.Gone; readErr != nil || shown != readable {
+			return fmt.Sprintf("a read%s shows %s/%s: %t, and the rule: %t", v.how(), a.Type, a.ID, shown, readable), readErr
 		}
 	}
 	if a.ID != "" {
@@ -209,24 +244,40 @@ func (v *session) mayRead(ctx context.Context, key string) (string, error) {
 
 // readable says whether a plain read shows a resource, Type/id, or a version of one.
 func (v *session) readable(ctx context.Context, key string) (bool, error) {
-	if known, ok := v.reads[key]; ok {
-		return known, nil
+	return v.readableBy(ctx, v.who, key)
+}
+
+// findable says whether searches and histories of more than one resource may show what readable is about: what the scope fhirUser opens is for
+// reads alone.
+func (v *session) findable(ctx context.Context, key string) (bool, error) {
+	who := v.who
+	if resource, _, _ := strings.Cut(key, "/_history/"); resource == who.FHIRUser {
+		who.Scopes = slices.DeleteFunc(slices.Clone(who.Scopes), func(s auth.Scope) bool { return s.Text == "fhirUser" })
+	}
+	return v.readableBy(ctx, who, key)
+}
+
+// readableBy is readable for the caller with some of the scopes.
+func (v *session) readableBy(ctx context.Context, who Caller, key string) (bool, error) {
+	known := fmt.Sprint(len(who.Scopes), " ", key)
+	if is, ok := v.reads[known]; ok {
+		return is, nil
 	}
 	parts := strings.Split(key, "/")
 	a := Ask{Request: resources.Request{Interaction: resources.Read, Type: parts[0], ID: parts[1]}}
 	if len(parts) == 4 {
 		a.Interaction, a.Version = resources.VRead, parts[3]
 	}
-	_, err := v.as(ctx, v.who, a)
+	_, err := v.as(ctx, who, a)
 	switch kind := fhir.KindOf(err); {
 	case err == nil || kind == fhir.Gone:
-		v.reads[key] = true
+		v.reads[known] = true
 	case kind == fhir.NotFound || kind == fhir.Forbidden || kind == fhir.Unauthenticated:
-		v.reads[key] = false
+		v.reads[known] = false
 	default:
 		return false, err
 	}
-	return v.reads[key], nil
+	return v.reads[known], nil
 }
 
 // missing compares the answer about a resource that the caller cannot read with that about one that does not exist.
@@ -241,7 +292,7 @@ func (v *session) missing(ctx context.Context, a Ask, answer string) (string, er
 	v.report.Hidden++
 	other := a
 	other.ID = never
-	resp, err := v.as(ctx, v.who, other)
+	resp, err := v.asks(ctx, other)
 	if strings.ReplaceAll(answer, key, "…") != strings.ReplaceAll(Answer(resp, err), other.Type+"/"+other.ID, "…") {
 		return "the answer is another one for " + key + ", which a read does not show, than for what does not exist", nil
 	}
@@ -280,6 +331,7 @@ func (r *Report) Summary() []string {
 		return fmt.Sprintf("%d %s: %s", n, what, strings.Join(parts, ", "))
 	}
 	lines := []string{count(r.Callers, "callers"), count(r.Asked, "requests"),
+		fmt.Sprintf("%d of them with a token, as clients ask, the others without", r.Proven),
 		fmt.Sprintf("%d resources and versions in answers were read one by one", r.Shown),
 		fmt.Sprintf("%d times a resource that the caller cannot read was compared with one that does not exist", r.Hidden),
 		fmt.Sprintf("%d answers were too long to be compared whole; what they show was read", r.Skipped)}
