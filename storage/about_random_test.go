@@ -139,6 +139,18 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 			fmt.Fprintf(b, "INSERT INTO treatment VALUES (1, %d, %d, %d, %s, %s, %v);", rapid.SampledFrom([]int{1, 2, 0}).Draw(t, "kind"), rapid.SampledFrom(actors).Draw(t, "actor"),
 				rapid.SampledFrom(persons).Draw(t, "patient"), p, p, rapid.SampledFrom([]bool{true, true, true, false}).Draw(t, "confirmed"))
 		}
+		// Rows become clear before Consents come or after them, and both change whose they are.
+		clears := func(when string) {
+			if rapid.Bool().Draw(t, when) {
+				b.WriteString("SELECT count(treatment_clears(actor, patient)) FROM (SELECT DISTINCT actor, patient FROM treatment) k;")
+			}
+		}
+		moves := func(table string) {
+			if rapid.IntRange(0, 3).Draw(t, table+" moves") == 3 {
+				fmt.Fprintf(b, "UPDATE %s SET patient = %d WHERE patient = %d;", table, rapid.SampledFrom(persons).Draw(t, "to"), rapid.SampledFrom(persons).Draw(t, "from"))
+			}
+		}
+		clears("clear before")
 		for range rapid.IntRange(0, 2).Draw(t, "roles") {
 			fmt.Fprintf(b, "INSERT INTO acting VALUES (1, %d, %d, %s);", rapid.SampledFrom(actors[1:3]).Draw(t, "practitioner"), actors[3], period.Draw(t, "period"))
 		}
@@ -154,6 +166,9 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 				null("any actor", arrayOf([]int64{rapid.SampledFrom(append(actors, key("RelatedPerson/mum"))).Draw(t, "actor")})), null("any type", fmt.Sprintf("'{%d}'", observation)),
 				null("any label", fmt.Sprint(labels.Draw(t, "labels"))), null("any purpose", "'{TREAT}'"))
 		}
+		moves("consent_rule")
+		moves("treatment")
+		clears("clear after")
 		if rapid.Bool().Draw(t, "proxy") {
 			fmt.Fprintf(b, "INSERT INTO proxy VALUES (%d, %d, %s);", key("RelatedPerson/mum"), rapid.SampledFrom(persons[:4]).Draw(t, "patient"), period.Draw(t, "period"))
 		}
@@ -212,6 +227,10 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 		}
 		if _, err := conn.Exec(ctx, data.Draw(t, "data")); err != nil {
 			t.Fatal(err)
+		}
+		var unfit int
+		if err := conn.QueryRow(ctx, "SELECT count(*) FROM treatment k WHERE k.clear AND (NOT k.confirmed OR EXISTS (SELECT FROM consent_rule c WHERE c.patient = k.patient))").Scan(&unfit); err != nil || unfit > 0 {
+			t.Fatalf("%d rows of treatment are clear, and their patients have a Consent: %v", unfit, err)
 		}
 		if err := s.RefreshParameters(ctx); err != nil {
 			t.Fatal(err)

@@ -119,7 +119,7 @@ func (s *Store) RuleRows(ctx context.Context, sql string) (keys []int64, err err
 }
 
 // anyTreatment finds the treatment of anybody by anybody.
-const anyTreatment = ` LEFT JOIN LATERAL (SELECT k.actor, k.patient FROM treatment k WHERE $7::bigint IS NOT NULL AND k.confirmed AND k.low <= now() AND k.high > now() ORDER BY md5(k.patient::text) LIMIT 1) k ON true`
+const anyTreatment = ` LEFT JOIN LATERAL (SELECT k.actor, k.patient, k.clear FROM treatment k WHERE $7::bigint IS NOT NULL AND k.confirmed AND k.low <= now() AND k.high > now() ORDER BY md5(k.patient::text) LIMIT 1) k ON true`
 
 // ReadSurely says whether the caller in ctx surely sees a resource: by the statement and by what it finds, and by the latter alone, where the
 // statement has forgotten all its conditions.
@@ -137,8 +137,8 @@ func (s *Store) ReadSurely(ctx context.Context, p *Proof, typ, id string) (shown
 		lawful:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
 		shared:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
 		own:       sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL AND $7::bigint[] IS NOT NULL"),
-		treated:   sqlSurely(careGrounds, anyTreatment+joinConsent, " AND $6::integer IS NOT NULL"),
-		inContext: sqlSurely(careGrounds, anyTreatment+joinConsent, " AND $6::integer IS NOT NULL AND $8::bigint[] IS NOT NULL"),
+		treated:   sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL"),
+		inContext: sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL AND $8::bigint[] IS NOT NULL"),
 		permitted: sqlSurely(consentGrounds, joinConsent, " AND $6::integer IS NOT NULL"),
 	}[way.reason]
 	for w, is := range map[*surely]*bool{way: &shown, &forgetful: &unconditionally} {
@@ -150,6 +150,9 @@ func (s *Store) ReadSurely(ctx context.Context, p *Proof, typ, id string) (shown
 	}
 	return shown, unconditionally, nil
 }
+
+// ForgetClearing has the next read look anew for rows of treatment that can be clear.
+func (s *Store) ForgetClearing() { s.clearing.tried = nil }
 
 // ReferredSurely gives the row keys of the resources that the caller in ctx, who asks about some patients, surely sees, where all of these are
 // clear: by the statement and what it finds, and by the latter alone.
@@ -175,7 +178,7 @@ func (s *Store) ReferredSurely(ctx context.Context, patients []int64) (shown, un
 	}
 	var all []int64
 	err = s.pool.QueryRow(ctx, "SELECT array_agg(rk) FROM resource").Scan(&all)
-	for sql, keys := range map[string]*[]int64{sqlSurelyReferred: &shown, "SELECT r.labels, " + noGrounds + ", " + versionColumns +
+	for sql, keys := range map[string]*[]int64{sqlSurelyReferred: &shown, "SELECT r.labels, " + versionColumns +
 		" FROM resource r WHERE r.rk = ANY($1::bigint[]) AND $2::bigint[] IS NOT NULL AND $3::bytea IS NOT NULL AND $4::integer IS NOT NULL AND r.content IS NOT NULL ORDER BY r.rk": &unconditionally} {
 		if err != nil {
 			break

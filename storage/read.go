@@ -38,14 +38,21 @@ func (s *Store) Read(ctx context.Context, typ, id string) (*Version, error) {
 // current is Read without a look at what the views leave to the exact form of granular scopes.
 func (r *runner) current(ctx context.Context, typ, id string) (*Version, error) {
 	rk := r.store.hash.Resource(typ, id)
-	if p, proves := toProve(ctx); proves {
-		if way := r.surelyReads(r.store.Registry().TypeNumber(typ)); way != nil {
-			if v, known, err := r.surely(ctx, p, way, rk, typ, id); known || err != nil {
-				return v, err
-			}
+	p, proves := toProve(ctx)
+	if !proves {
+		return r.one(ctx, sqlRead, rk, typ, id)
+	}
+	way := r.surelyReads(r.store.Registry().TypeNumber(typ))
+	if way != nil {
+		if v, known, err := r.surely(ctx, p, way, rk, typ, id); known || err != nil {
+			return v, err
 		}
 	}
-	return r.one(ctx, sqlRead, rk, typ, id)
+	v, err := r.one(ctx, sqlRead, rk, typ, id)
+	if v != nil && way != nil && (way.reason == treated || way.reason == inContext) && len(v.Compartments) == 1 {
+		r.store.clears(ctx, way.treating, v.Compartments[0])
+	}
+	return v, err
 }
 
 // ReadVersion returns one version, or nil.

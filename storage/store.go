@@ -66,6 +66,7 @@ type Store struct {
 	shapes    shapeCache
 	sortTexts shapeCache
 	sorting   sortBounds
+	clearing  clearing
 	auditor   auditor
 	journal   *auditJournal // nil for none
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -39,46 +40,52 @@ const (
 	permitted                   // nobody of it has a Consent
 )
 
-// What a statement finds beside the version: the labels, the practitioner and the patient of a treatment, and whether it is known that
-// nobody of the resource has a Consent.
-const groundsWidth = 4
+// What a statement finds before the version: the labels, and, where the reason asks for it, the practitioner and the patient of a treatment, and
+// whether it is known that nobody of the resource has a Consent.
+const (
+	labelsWidth  = 1
+	groundsWidth = 4
+)
 
-// sqlSurely gives a row where the token holds, with a version or with NULL. The planner is kept by LIMIT from reading whom the caller treats at
-// all; the index gives first what ends last.
+// sqlSurely gives a row where the token holds and there is something to show.
 func sqlSurely(grounds, joined, condition string) string {
-	found := "resource r"
-	if joined != "" {
-		found = "(resource r" + joined + ")"
-	}
-	return `
-SELECT r.labels, ` + grounds + `, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments
-FROM visible.access_token t LEFT JOIN ` + found + ` ON r.rk = $3 AND r.type = $4 AND r.id = $5` + condition + `
-WHERE t.hash = $1 AND t.expires > $2`
+	return surelyColumns(grounds) + `
+FROM oauth_token t JOIN resource r ON r.rk = $3 AND r.type = $4 AND r.id = $5` + joined + `
+WHERE t.hash = $1 AND t.kind = 'A' AND t.expires > $2` + condition
 }
 
+func surelyColumns(grounds string) string {
+	return `
+SELECT r.labels` + grounds + `, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments`
+}
+
+// joinClear finds the row of treatment that says beside that the patient has no Consent (migrations/0260_clear_treatment.sql). The planner is kept
+// by LIMIT from reading whom the caller treats at all.
 const (
-	unbarred      = ` AND r.labels & $6 = 0`
-	joinTreatment = ` JOIN LATERAL (SELECT k.actor, k.patient FROM treatment k
-  WHERE k.actor = $7 AND k.patient = r.compartments[1] AND k.confirmed AND k.low <= now() AND k.high > now() LIMIT 1) k ON true`
+	unbarred  = ` AND r.labels & $6 = 0`
+	joinClear = ` JOIN LATERAL (SELECT k.actor, k.patient, k.clear FROM treatment k
+  WHERE k.clear AND k.actor = $7 AND k.patient = r.compartments[1] AND k.confirmed AND k.low <= now() AND k.high > now() LIMIT 1) k ON true`
+	ofOne       = ` AND cardinality(r.compartments) = 1`
 	joinConsent = ` LEFT JOIN LATERAL (SELECT true AS known FROM consent_rule c WHERE c.patient = ANY(r.compartments) LIMIT 1) c ON true`
 	noConsent   = ` AND r.compartments IS NOT NULL AND c.known IS NULL`
 
-	noGrounds      = `NULL::bigint, NULL::bigint, NULL::boolean`
-	consentGrounds = `NULL::bigint, NULL::bigint, c.known IS NULL`
-	careGrounds    = `k.actor, k.patient, c.known IS NULL`
+	noGrounds      = ``
+	consentGrounds = `, NULL::bigint, NULL::bigint, c.known IS NULL`
+	careGrounds    = `, k.actor, k.patient, k.clear`
 )
 
 var sqlSurelyFor = map[reason]string{
 	lawful:    sqlSurely(noGrounds, "", unbarred),
 	shared:    sqlSurely(noGrounds, "", unbarred+" AND r.compartments = '{}'"),
 	own:       sqlSurely(noGrounds, "", unbarred+" AND r.compartments && $7"),
-	treated:   sqlSurely(careGrounds, joinTreatment+joinConsent, unbarred+noConsent),
-	inContext: sqlSurely(careGrounds, joinTreatment+joinConsent, unbarred+noConsent+" AND r.compartments && $8"),
+	treated:   sqlSurely(careGrounds, joinClear, unbarred+ofOne),
+	inContext: sqlSurely(careGrounds, joinClear, unbarred+ofOne+" AND r.compartments && $8"),
 	permitted: sqlSurely(consentGrounds, joinConsent, unbarred+noConsent),
 }
 
-// surelyAll reads for a backend system from which nothing is hidden.
-var surelyAll = &surely{sql: sqlSurelyFor[lawful], reason: lawful}
+// surelyAll reads for a backend system from which nothing is hidden. There is a row where the token holds, with a version or with NULL.
+var surelyAll = &surely{reason: lawful, sql: surelyColumns(noGrounds) + `
+FROM oauth_token t LEFT JOIN resource r ON r.rk = $3 AND r.type = $4 AND r.id = $5 WHERE t.hash = $1 AND t.kind = 'A' AND t.expires > $2`}
 
 // surelyWays finds the ways by the bytes of ways, which say what there is of a type: see visible.rule. For whom it is, what shows asks is
 // enough for the rule.
@@ -142,8 +149,7 @@ type grounds struct {
 // shows says whether the grounds are enough to show a version. It does not trust the statement to have asked.
 func (w *surely) shows(g grounds, v *Version) bool {
 	inRecord := slices.ContainsFunc(v.Compartments, func(rk int64) bool { return slices.Contains(w.opened, rk) })
-	inCare := w.treating != 0 && g.actor == w.treating && slices.Contains(v.Compartments, g.patient)
-	known := v.Compartments != nil && g.free
+	inCare := w.treating != 0 && g.actor == w.treating && g.free && len(v.Compartments) == 1 && v.Compartments[0] == g.patient
 	switch {
 	case g.labels&w.barred != 0:
 		return false
@@ -154,20 +160,27 @@ func (w *surely) shows(g grounds, v *Version) bool {
 	case w.reason == own:
 		return inRecord
 	case w.reason == treated:
-		return inCare && known
+		return inCare
 	case w.reason == inContext:
-		return inCare && known && inRecord
+		return inCare && inRecord
 	case w.reason == permitted:
-		return known
+		return v.Compartments != nil && g.free
 	}
 	return false
 }
 
-// scanGrounds reads a row of such a statement.
+// scanGrounds reads a row of such a statement: a version behind the grounds, or none where there is nothing of it.
 func scanGrounds(rows pgx.Rows) (v *Version, g grounds, err error) {
 	raw, fields := rows.RawValues(), rows.FieldDescriptions()
+	width := len(raw) - versionWidth
+	if width != labelsWidth && width != groundsWidth {
+		return nil, g, fmt.Errorf("storage: %d columns, which are no version with grounds", len(raw))
+	}
+	if raw[width] == nil {
+		return nil, g, nil
+	}
 	var numbers [groundsWidth - 1]int64
-	for i := range numbers {
+	for i := range min(width, len(numbers)) {
 		switch {
 		case raw[i] == nil:
 		case fields[i].Format != pgx.BinaryFormatCode:
@@ -181,8 +194,8 @@ func scanGrounds(rows pgx.Rows) (v *Version, g grounds, err error) {
 			return nil, g, err
 		}
 	}
-	g = grounds{labels: int32(numbers[0]), actor: numbers[1], patient: numbers[2], free: isTrue(raw[groundsWidth-1])}
-	v, err = versionBehind(rows, groundsWidth)
+	g = grounds{labels: int32(numbers[0]), actor: numbers[1], patient: numbers[2], free: width == groundsWidth && isTrue(raw[groundsWidth-1])}
+	v, err = versionBehind(rows, width)
 	return v, g, err
 }
 
@@ -190,7 +203,10 @@ func scanGrounds(rows pgx.Rows) (v *Version, g grounds, err error) {
 //
 // Errors: Unauthenticated.
 func (r *runner) surely(ctx context.Context, p *Proof, w *surely, rk int64, typ, id string) (v *Version, known bool, err error) {
-	args := append(make([]any, 0, 8), p.hash, p.now, rk, typ, id, w.barred)
+	args := append(make([]any, 0, 8), p.hash, p.now, rk, typ, id)
+	if w != surelyAll {
+		args = append(args, w.barred)
+	}
 	switch w.reason {
 	case own:
 		args = append(args, w.opened)
@@ -207,14 +223,11 @@ func (r *runner) surely(ctx context.Context, p *Proof, w *surely, rk int64, typ,
 	holds := false
 	for rows.Next() {
 		holds = true
-		if rows.RawValues()[groundsWidth] == nil { // the token holds, and the statement finds nothing
-			continue
-		}
 		found, g, err := scanGrounds(rows)
 		if err != nil {
 			return nil, false, err
 		}
-		if w.shows(g, found) {
+		if found != nil && w.shows(g, found) {
 			v = found
 		}
 	}

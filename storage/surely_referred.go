@@ -17,7 +17,7 @@ type plainGrounds struct {
 }
 
 const sqlSurelyReferred = `
-SELECT r.labels, ` + noGrounds + `, ` + versionColumns + ` FROM resource r
+SELECT r.labels, ` + versionColumns + ` FROM resource r
 WHERE r.rk = ANY($1::bigint[]) AND r.content IS NOT NULL AND r.compartments <@ $2::bigint[]
   AND get_byte($3::bytea, r.type_number) & CASE WHEN r.compartments = '{}' THEN 2 ELSE 1 END <> 0
   AND (r.labels = 0 OR r.compartments <> '{}' AND r.labels & $4::integer = 0)

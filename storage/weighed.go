@@ -54,10 +54,10 @@ const (
 	entryOfRecord = "(SELECT x.*, r.type AS type_name, r.id, r.version, r.last_updated AS updated, r.method, r.content, r.literal FROM search_index x JOIN resource r USING (rk))"
 )
 
-// care is what a practitioner must have of a patient: a treatment, and no Consent.
+// care is what a practitioner must have of a patient: a treatment, and no Consent, both of which a row says that is clear. Others ask for Consents.
 const (
-	sqlCare = `SELECT k.actor, k.patient FROM treatment k
-  WHERE k.actor = {self}::bigint AND k.patient = {patient}::bigint AND k.confirmed AND k.low <= now() AND k.high > now() LIMIT 1`
+	sqlCare = `SELECT k.actor, k.patient, k.clear FROM treatment k
+  WHERE k.clear AND k.actor = {self}::bigint AND k.patient = {patient}::bigint AND k.confirmed AND k.low <= now() AND k.high > now() LIMIT 1`
 	sqlFree   = `(SELECT true FROM consent_rule c WHERE c.patient = {patient}::bigint LIMIT 1) IS NULL`
 	sqlHidden = `EXISTS (SELECT FROM search_index i WHERE i.labels <> 0 AND i.compartments && ` + placeOpen + `::bigint[]
   AND i.labels & {uncleared}::integer <> 0 AND get_byte({ways}::bytea, i.type) & 64 <> 0)`
@@ -127,9 +127,12 @@ func (r *runner) weighed(ctx context.Context, read func(pgx.Rows) error, sql str
 		actor, treated, free, hidden, join, condition := "NULL::bigint", "NULL::bigint", "true", "false", "", ""
 		if treats {
 			self, actor, treated, join, condition = place(), "k.actor", "k.patient", " LEFT JOIN LATERAL ("+sqlCare+") k ON true", " AND d.patient IS NOT NULL"
+			free = "coalesce(k.clear, false)"
+		} else if asks {
+			free = sqlFree
 		}
 		if asks {
-			patient, free, condition = place(), sqlFree, condition+" AND d.free"
+			patient, condition = place(), condition+" AND d.free"
 		}
 		if w != nil {
 			uncleared, hidden, condition = place(), sqlHidden, condition+" AND NOT d.hidden"
@@ -160,6 +163,9 @@ func (r *runner) weighed(ctx context.Context, read func(pgx.Rows) error, sql str
 	}
 	if err := p.settle(found.holds); err != nil {
 		return false, false, err
+	}
+	if treats && !found.opens && !found.hidden {
+		r.store.clears(ctx, a.self[0], open[0])
 	}
 	if found.opens && !found.doubtful && w != nil {
 		w.is.Store(false)

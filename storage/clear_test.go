@@ -1,0 +1,205 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"kiln/fhir/search"
+	"kiln/internal/kilntest"
+	"kiln/storage"
+	"kiln/storage/identity"
+)
+
+// TestClear_races writes Consents and treatments of a few patients, takes them away, changes whose they are and has rows of treatment become clear, all
+// at the same time: at no moment is a row clear whose patient has a Consent. Whoever would wait in a ring begins again, as Store.Write does.
+func TestClear_races(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	connect := func() *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	const patients, rounds = 3, 150
+	care := func(r *rand.Rand) string {
+		return fmt.Sprintf("INSERT INTO treatment VALUES (%d, 0, %d, %d, '-infinity', 'infinity', '-infinity', 'infinity', true)", 1+r.IntN(4), 1+r.IntN(2), 1+r.IntN(patients))
+	}
+	works := map[string]func(r *rand.Rand) []string{
+		"consents": func(r *rand.Rand) []string {
+			source, patient := 1+r.IntN(1_000_000), 1+r.IntN(patients)
+			return []string{fmt.Sprintf("INSERT INTO consent_rule VALUES (%d, %d, true, 1, '-infinity', 'infinity')", source, patient),
+				"COMMIT", "BEGIN", fmt.Sprintf("DELETE FROM consent_rule WHERE source = %d", source)}
+		},
+		"consents that move": func(r *rand.Rand) []string {
+			source := 1 + r.IntN(1_000_000)
+			return []string{fmt.Sprintf("INSERT INTO consent_rule VALUES (%d, 99, true, 1, '-infinity', 'infinity')", source),
+				fmt.Sprintf("UPDATE consent_rule SET patient = %d WHERE source = %d", 1+r.IntN(patients), source),
+				"COMMIT", "BEGIN", fmt.Sprintf("DELETE FROM consent_rule WHERE source = %d", source)}
+		},
+		"treatments": func(r *rand.Rand) []string {
+			return []string{fmt.Sprintf("DELETE FROM treatment WHERE source = %d", 1+r.IntN(4)), care(r)}
+		},
+		"treatments that move": func(r *rand.Rand) []string {
+			return []string{care(r), fmt.Sprintf("UPDATE treatment SET patient = %d WHERE ctid = (SELECT ctid FROM treatment WHERE patient = %d LIMIT 1 FOR UPDATE SKIP LOCKED)", 1+r.IntN(patients), 1+r.IntN(patients))}
+		},
+		"clear": func(r *rand.Rand) []string {
+			return []string{fmt.Sprintf("SELECT treatment_clears(%d, %d)", 1+r.IntN(2), 1+r.IntN(patients))}
+		},
+		"clear again": func(r *rand.Rand) []string {
+			return []string{fmt.Sprintf("SELECT treatment_clears(%d, %d)", 1+r.IntN(2), 1+r.IntN(patients))}
+		},
+	}
+	var working sync.WaitGroup
+	var rings atomic.Int32
+	seed := uint64(0)
+	for name, work := range works {
+		conn := connect()
+		seed++
+		r := rand.New(rand.NewPCG(seed, 1))
+		working.Go(func() {
+			for range rounds {
+				if _, err := conn.Exec(t.Context(), "BEGIN"); err != nil {
+					t.Errorf("%s: %v", name, err)
+					return
+				}
+				for _, sql := range append(work(r), "COMMIT") {
+					_, err := conn.Exec(t.Context(), sql)
+					if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == "40P01" {
+						_, err = conn.Exec(t.Context(), "ROLLBACK")
+						rings.Add(1)
+						break
+					}
+					if err != nil {
+						t.Errorf("%s: %s: %v", name, sql, err)
+						return
+					}
+					if r.IntN(3) == 0 {
+						time.Sleep(time.Duration(r.IntN(2000)) * time.Microsecond)
+					}
+				}
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { working.Wait(); close(ended) }()
+	conn, looked, clear, consents := connect(), 0, 0, 0
+	for over := false; !over; looked++ {
+		select {
+		case <-ended:
+			over = true
+		default:
+		}
+		var unfit, some, others int
+		if err := conn.QueryRow(t.Context(), `
+SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM consent_rule c WHERE c.patient = k.patient)), count(*), (SELECT count(*) FROM consent_rule WHERE patient < 99)
+FROM treatment k WHERE k.clear`).Scan(&unfit, &some, &others); err != nil {
+			t.Fatal(err)
+		}
+		if unfit > 0 {
+			t.Fatalf("%d of %d clear rows are of a patient who has a Consent", unfit, some)
+		}
+		clear, consents = clear+some, consents+others
+	}
+	if t.Logf("looked %d times, at %d clear rows and %d Consents; %d rings", looked, clear, consents, rings.Load()); clear == 0 || consents == 0 {
+		t.Error("there was nothing to see")
+	}
+}
+
+// What is written at another isolation level would not see what others have done.
+func TestClear_is_for_read_committed(t *testing.T) {
+	t.Parallel()
+	conn, err := pgx.Connect(t.Context(), kilntest.DB(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "INSERT INTO treatment VALUES (1, 0, 1, 2, now(), now(), '-infinity', 'infinity', true)"); err != nil {
+		t.Fatal(err)
+	}
+	err = pgx.BeginTxFunc(t.Context(), conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+		var clears bool
+		if err := tx.QueryRow(t.Context(), "SELECT treatment_clears(1, 2)").Scan(&clears); err != nil || clears {
+			t.Errorf("clear: %v, %v", clears, err)
+		}
+		_, err := tx.Exec(t.Context(), "INSERT INTO consent_rule VALUES (1, 2, true, 1, '-infinity', 'infinity')")
+		return err
+	})
+	if refused := (*pgconn.PgError)(nil); !errors.As(err, &refused) || refused.Code != "P0001" {
+		t.Errorf("a Consent: %v", err)
+	}
+}
+
+// TestClear_is_found_on_demand reads as a practitioner: by the rule first, and then by the row of treatment that is clear from there on, until a Consent comes.
+func TestClear_is_found_on_demand(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	s := openWith(t, storage.Options{URL: url})
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	put(t, s, `{"resourceType":"Patient","id":"ben"}`)
+	put(t, s, `{"resourceType":"Condition","id":"c","code":{"text":"x"},"subject":{"reference":"Patient/ben"}}`)
+	ben, dr := s.Hasher().Resource("Patient", "ben"), s.Hasher().Resource("Practitioner", "dr")
+	hash := make([]byte, 32)
+	if err := s.Identity().EnsureGrant(t.Context(), &identity.Grant{ID: "g", Context: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Identity().AddToken(t.Context(), &identity.Token{Hash: hash, Kind: identity.Access, Grant: "g", Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	do := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := s.Access(&search.Restriction{Caller: "dr", Self: "Practitioner/dr", Roles: []string{"practitioner"}, Consent: true,
+		Rules: []search.Rule{{Types: []string{"Condition"}, Reach: search.ReachTreated}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := storage.WithAccess(t.Context(), a)
+	reads := func(when string, surely, then bool) {
+		t.Helper()
+		shown, _, err := s.ReadSurely(ctx, storage.NewProof(hash, time.Now()), "Condition", "c")
+		if err != nil || shown != surely {
+			t.Errorf("%s it is surely seen: %v, want %v, %v", when, shown, surely, err)
+		}
+		if v, err := s.Read(storage.WithProof(ctx, storage.NewProof(hash, time.Now())), "Condition", "c"); err != nil || (v != nil) != then {
+			t.Errorf("%s it is seen: %v, want %v, %v", when, v != nil, then, err)
+		}
+	}
+	const care = "INSERT INTO treatment (source, kind, actor, patient, since, until, low, high, clear) VALUES ($3, 2, $1, $2, now(), now() + interval '1 day', now(), now(), true)"
+	reads("before the treatment", false, false)
+	do(care, dr, ben, 1)
+	reads("at first", false, true)
+	reads("then", true, true)
+	do("INSERT INTO consent_rule VALUES (7, $1, true, 1, '-infinity', 'infinity')", ben)
+	reads("with a Consent", false, false)
+	do("DELETE FROM consent_rule")
+	s.ForgetClearing()
+	reads("when it is over", false, true)
+	reads("then again", true, true)
+	do("UPDATE treatment SET high = now()")
+	reads("when the treatment is over", false, false)
+	do(care, dr, ben, 2)
+	s.ForgetClearing()
+	reads("with another", false, true)
+	reads("and from there on", true, true)
+	do("UPDATE treatment SET confirmed = false")
+	reads("unconfirmed", false, false)
+}
