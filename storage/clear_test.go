@@ -203,3 +203,38 @@ func TestClear_is_found_on_demand(t *testing.T) {
 	do("UPDATE treatment SET confirmed = false")
 	reads("unconfirmed", false, false)
 }
+
+// A Consent makes the rows of its patient unclear, and reads few others for that, whatever is known of how many there are: at 20,000 clear rows an index that
+// begins with the practitioner has more than a hundred pages.
+func TestClear_of_one_patient_is_found_by_the_patient(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	connect := func() *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	filling, conn := connect(), connect() // what a connection has read before counts, too
+	do := func(on *pgx.Conn, sql string) {
+		t.Helper()
+		if _, err := on.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(filling, "INSERT INTO treatment SELECT g, 2, g % 300, g, now(), now(), '-infinity', 'infinity', true FROM generate_series(1, 20000) g")
+	do(filling, "ANALYZE treatment")
+	do(filling, "UPDATE treatment SET clear = true")
+	var blocks, clear int
+	do(conn, "BEGIN")
+	do(conn, "INSERT INTO consent_rule VALUES (1, 7, true, 1, '-infinity', 'infinity')")
+	if err := conn.QueryRow(t.Context(), `SELECT (SELECT sum(pg_stat_get_xact_blocks_fetched(indexrelid)) FROM pg_index WHERE indrelid = 'treatment'::regclass),
+(SELECT count(*) FROM treatment WHERE clear)`).Scan(&blocks, &clear); err != nil {
+		t.Fatal(err)
+	}
+	if blocks == 0 || blocks > 60 || clear != 19_999 {
+		t.Errorf("a Consent read %d pages of indexes of treatment; %d rows are clear", blocks, clear)
+	}
+}
