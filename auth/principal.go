@@ -56,6 +56,14 @@ type Principal struct {
 
 	// operator names whoever may do everything; only Operator sets it.
 	operator string
+	// kept is the fingerprint of a principal that is kept; nil for another.
+	kept *keptFingerprint
+}
+
+// keptFingerprint is the fingerprint of a principal as it was when it was worked out.
+type keptFingerprint struct {
+	of   Principal
+	text string
 }
 
 // Record is a record that a user may open in the role of a patient: the own, or that of somebody whom the user acts for.
@@ -159,7 +167,29 @@ func (p *Principal) Caller() string {
 // Fingerprint is the same for two principals exactly when they have the same rights: what paging links are bound to.
 // Session, token and expiry are no part of it, so that links survive a refresh.
 func (p *Principal) Fingerprint() string {
-	b := make([]byte, 0, 512) // a request asks once at least
+	if p.kept != nil && p.kept.of.sameRights(p) {
+		return p.kept.text
+	}
+	return p.fingerprint()
+}
+
+// Keep returns the principal with its fingerprint worked out, for one that many requests come with. One that is changed has its own again.
+func (p Principal) Keep() Principal {
+	of := p
+	of.Roles, of.Scopes, of.Others, of.kept = slices.Clone(p.Roles), slices.Clone(p.Scopes), slices.Clone(p.Others), nil
+	p.kept = &keptFingerprint{of, p.fingerprint()}
+	return p
+}
+
+// sameRights says whether two principals are the same in all that fingerprint is made of.
+func (p *Principal) sameRights(q *Principal) bool {
+	return p.operator == q.operator && p.User == q.User && p.Client == q.Client && p.FHIRUser == q.FHIRUser && p.Represents == q.Represents &&
+		p.Patient == q.Patient && p.Encounter == q.Encounter && p.Purpose == q.Purpose && slices.Equal(p.Others, q.Others) && slices.Equal(p.Roles, q.Roles) &&
+		slices.EqualFunc(p.Scopes, q.Scopes, func(a, b Scope) bool { return a.Text == b.Text })
+}
+
+func (p *Principal) fingerprint() string {
+	b := make([]byte, 0, 512)
 	for _, text := range []string{p.operator, p.User, p.Client, p.FHIRUser, p.Represents, p.Patient, p.Encounter, p.Purpose} {
 		b = appendText(b, text)
 	}

@@ -93,6 +93,9 @@ func asSystem(ctx context.Context) context.Context { return WithAccess(ctx, Ever
 
 // WithAccess returns a context in which reads and writes see what a lets them see.
 func WithAccess(ctx context.Context, a *Access) context.Context {
+	if is, ok := ctx.Value(accessKey{}).(*Access); ok && is == a {
+		return ctx
+	}
 	return context.WithValue(ctx, accessKey{}, a)
 }
 

@@ -133,12 +133,18 @@ func (s *Store) ReadSurely(ctx context.Context, p *Proof, typ, id string) (shown
 		return false, false, nil
 	}
 	forgetful := *way
+	opened := func(place string) string {
+		if len(way.opened) == 1 {
+			return place + "::bigint"
+		}
+		return place + "::bigint[]"
+	}
 	forgetful.sql = map[reason]string{
 		lawful:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
 		shared:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
-		own:       sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL AND $7::bigint[] IS NOT NULL"),
+		own:       sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL AND "+opened("$7")+" IS NOT NULL"),
 		treated:   sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL"),
-		inContext: sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL AND $8::bigint[] IS NOT NULL"),
+		inContext: sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL AND "+opened("$8")+" IS NOT NULL"),
 		permitted: sqlSurely(consentGrounds, joinConsent, " AND $6::integer IS NOT NULL"),
 	}[way.reason]
 	for w, is := range map[*surely]*bool{way: &shown, &forgetful: &unconditionally} {

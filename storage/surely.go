@@ -26,6 +26,8 @@ type surely struct {
 	opened []int64
 	// treating is the practitioner who asks.
 	treating int64
+	// told are the arguments of the statement that are the same for every resource: all of the above.
+	told []any
 }
 
 // reason is why a caller surely sees a resource.
@@ -83,6 +85,12 @@ var sqlSurelyFor = map[reason]string{
 	permitted: sqlSurely(consentGrounds, joinConsent, unbarred+noConsent),
 }
 
+// sqlSurelyOfOne are those for who opens one record.
+var sqlSurelyOfOne = map[reason]string{
+	own:       sqlSurely(noGrounds, "", unbarred+" AND $7 = ANY(r.compartments)"),
+	inContext: sqlSurely(careGrounds, joinClear, unbarred+ofOne+" AND $8 = ANY(r.compartments)"),
+}
+
 // surelyAll reads for a backend system from which nothing is hidden. There is a row where the token holds, with a version or with NULL.
 var surelyAll = &surely{reason: lawful, sql: surelyColumns(noGrounds) + `
 FROM oauth_token t LEFT JOIN resource r ON r.rk = $3 AND r.type = $4 AND r.id = $5 WHERE t.hash = $1 AND t.kind = 'A' AND t.expires > $2`}
@@ -122,10 +130,30 @@ func (a *Access) surelyWays(narrow []byte) map[byte]*surely {
 		default:
 			continue
 		}
-		w.sql = sqlSurelyFor[w.reason]
+		w.tell()
 		list[way] = &w
 	}
 	return list
+}
+
+// tell completes a way with its statement, and what it is told of the caller. A record is mostly one patient's, and then a number.
+func (w *surely) tell() {
+	w.sql, w.told = sqlSurelyFor[w.reason], []any{w.barred}
+	switch w.reason {
+	case own:
+	case treated:
+		w.told = append(w.told, w.treating)
+		return
+	case inContext:
+		w.told = append(w.told, w.treating)
+	default:
+		return
+	}
+	if len(w.opened) == 1 {
+		w.sql, w.told = sqlSurelyOfOne[w.reason], append(w.told, w.opened[0])
+	} else {
+		w.told = append(w.told, w.opened)
+	}
 }
 
 // surelyReads is the way to one resource of a type; nil where there is none but through the rule.
@@ -203,18 +231,7 @@ func scanGrounds(rows pgx.Rows) (v *Version, g grounds, err error) {
 //
 // Errors: Unauthenticated.
 func (r *runner) surely(ctx context.Context, p *Proof, w *surely, rk int64, typ, id string) (v *Version, known bool, err error) {
-	args := append(make([]any, 0, 8), p.hash, p.now, rk, typ, id)
-	if w != surelyAll {
-		args = append(args, w.barred)
-	}
-	switch w.reason {
-	case own:
-		args = append(args, w.opened)
-	case treated:
-		args = append(args, w.treating)
-	case inContext:
-		args = append(args, w.treating, w.opened)
-	}
+	args := append(append(make([]any, 0, 8), p.hash, p.now, rk, typ, id), w.told...)
 	rows, err := reader{r.store.pool}.Query(ctx, w.sql, args...)
 	if err != nil {
 		return nil, false, translate(err)

@@ -242,12 +242,13 @@ const maxHolders = 10_000
 
 // remember keeps who holds a token. What a token stands for never changes: only that it ends, which Recall does not say.
 func (s *Server) remember(t *identity.Token, p auth.Principal) {
+	p = p.Keep()
 	s.holders.mu.Lock()
 	defer s.holders.mu.Unlock()
 	if s.holders.known == nil || len(s.holders.known) >= maxHolders {
-		s.holders.known = map[[32]byte]auth.Principal{}
+		s.holders.known = map[[32]byte]*auth.Principal{}
 	}
-	s.holders.known[[32]byte(t.Hash)] = p
+	s.holders.known[[32]byte(t.Hash)] = &p
 }
 
 // Recall says who holds a token that Authenticate has seen before, without asking the database: the proof is still to
@@ -255,11 +256,12 @@ func (s *Server) remember(t *identity.Token, p auth.Principal) {
 func (s *Server) Recall(token string) (p auth.Principal, proof *storage.Proof, known bool) {
 	hash, now := sha256.Sum256([]byte(token)), s.now()
 	s.holders.mu.RLock()
-	defer s.holders.mu.RUnlock()
-	if p, known = s.holders.known[hash]; !known || !now.Before(p.Expires) {
+	holder := s.holders.known[hash]
+	s.holders.mu.RUnlock()
+	if holder == nil || !now.Before(holder.Expires) {
 		return auth.Principal{}, nil, false
 	}
-	return p, storage.NewProof(hash[:], now), true
+	return *holder, storage.NewProof(hash[:], now), true
 }
 
 // principal makes the caller that a token stands for.

@@ -131,7 +131,7 @@ type Server struct {
 	outside      *outside             // nil for none
 	holders      struct {
 		mu    sync.RWMutex
-		known map[[32]byte]auth.Principal
+		known map[[32]byte]*auth.Principal // what they point to never changes
 	}
 }
 
