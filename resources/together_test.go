@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -238,6 +239,56 @@ func TestAccess_what_stands_beside_a_visit_of_two(t *testing.T) {
 		}
 		if !sameSet(got, strings.Fields(want)) {
 			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+}
+
+// A visit of one patient alone may be with somebody who is no patient here: a relative, somebody contained, elsewhere, or known by an identifier. No
+// question about them has an answer either, be it one that a client has defined; and questions about the visit itself have.
+func TestAccess_asking_about_a_visit_of_one(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false; so.PoolSize = 4 })
+	w := &ward{s, t}
+	put(t, s, `{"resourceType":"RelatedPerson","id":"mum","patient":{"reference":"Patient/ada"},"name":[{"family":"Mother"}]}`)
+	put(t, s, `{"resourceType":"Organization","id":"school"}`)
+	for h := 12; h < 14; h++ {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Slot","id":"s%d","schedule":{"reference":"Schedule/cal"},"status":"free","start":"2026-01-16T%02d:00:00Z","end":"2026-01-16T%02d:30:00Z"}`, h, h, h))
+	}
+	parameter := func(code, typ, expression string) {
+		put(t, s, `{"resourceType":"SearchParameter","id":"`+code+`","url":"http://example.org/`+code+`","name":"`+code+`","status":"active","description":"x","code":"`+code+`","base":["Appointment"],"type":"`+typ+`","expression":"`+expression+`","target":["Patient","Organization","RelatedPerson","Practitioner"]}`)
+	}
+	parameter("any", "reference", "Appointment.descendants().where(reference.exists())")
+	parameter("named", "string", "Appointment.descendants().ofType(string)")
+	parameter("inside", "string", "Appointment.contained.name.family")
+	parameter("whose", "token", "Appointment.descendants().ofType(Identifier)")
+	parameter("shown", "string", "Appointment.participant.actor.display")
+	book := func(slot, description, more string) string {
+		return mustCreate(t, s, `{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/`+slot+`"}],"description":"`+description+`",
+"participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"},{"actor":{"reference":"Practitioner/doc"},"status":"accepted"}`+more+`}`).ID
+	}
+	visits := map[string]string{
+		book("s9", "plain", `]`): "alone",
+		book("s10", "plain", `,{"actor":{"reference":"#third","display":"Cherry"},"status":"accepted","required":"optional"}],
+"contained":[{"resourceType":"Patient","id":"third","name":[{"family":"Cherry"}],"identifier":[{"system":"urn:x","value":"third"}],"managingOrganization":{"reference":"Organization/school"}}]`): "contained",
+		book("s11", "plain", `,{"actor":{"reference":"RelatedPerson/mum","display":"Mother"},"status":"accepted","required":"optional"}]`):                                  "relative",
+		book("s12", "plain", `,{"actor":{"type":"Patient","identifier":{"system":"urn:x","value":"third"},"display":"Cherry"},"status":"accepted","required":"optional"}]`): "identified",
+		book("s13", "plain", `,{"actor":{"reference":"http://elsewhere.example/fhir/Patient/third","display":"Cherry"},"status":"accepted","required":"optional"}]`):        "elsewhere",
+	}
+	ada := patientApp("ada", "patient/*.rs")
+	for query, want := range map[string]string{
+		"status=booked": "alone contained elsewhere identified relative", "named=plain": "alone", "_content=plain": "alone", "actor=Practitioner/doc": "alone contained elsewhere identified relative",
+		"any=Practitioner/doc": "alone", "any=Patient/ada": "alone", "any=Organization/school": "", "any=RelatedPerson/mum": "", "any=http://elsewhere.example/fhir/Patient/third": "",
+		"named=cherry": "", "named=mother": "", "inside=cherry": "", "whose=urn:x|third": "", "shown=cherry": "", "shown=mother": "", "shown:missing=false": "", "_content=cherry": "", "_text=cherry": "",
+		"actor=RelatedPerson/mum": "", "actor=mum": "", "actor:identifier=urn:x|third": "", "actor:RelatedPerson.name=mother": "", "actor=http://elsewhere.example/fhir/Patient/third": "",
+		"actor:Patient.organization=school": "", "actor:Patient.name=cherry": "", "_filter=named%20co%20cherry": "", "_filter=not%20(named%20co%20cherry)": "alone contained elsewhere identified relative",
+		"any:missing=true": "", "whose:missing=false": "", "inside:missing=false": "", "_sort=named": "alone contained elsewhere identified relative",
+	} {
+		var got []string
+		for _, e := range do(t, w.Service, Request{Principal: ada, Interaction: SearchType, Type: "Appointment", Query: query}).Bundle.Entries {
+			got = append(got, visits[e.Version.ID])
+		}
+		if !sameSet(got, strings.Fields(want)) {
+			t.Errorf("%s: %v, want %s", query, got, want)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (c *compiler) missing(e *search.Missing, x string) (string, error) {
 	number := c.ix.registry.TypeNumber(e.Type)
 	cond := fmt.Sprintf("%s.tokens && ARRAY(SELECT s.marker FROM search_shape s WHERE s.type = %s AND %ss.params @> %s)",
 		x, c.arg(number, "smallint"), not, c.arg([]int32{int32(p.def.Key)}, "integer[]"))
-	if c.access != nil && c.access.alone && e.Type == visitType && goesBy(wholeExpression(p.def)) {
+	if c.access != nil && c.access.alone && e.Type == visitType && (c.ix.toldOf(p.def) || p.def.Type != search.Reference && aboutOthers(p.def.Code, wholeExpression(p.def))) {
 		cond = c.asksOthers(cond, x)
 	}
 	return cond, nil
@@ -304,7 +304,7 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if visit && goesBy(wholeExpression(p.def)) {
+	if visit && c.ix.toldOf(p.def) {
 		cond = c.asksOthers(cond, y)
 	}
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {

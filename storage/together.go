@@ -177,15 +177,36 @@ func goesBy(expression string) bool {
 	return slices.ContainsFunc([]string{"supportingInformation", "contained", "children(", "descendants(", "repeat("}, func(s string) bool { return strings.Contains(expression, s) })
 }
 
-// asksOthers is a condition by which a caller must not ask about others in a visit: it is met by none that has several patients.
+// toldOf says whether a parameter of visits leads to what goesBy says, or is a client's and looks at who takes part in any way: then it is asked of visits
+// without others alone. The official ones lead to references, and what they may be asked about, their values say.
+func (ix *Indexer) toldOf(def *conformance.SearchParameter) bool {
+	expression := wholeExpression(def)
+	if goesBy(expression) || ix.official == nil {
+		return goesBy(expression)
+	}
+	official := ix.official.SearchParameter(visitType, def.Code)
+	return strings.Contains(expression, "participant") && (official == nil || wholeExpression(official) != expression)
+}
+
+// asksOthers is a condition by which a caller must not ask about others in a visit: it is met by none that has any.
 func (c *compiler) asksOthers(cond, x string) string {
+	others := fmt.Sprintf("EXISTS (SELECT FROM %s v, jsonb_path_query(v.content, '$.participant[*].actor') AS a(actor) WHERE v.rk = %s.rk AND %s)",
+		c.table("resource", x), x, strings.ReplaceAll(sqlAnother, "{base}", c.arg(c.ix.base+"/", "text")))
 	if x == "x" && !c.inside {
-		return fmt.Sprintf("(%s AND cardinality(x.compartments) <= 1)", cond)
+		return fmt.Sprintf("(%s AND cardinality(x.compartments) <= 1 AND NOT %s)", cond, others)
 	}
 	// It may be a visit inside of something, which is in no compartment of its own.
 	v := c.alias()
-	return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND cardinality(%s.compartments) > 1))", cond, c.table("search_index", v), v, v, x, v)
+	return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND cardinality(%s.compartments) > 1) AND NOT %s)", cond, c.table("search_index", v), v, v, x, v, others)
 }
+
+// sqlAnother is Indexer.another for an actor of a visit that lies in the compartment of one patient: of this one it may name that, and who is no
+// patient and no relative of one.
+const sqlAnother = `CASE WHEN coalesce(a.actor->>'reference', '') = ''
+  THEN a.actor->>'type' = 'Patient' OR coalesce(a.actor->>'type', '') = '' AND NOT a.actor ? 'extension'
+  ELSE a.actor->>'reference' !~ '^(urn:|https?://|[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}(/_history/[^/#]+)?$)'
+    OR a.actor->>'reference' ~ '(^|/)RelatedPerson/'
+    OR a.actor->>'reference' ~ '://.*/Patient/' AND NOT starts_with(a.actor->>'reference', {base}) END`
 
 // together is a condition on visits, by a caller who must not ask about others in them; done is false where it is one
 // like any other.
@@ -193,9 +214,9 @@ func (c *compiler) together(m *search.Match, x string) (cond string, done bool, 
 	if c.access == nil || !c.access.alone || m.Type != visitType {
 		return "", false, nil
 	}
-	expression := ""
+	expression, told := "", false
 	if def := c.ix.registry.SearchParameter(m.Type, m.Param.Code); def != nil {
-		expression = wholeExpression(def)
+		expression, told = wholeExpression(def), c.ix.toldOf(def)
 	}
 	if !aboutOthers(m.Param.Code, expression) {
 		return "", false, nil
@@ -205,7 +226,7 @@ func (c *compiler) together(m *search.Match, x string) (cond string, done bool, 
 	own := c.access
 	c.access = &open
 	defer func() { c.access = own }()
-	if m.Param.Kind != search.Reference || m.Modifier != "" || goesBy(expression) {
+	if m.Param.Kind != search.Reference || m.Modifier != "" || told {
 		cond, err = c.match(m, x)
 		return c.asksOthers(cond, x), true, err
 	}
