@@ -24,6 +24,7 @@ const (
 	ActReview     = "break-glass-review"
 	ActAuthorize  = "authorize"
 	ActIntrospect = "introspect"
+	ActUserInfo   = "userinfo"
 	ActAdminister = "administration"
 	ActPolicy     = "policy" // written by triggers: migrations/0030_audit.sql
 )
@@ -51,6 +52,7 @@ var acts = map[string]struct{ typ, subtype fhir.Node }{
 	ActReview:     {securityAlert, coding(systemDCM, "110138", "Security Object Changed")},
 	ActAuthorize:  {securityAlert, coding(systemDCM, "110126", "Node Authentication")},
 	ActIntrospect: {coding(systemDCM, "110112", "Query"), fhir.Node{}},
+	ActUserInfo:   {coding(systemDCM, "110112", "Query"), fhir.Node{}},
 	ActAdminister: {securityAlert, coding(systemDCM, "110129", "Security Configuration")},
 	ActPolicy:     {securityAlert, coding(systemDCM, "110136", "Security Roles Changed")},
 }

@@ -166,6 +166,14 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	if p.Scopes.Has(scopeProfile) {
 		claims["preferred_username"] = p.Name
 	}
+	var told []string
+	for name := range claims {
+		told = append(told, name)
+	}
+	slices.Sort(told)
+	if err := s.note(r.Context(), Event{Principal: p, Action: ActUserInfo, Detail: strings.Join(told, " "), Patient: strings.TrimPrefix(p.Own(), "Patient/")}); err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, noStore, claims)
 }
 

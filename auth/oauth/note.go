@@ -38,6 +38,7 @@ const (
 	ActJudge        = "decide-registration"
 	ActAuthorize    = "authorize" // an authorization request, before anybody signs in; noted where it is refused
 	ActIntrospect   = "introspect"
+	ActUserInfo     = "userinfo"
 	ActAdminister   = "administration" // a page of administrators; noted where it is refused
 )
 

@@ -253,6 +253,16 @@ func TestAudit_what_is_refused(t *testing.T) {
 			}
 		}
 	})
+	t.Run("userinfo_is_noted_too", func(t *testing.T) {
+		for scope, told := range map[string]string{"openid": "sub", "openid fhirUser profile patient/Patient.rs": "fhirUser preferred_username sub"} {
+			token := w.tokens("ada", "", scope)["access_token"].(string)
+			events = nil
+			w.send(nil, http.MethodGet, "/auth/userinfo", nil, "Authorization: Bearer "+token)
+			if len(events) != 1 || events[0].Refused || events[0].Action != oauth.ActUserInfo || events[0].Principal.Client != "public" || events[0].Detail != told || events[0].Patient != "p1" {
+				t.Errorf("%s: %+v", scope, events)
+			}
+		}
+	})
 }
 
 // TestClients_wrong_secrets_lock_an_address: no secret of a client is guessed, and nobody locks a client out elsewhere.

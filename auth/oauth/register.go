@@ -23,12 +23,15 @@ type Registration struct {
 	Mode RegistrationMode
 	// Token is the initial access token for RegistrationToken.
 	Token string
+	// System are the system scopes that its holders may register backend systems for; none: they register no backend systems.
+	System auth.Scopes
 }
 
 // RegistrationMode is who may register clients.
 type RegistrationMode string
 
-// The modes. Holders of the initial access token were looked at by somebody, so they may also register backend systems.
+// The modes. Who holds the initial access token was looked at by somebody, and not what they ask for: system scopes reach everybody's record, so
+// the operator says beforehand which of them there are to have.
 const (
 	RegistrationOff   RegistrationMode = ""
 	RegistrationToken RegistrationMode = "token"
@@ -155,12 +158,12 @@ func (s *Server) mayRegister(r *http.Request) error {
 
 // clientOf checks metadata and makes the client; m becomes what was registered.
 func (s *Server) clientOf(m *clientMetadata) (*identity.Client, error) {
-	reviewed := s.options.Registration.Mode == RegistrationToken
+	backends := s.options.Registration.Mode == RegistrationToken && len(s.options.Registration.System) > 0
 	if len(m.GrantTypes) == 0 {
 		m.GrantTypes = []string{grantCode}
 	}
 	for _, grant := range m.GrantTypes {
-		if !slices.Contains(GrantTypes(), grant) || grant == grantClient && !reviewed {
+		if !slices.Contains(GrantTypes(), grant) || grant == grantClient && !backends {
 			return nil, badMetadata("A grant type is not on offer for clients that register themselves.")
 		}
 	}
@@ -201,11 +204,11 @@ func (s *Server) clientOf(m *clientMetadata) (*identity.Client, error) {
 	if m.Scope == "" {
 		m.Scope = defaultScope
 	}
-	levels := []auth.Level{auth.LevelNone, auth.LevelPatient, auth.LevelUser}
-	if reviewed && c.May(grantClient) {
-		levels = append(levels, auth.LevelSystem)
+	scopes := s.usable(m.Scope, auth.LevelNone, auth.LevelPatient, auth.LevelUser)
+	if c.May(grantClient) {
+		scopes = append(scopes, s.options.Registration.System.Grant(s.usable(m.Scope, auth.LevelSystem))...)
 	}
-	if c.Scope = s.usable(m.Scope, levels...).String(); c.Scope == "" {
+	if c.Scope = scopes.String(); c.Scope == "" {
 		return nil, badMetadata("None of the scopes can be granted to this client.")
 	}
 	m.Scope = c.Scope

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"kiln/auth"
 	"kiln/auth/oauth"
 )
 
@@ -110,8 +111,9 @@ func TestRegistration_tells_all_faults_of_form_and_no_value(t *testing.T) {
 }
 
 func TestRegistration_142_with_an_initial_access_token(t *testing.T) {
+	some, _ := auth.ParseScopes("system/Patient.rs system/Observation.rs?category=laboratory")
 	w := newWorld(t, func(o *oauth.Options) {
-		o.Registration = oauth.Registration{Mode: oauth.RegistrationToken, Token: "initial-access-token"}
+		o.Registration = oauth.Registration{Mode: oauth.RegistrationToken, Token: "initial-access-token", System: some}
 	})
 	keys, err := json.Marshal(w.keySet())
 	if err != nil {
@@ -131,4 +133,27 @@ func TestRegistration_142_with_an_initial_access_token(t *testing.T) {
 	if r := w.token(backend(w.assertion(id, "ES384"), "system/Patient.rs")); r.StatusCode != 200 {
 		t.Errorf("%d %s", r.StatusCode, r.body)
 	}
+	t.Run("no_more_than_the_operator_lets_them", func(t *testing.T) {
+		for asked, want := range map[string]string{
+			"system/*.cruds": "system/Patient.rs system/Observation.rs?category=laboratory", "system/Patient.cruds": "system/Patient.rs", "system/Observation.r": "system/Observation.r?category=laboratory",
+			"system/Condition.rs": "", "system/Patient.rs user/*.rs": "user/*.rs system/Patient.rs",
+		} {
+			r := w.register(strings.Replace(body, "system/Patient.rs", asked, 1), "Authorization: Bearer initial-access-token")
+			if got, _ := r.json(t)["scope"].(string); got != want || want == "" && r.StatusCode != 400 {
+				t.Errorf("%s: %d %s", asked, r.StatusCode, r.body)
+			}
+		}
+	})
+	t.Run("by_default_no_backend_system", func(t *testing.T) {
+		w := newWorld(t, func(o *oauth.Options) {
+			o.Registration = oauth.Registration{Mode: oauth.RegistrationToken, Token: "initial-access-token"}
+		})
+		if r := w.register(body, "Authorization: Bearer initial-access-token"); r.StatusCode != 400 || r.json(t)["error"] != "invalid_client_metadata" {
+			t.Errorf("%d %s", r.StatusCode, r.body)
+		}
+		r := w.register(`{"redirect_uris":["https://a.example.org/cb"],"scope":"patient/*.rs system/*.rs"}`, "Authorization: Bearer initial-access-token")
+		if r.StatusCode != 201 || r.json(t)["scope"] != "patient/*.rs" {
+			t.Errorf("%d %s", r.StatusCode, r.body)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,6 +109,10 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 		admissions = server.Admissions{Service: service}
 	}
 	mode := map[string]oauth.RegistrationMode{"token": oauth.RegistrationToken, "open": oauth.RegistrationOpen}[c.Registration]
+	system, err := systemScopes(c.RegistrationScope)
+	if err != nil {
+		return nil, err
+	}
 	authorization, err := oauth.New(oauth.Options{
 		Store:       store.Identity(),
 		Registry:    store.Registry,
@@ -124,7 +129,7 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 			SessionLife: c.SessionLife, SessionIdle: c.SessionIdle,
 			LoginAttempts: c.LoginAttempts, LoginWindow: c.LoginWindow,
 		},
-		Registration: oauth.Registration{Mode: mode, Token: string(c.RegistrationToken)},
+		Registration: oauth.Registration{Mode: mode, Token: string(c.RegistrationToken), System: system},
 		Outside: oauth.Outside{
 			Issuer: c.OutsideIssuer, Name: c.OutsideName, ClientID: c.OutsideClientID, ClientSecret: string(c.OutsideSecret),
 		},
@@ -141,9 +146,22 @@ func openOAuth(ctx context.Context, c config.Config, store *storage.Store, servi
 	return authorization, nil
 }
 
+// systemScopes reads KILN_REGISTRATION_SCOPE.
+func systemScopes(text string) (auth.Scopes, error) {
+	if text == "" {
+		return nil, nil
+	}
+	checked, err := checkScopes(text)
+	scopes, _ := auth.ParseScopes(checked)
+	if err != nil || slices.ContainsFunc(scopes, func(s auth.Scope) bool { return s.Level != auth.LevelSystem }) {
+		return nil, errors.Join(errors.New("KILN_REGISTRATION_SCOPE: want system scopes"), err)
+	}
+	return scopes, nil
+}
+
 // auditSignIns notes what the authorization server tells of. A name that somebody failed to sign in with is noted only where
-// an account has it: people type passwords into the wrong field. Introspection changes nothing, and some ask with each
-// request that they get: it is noted as reads are, without a transaction of its own.
+// an account has it: people type passwords into the wrong field. Introspection and userinfo change nothing, and some ask with each
+// request that they get: they are noted as reads are, without a transaction of their own.
 func auditSignIns(store *storage.Store, service *resources.Service) func(context.Context, oauth.Event) error {
 	accounts := store.Identity()
 	return func(ctx context.Context, e oauth.Event) error {
@@ -157,7 +175,7 @@ func auditSignIns(store *storage.Store, service *resources.Service) func(context
 		if !wanted {
 			return nil
 		}
-		if e.Action == oauth.ActIntrospect {
+		if e.Action == oauth.ActIntrospect || e.Action == oauth.ActUserInfo {
 			return store.Audit(ctx, entry)
 		}
 		return accounts.Note(ctx, entry.Recorded, entry.Text())

@@ -156,3 +156,17 @@ func TestBackendServices_with_a_client_of_another_language(t *testing.T) {
 		}
 	}
 }
+
+func TestSystemScopes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"": "", "system/Patient.rs system/Observation.rs": "system/Patient.rs system/Observation.rs"} {
+		if got, err := systemScopes(text); err != nil || got.String() != want {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"user/*.rs", "system/Patient.rs openid", "system/Nothing.rs", "system/Patient.x"} {
+		if got, err := systemScopes(text); err == nil || got != nil {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}

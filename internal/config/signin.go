@@ -24,12 +24,16 @@ type SignIn struct {
 	Registration      string        `name:"registration" env:"KILN_REGISTRATION" default:"off" enum:"off,token,open" help:"Who may register an app by itself (RFC 7591): off, those with the initial access token, or open."`
 	PatientsRegister  bool          `name:"patients-register" env:"KILN_PATIENTS_REGISTER" default:"false" help:"Let people register as patients at /auth/join. They begin with an empty record; administrators verify them at /auth/newcomers."`
 	RegistrationToken Secret        `name:"registration-token" env:"KILN_REGISTRATION_TOKEN" placeholder:"TEXT" help:"The initial access token for registration=token."`
+	RegistrationScope string        `name:"registration-scope" env:"KILN_REGISTRATION_SCOPE" placeholder:"SCOPES" help:"The system scopes that holders of the initial access token may register backend systems for, such as \"system/Patient.rs\". Empty: they register apps alone."`
 }
 
 // Validate checks that the times are above zero and that what belongs together is there. kong calls it.
 func (s *SignIn) Validate() error {
 	if s.Registration == "token" && len(s.RegistrationToken) < 16 {
 		return errors.New("KILN_REGISTRATION=token needs KILN_REGISTRATION_TOKEN, 16 characters at least")
+	}
+	if s.RegistrationScope != "" && s.Registration != "token" {
+		return errors.New("KILN_REGISTRATION_SCOPE is for KILN_REGISTRATION=token")
 	}
 	if s.SecretKey != "" && len(s.SecretKey) < 16 {
 		return errors.New("KILN_SECRET_KEY: 16 characters at least, such as the output of openssl rand -base64 32")
