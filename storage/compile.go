@@ -38,6 +38,7 @@ type compiler struct {
 	chained   []chained
 	referring []referring
 	partials  []*partialText // the conditions on a part of a text
+	lying     []lyingIn      // those on members of one compartment: see search_member.go
 	// perRow has conditions on values in pairs: as a set of keys, and as a look for each row.
 	perRow []string
 }

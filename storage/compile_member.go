@@ -91,12 +91,21 @@ func (c *compiler) members(list search.Or, x string) (string, error) {
 		return "(" + strings.Join(ways, " OR ") + ")"
 	}
 	var lying, types []string
+	patientOf := "" // the first of those looked for last
 	for _, k := range sameTypes(lie) {
-		lying = append(lying, fmt.Sprintf("%s.compartments && %s", x, c.arg(k.patients, "bigint[]")))
+		patients := c.arg(k.patients, "bigint[]")
+		patientOf = "(" + patients + ")[1]"
+		lying = append(lying, fmt.Sprintf("%s.compartments && %s", x, patients))
 		types = append(types, fmt.Sprintf("%s.type + 0 <> ALL(%s)", x, c.arg(c.ix.othersIn(k.types), "smallint[]")))
 	}
 	if len(lying) == 1 { // so the index answers the first part, and no row is asked again which compartments it lies in
-		return "(" + either(lying...) + " AND " + either(types...) + ")", nil
+		all := "(" + either(lying...) + " AND " + either(types...) + ")"
+		if k := sameTypes(lie)[0]; len(k.patients) == 1 {
+			one := fmt.Sprintf("cardinality(%s.compartments) = 1 AND %[1]s.compartments[1] = %s", x, patientOf)
+			c.lying = append(c.lying, lyingIn{all: all, alone: one + " AND " + types[0],
+				rest: either(fmt.Sprintf("cardinality(%s.compartments) > 1 AND %s AND %s", x, lying[0], types[0]))})
+		}
+		return all, nil
 	}
 	for i := range lying {
 		lying[i] += " AND " + types[i]

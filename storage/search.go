@@ -116,8 +116,10 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		rows, err = plan.run(ctx, run, plan.listed(mark, limit+1), limit+1)
 	case record:
 		rows, err = plan.run(ctx, run, plan.record(mark, limit+1), limit+1)
+	case whole:
+		rows, err = plan.run(ctx, run, plan.inRecord(mark, limit+1), limit+1)
 	}
-	all = all || how == direct || how == gather || how == listed || how == record
+	all = all || how == whole || how == direct || how == gather || how == listed || how == record
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
 		all, err = plan.covers(ctx, run, how, mark, limit+1)
 	}
@@ -315,6 +317,8 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 		statements = []statement{plan.listed(nil, limit)}
 	case record:
 		statements = []statement{plan.record(nil, limit)}
+	case whole:
+		statements = []statement{plan.inRecord(nil, limit)}
 	}
 	return statements, nil
 }

@@ -63,6 +63,8 @@ type searchPlan struct {
 	// chain and referrers are the conditions on the patient that a page can begin with; nil for none.
 	chain     *chained
 	referrers *referring
+	// lying is the condition on a patient's record, where the search asks for no more; nil for others.
+	lying *lyingIn
 	// before finds those that have changed since, as they were; "" where none have.
 	before string
 	// parts says that rows have the id of the contained resource that they are of.
@@ -218,6 +220,9 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	p.alone = len(conditions) == 1 && visible == ""
 	p.listedWhole = p.code != "" && run.access.everything && (len(conditions) == 1 || len(conditions) == 2 && p.value != nil && p.lister == nil)
 	p.throughPatients(conditions)
+	if p.alone && len(q.Sort) == 0 && q.Contained == "" && !c.merged {
+		p.lying = p.ofRecord(conditions)
+	}
 	if p.code != "" && p.lister == nil && len(conditions) == 2 && visible == "" {
 		for _, one := range conditions {
 			if patient, ok := strings.CutPrefix(one, "x.patient = $"); ok {
@@ -266,6 +271,7 @@ const (
 	gather
 	listed
 	record
+	whole
 )
 
 // strategy chooses how to find the matches. Without an index for the order there is only the set. A search without
@@ -275,6 +281,9 @@ const (
 func (p *searchPlan) strategy(q *search.Query) strategy {
 	if p.skips() {
 		return walk
+	}
+	if p.lying != nil && p.before == "" {
+		return whole
 	}
 	walks := p.order.side != nil || p.order.dated
 	if p.inTurn() && p.gathers() && !p.rare(q) {

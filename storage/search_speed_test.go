@@ -330,6 +330,17 @@ func TestSearch_plans(t *testing.T) {
 			t.Errorf("%d of 2 go from text to text\n%s", n, walk)
 		}
 	})
+	t.Run("record", func(t *testing.T) {
+		plan, err := s.Explain(context.Background(), recordOf(s, "p10"), 201)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, with := range []string{"Index Scan using search_index_record", "Bitmap Index Scan on search_index_shared"} {
+			if !strings.Contains(plan, with) || sequential.MatchString(plan) {
+				t.Errorf("no %s\n%s", with, plan)
+			}
+		}
+	})
 	t.Run("callers", func(t *testing.T) { callersPlans(t, s) })
 }
 
