@@ -193,6 +193,22 @@ func TestConditionalWrites(t *testing.T) {
 			t.Error("criteria that match all are taken")
 		}
 	})
+	t.Run("criteria_without_a_value", func(t *testing.T) {
+		for _, criteria := range []string{"_id=", "_tag:not=", "_id=none&identifier=", "identifier=none&_text="} {
+			for _, r := range []Request{
+				{Interaction: Delete, Type: "Practitioner", Query: criteria},
+				{Interaction: Update, Type: "Practitioner", Query: criteria, Body: parse(t, `{"resourceType":"Practitioner"}`)},
+				{Interaction: Patch, Type: "Practitioner", Query: criteria, Body: parse(t, `{"resourceType":"Parameters"}`)},
+				{Interaction: Create, Type: "Practitioner", IfNoneExist: criteria, Body: parse(t, `{"resourceType":"Practitioner"}`)},
+			} {
+				for _, r.Lenient = range []bool{false, true} {
+					if e := refused(t, s, fhir.Invalid, r); !strings.Contains(describe(e), "it has no value") {
+						t.Errorf("%s %s: %s", r.Interaction, criteria, describe(e))
+					}
+				}
+			}
+		}
+	})
 	t.Run("update", func(t *testing.T) {
 		update := func(value, body string) Request {
 			return Request{Interaction: Update, Type: "Patient", Query: query(value), Body: parse(t, body)}

@@ -43,7 +43,12 @@ func Parse(pairs []Pair, catalog Catalog, o Options) (*Query, error) {
 		p.query.Types = o.Types
 	}
 	for _, pair := range pairs {
-		if pair.Value == "" && !strings.HasPrefix(pair.Name, "_") {
+		switch {
+		case pair.Value != "" || pair.Name == "_format" || pair.Name == "_pretty":
+		case o.ConditionsOnly: // it would say nothing, and what is written or opened would be more than is meant
+			p.fail(pair.Name, fhir.CodeValue, "it has no value, and criteria leave out none of their conditions.")
+			continue
+		case !strings.HasPrefix(pair.Name, "_"):
 			continue // an empty parameter says nothing (R4 search.html#escaping)
 		}
 		if p.parameter(pair) {
