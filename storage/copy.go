@@ -69,15 +69,16 @@ func (tx *Tx) copyRows(list []*Prepared, method string) ([]*tableRows, []*Versio
 
 // indexTables are the rows of resources in search_index and its side tables.
 type indexTables struct {
-	index, text, date, number, composite, codes, words, place, contained *tableRows
+	index, text, identifier, date, number, composite, codes, words, place, contained *tableRows
 }
 
 func newIndexTables() *indexTables {
 	return &indexTables{
-		index:  &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation", "compartments", "labels"}},
-		text:   &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}},
-		date:   &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}},
-		number: &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}},
+		index:      &tableRows{table: "search_index", columns: []string{"rk", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs", "generation", "compartments", "labels"}},
+		text:       &tableRows{table: "search_string", columns: []string{"param", "value", "rk"}},
+		identifier: &tableRows{table: "search_identifier", columns: []string{"param", "value", "rk"}},
+		date:       &tableRows{table: "search_date", columns: []string{"param", "low", "high", "rk"}},
+		number:     &tableRows{table: "search_number", columns: []string{"param", "low", "high", "units", "canonical", "canonical_low", "canonical_high", "rk"}},
 		composite: &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 			"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}},
 		codes:     &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient", "state"}},
@@ -88,7 +89,7 @@ func newIndexTables() *indexTables {
 }
 
 func (t *indexTables) all() []*tableRows {
-	return []*tableRows{t.index, t.text, t.date, t.number, t.composite, t.codes, t.words, t.place, t.contained}
+	return []*tableRows{t.index, t.text, t.identifier, t.date, t.number, t.composite, t.codes, t.words, t.place, t.contained}
 }
 
 // add adds the rows of one resource, as it was updated at a time.
@@ -108,6 +109,9 @@ func (t *indexTables) values(rk int64, row *indexRow) {
 	low, _ := mainDateColumns(row)
 	for i, param := range row.stringParams {
 		t.text.add(param, row.stringValues[i], rk)
+	}
+	for _, e := range row.identifiers {
+		t.identifier.add(e.param, e.value, rk)
 	}
 	for _, term := range row.codes {
 		t.codes.add(term, low, rk, row.value, row.patient, (*string)(nil))

@@ -41,7 +41,8 @@ inside AS (DELETE FROM search_contained s USING gone WHERE s.container = gone.rk
 every AS (SELECT rk FROM gone UNION ALL SELECT rk FROM inside),
 a AS (DELETE FROM search_string s USING every e WHERE s.rk = e.rk), b AS (DELETE FROM search_date s USING every e WHERE s.rk = e.rk),
 c AS (DELETE FROM search_number s USING every e WHERE s.rk = e.rk), d AS (DELETE FROM search_composite s USING every e WHERE s.rk = e.rk),
-e AS (DELETE FROM search_text s USING every e WHERE s.rk = e.rk), f AS (DELETE FROM search_code s USING gone WHERE s.rk = gone.rk)
+e AS (DELETE FROM search_text s USING every e WHERE s.rk = e.rk), f AS (DELETE FROM search_code s USING gone WHERE s.rk = gone.rk),
+g AS (DELETE FROM search_identifier s USING gone WHERE s.rk = gone.rk)
 DELETE FROM search_index s USING gone WHERE s.rk = gone.rk`
 	sqlIDsTaken = `SELECT rk FROM resource WHERE rk = ANY($1)`
 )

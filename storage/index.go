@@ -54,9 +54,10 @@ type paramPlan struct {
 	codes *conformance.CodeSet
 	// rare sends hashes to refs: values that hardly ever repeat would ruin the statistics of tokens.
 	rare bool
-	// sortsOnly are the types that a reference must name to be sorted by; nil for any. sortListed is listsSortTexts.
-	sortsOnly  []string
-	sortListed bool
+	// sortsOnly are the types that a reference must name to be sorted by; nil for any. sortListed says that
+	// search_sort_text has its texts (see listsSortTexts), identifies that search_identifier has them, with their resources.
+	sortsOnly              []string
+	sortListed, identifies bool
 	// mainDate and patient mark the parameters that have a column of their own in search_index, mainCode the one with the
 	// table search_code.
 	mainDate, patient, mainCode bool
@@ -105,6 +106,7 @@ type indexRow struct {
 	displays          []displayEntry
 	marks             []labelEntry // see meta_label.go
 	sorts             []sortEntry  // none of contained resources
+	identifiers       []sortEntry  // nor these
 	quantities        []quantity
 	words             string // a tsvector
 
@@ -184,6 +186,8 @@ func (ix *Indexer) plan(typ string) (*typePlan, error) {
 			p.canonicalIn = canonicalElements(ix.registry.Schema(), def)
 		}
 		p.rare, p.sortsOnly, p.sortListed = rareTerms(ix.registry.Schema(), def), sortsOnly(def), listsSortTexts(ix.registry, def)
+		p.identifies = p.sortListed && areIdentifiers(ix.registry.Schema(), def)
+		p.sortListed = p.sortListed && !p.identifies
 		p.codes = implicitCodes(ix.registry, def)
 		p.mainCode = !p.custom && isMainCode(ix.registry.Schema(), def)
 		p.mainValue = !p.custom && def.Code == "value-quantity"
@@ -279,8 +283,12 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 			} else {
 				ix.value(row, p, values[i])
 				has = has || values[i].IsSystem() || values[i].Value != nil
-				if rk == f.rk && p.sortListed {
+				switch {
+				case rk != f.rk:
+				case p.sortListed:
 					sorted = ix.sorted(row, p, values[i]) || sorted
+				case p.identifies:
+					row.identified(p, values[i])
 				}
 			}
 			if err != nil {

@@ -87,6 +87,24 @@ func listsSortTexts(registry *conformance.Registry, def *conformance.SearchParam
 	return !many || !plain || implicitCodes(registry, def) != nil
 }
 
+// areIdentifiers says whether the values of a parameter are identifiers.
+func areIdentifiers(schema *fhir.Schema, def *conformance.SearchParameter) bool {
+	all := def.Type == search.Token
+	some := steps(schema, def, func(_ *fhir.Element, types []string, last bool) {
+		all = all && (!last || slices.Equal(types, []string{"Identifier"}))
+	})
+	return some && all
+}
+
+// identified adds the text of an identifier.
+func (row *indexRow) identified(p *paramPlan, e path.Element) {
+	sortTexts(e, func(text string) {
+		if s := (sortEntry{int32(p.def.Key), fold.Cut(text, MaxStringIndexed)}); !slices.Contains(row.identifiers, s) {
+			row.identifiers = append(row.identifiers, s)
+		}
+	})
+}
+
 // isActor says whether a type is one of who does something, for whom, where and with what: much refers to each of them.
 func isActor(typ string) bool {
 	return isFrequentTarget(typ) || slices.Contains([]string{"Patient", "RelatedPerson", "CareTeam", "Group"}, typ)

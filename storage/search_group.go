@@ -24,8 +24,12 @@ const (
 	// textsAtOnce is how many texts one statement asks about at most, and MaxSortTexts how many a page goes through, of which few have
 	// matches. One that is asked about alone counts as textAlone.
 	textsAtOnce  = 1024
-	MaxSortTexts = 20_000
+	MaxSortTexts = 5000
 	textAlone    = 10
+	// firstTexts is how many are gone through before it is known how many match: some four hundred values.
+	firstTexts = 16
+	// MaxSortedAfterTexts is how many matches are sorted at once where those texts have not filled a page.
+	MaxSortedAfterTexts = 20_000
 )
 
 // groups says whether a search can go from text to text, or from value to value. One compartment has little, and is collected.
@@ -80,8 +84,11 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if p.before != "" {
 		p.named = " AND (true OR EXISTS (SELECT FROM (" + p.before + ") b))"
 	}
-	if set, err := p.collects(ctx, on, q); set || err != nil {
-		return nil, false, err
+	first := on.access.everything && len(q.Types) == 1 && p.order.keys[0].content == nil
+	if !first {
+		if set, err := p.collects(ctx, on, q); set || err != nil {
+			return nil, false, err
+		}
 	}
 	if p.past == nil && on.tx == nil {
 		return nil, false, errSteps
@@ -94,9 +101,24 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if err != nil {
 		return nil, false, err
 	}
-	places, end, err := p.find(ctx, on, q, mark, limit+1)
-	if err != nil {
-		return nil, false, err
+	var places []SearchMark
+	var end *SearchMark
+	if first { // of what matches often the first values have a page: nothing needs to be counted
+		few := min(firstTexts, on.store.sorting.texts)
+		if places, end, err = p.along(ctx, on, mark, limit+1, few); err != nil {
+			return nil, false, err
+		}
+		if end != nil && len(places) <= limit {
+			if set, err := p.collects(ctx, on, q); set || err != nil {
+				return nil, false, err
+			}
+			first = false
+		}
+	}
+	if !first {
+		if places, end, err = p.find(ctx, on, q, mark, limit+1); err != nil {
+			return nil, false, err
+		}
 	}
 	if end == nil || len(places) > limit {
 		end = nil
@@ -113,8 +135,9 @@ func (p *searchPlan) collectsAfterAll(ctx context.Context, on *runner) (bool, er
 	if !on.access.everything {
 		return true, nil
 	}
-	n, err := p.count(ctx, on, on.store.sorting.most+1)
-	return n <= int64(on.store.sorting.most), err
+	most := min(on.store.sorting.most, MaxSortedAfterTexts)
+	n, err := p.count(ctx, on, most+1)
+	return n <= int64(most), err
 }
 
 // collects says whether so little matches that it is read and sorted at once.
@@ -128,8 +151,12 @@ func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) 
 	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything) { // most have less of all types
 		most = on.store.sorting.most
 	}
+	if on.many { // counted before the transaction began
+		return false, nil
+	}
 	n, err := p.countSome(ctx, on, most+1)
-	return n <= int64(most), err
+	on.many = n > int64(most)
+	return !on.many, err
 }
 
 // countSome is count up to a number. Among what many patients have, so many are sooner found than all that they have.
@@ -144,10 +171,16 @@ func (p *searchPlan) find(ctx context.Context, on *runner, q *search.Query, mark
 	if len(q.Types) != 1 {
 		return p.findSeveral(ctx, on, q, mark, limit)
 	}
-	w := &grouping{ctx: ctx, on: on, bounds: on.store.sorting, texts: on.store.sorting.texts}
+	texts := on.store.sorting.texts
 	if p.bounded { // what is collected then is less
-		w.texts = max(w.texts/4, 1)
+		texts = max(texts/4, 1)
 	}
+	return p.along(ctx, on, mark, limit, texts)
+}
+
+// along is find for a search of one type that goes through so many texts.
+func (p *searchPlan) along(ctx context.Context, on *runner, mark *SearchMark, limit, texts int) (places []SearchMark, end *SearchMark, err error) {
+	w := &grouping{ctx: ctx, on: on, bounds: on.store.sorting, texts: texts}
 	places, err = w.places(p, mark, limit)
 	if w.cut {
 		end = p.behind(w.end)

@@ -74,6 +74,8 @@ type searchPlan struct {
 	// sortsBy are conditions of a group, on what a resource sorts by, and common and few say that much may have its text, and that little has: see search_texts.go.
 	sortsBy     []string
 	common, few bool
+	// lead is a query of the keys of what a table has with the value of a group, "" for none.
+	lead string
 	// merged says that it is the plan of one of several types, and unsparing that all matches are to be sorted, however many.
 	merged, unsparing bool
 	// named is a condition that holds, with arguments that must have a place.

@@ -145,14 +145,14 @@ func (p *searchPlan) sort(q *search.Query) error {
 				p.order.indexed = single
 			case plan.mainDate:
 				p.order.rowDescending, p.order.dated = single, single
-			case single:
+			case single && !plan.identifies:
 				p.order.side = sideOrderOf(plan, k.Descending)
 				p.order.rowDescending = p.order.side != nil && k.Descending
 			}
 		}
 		p.order.keys = append(p.order.keys, key)
 	}
-	if last := len(p.order.keys) - 1; q.Contained == "" && p.order.keys[last].content != nil { // of one code the newest first
+	if last := p.order.keys[len(p.order.keys)-1]; q.Contained == "" && (last.content != nil || last.side != nil && last.side.table == "search_identifier") { // of one code the newest first
 		p.order.keys = append(p.order.keys, newest)
 	}
 	return nil
@@ -190,6 +190,10 @@ func (p *searchPlan) paramKey(key *sortKey, plan *paramPlan, params []int32) {
 	case search.String, search.URI:
 		key.sql, key.side = from("value", "search_string"), sideOrderOf(plan, key.descending)
 	default:
+		if plan.identifies && p.c.ix.complete && !p.c.ix.building[plan.def.Key] && !p.c.inside {
+			key.sql, key.side = from("value", "search_identifier"), sideOrderOf(plan, key.descending)
+			break
+		}
 		key.content, key.dear = plan, plan.def.Code
 		if p.c.inside {
 			key.sql = fmt.Sprintf(`(SELECT left(%s(v.value #>> '{}' COLLATE "C"), %d) FROM %s r, jsonb_array_elements(r.content->'contained') AS i(content), unnest(%s) AS path, jsonb_path_query(i.content, path::jsonpath) AS v(value) WHERE r.rk = x.container AND i.content->>'id' = x.id)`,

@@ -192,7 +192,10 @@ func (p *searchPlan) group(value *string) *searchPlan {
 	case by.content == nil && value == nil:
 		has = fmt.Sprintf("NOT EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND %s)", by.side.table, by.side.which)
 	case by.content == nil:
-		has = fmt.Sprintf("x.rk IN (SELECT s.rk FROM %s s WHERE %s AND s.%s = %s)", by.side.table, by.side.which, by.side.column, g.c.arg(*value, "text")+"::"+by.typ)
+		row := fmt.Sprintf("%s AND s.%s = %s", by.side.which, by.side.column, g.c.arg(*value, "text")+"::"+by.typ)
+		has = fmt.Sprintf("x.rk IN (SELECT s.rk FROM %s s WHERE %s)", by.side.table, row)
+		g.lead = fmt.Sprintf("SELECT s.rk FROM %s s WHERE %s", by.side.table, row)
+		g.c.closer = append(slices.Clip(g.c.closer), has, fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND %s OFFSET 0)", by.side.table, row))
 	case value == nil:
 		has = g.c.withoutText(by.content, p.typeArgument)
 	default:
@@ -224,6 +227,11 @@ func (w *grouping) leaf(p *searchPlan, mark *SearchMark, limit int) (list []Sear
 			return list, err
 		}
 	}
+	if p.common && len(p.order.keys) == 0 && w.on.access.everything {
+		if list, err = w.run(p, p.first(mark, limit), limit); err != nil || len(list) >= limit {
+			return list, err
+		}
+	}
 	if err := p.fewEnough(w.ctx, w.on); err != nil {
 		return nil, err
 	}
@@ -239,13 +247,27 @@ func (p *searchPlan) newest(mark *SearchMark, limit int) statement {
 		p.bounds, p.after(c, mark, key, "x.rk"), order, probeRows, p.closer(""), conjunction(p.sortsBy), p.named, order, limit)}
 }
 
-// leaves collects all, and asks of one after the other in their order what it sorts by, until there are enough. What has no key left
-// comes by the row key alone, which an index may have.
+// first looks at a number of rows in the order of their keys: of what a table has with the value of the group, or of all types.
+func (p *searchPlan) first(mark *SearchMark, limit int) statement {
+	c, lead, look := p.compiler(len(p.c.args)), p.lead, probeRows
+	if lead == "" {
+		lead, look = "SELECT s.rk FROM search_index s WHERE true", entryRows
+	}
+	after := p.after(c, mark, nil, "s.rk")
+	return statement{args: c.args, sql: fmt.Sprintf("SELECT x.rk FROM search_index x WHERE x.rk = ANY(ARRAY(%s AND %s ORDER BY %s LIMIT %d)) AND %s AND %s%s ORDER BY %s LIMIT %d",
+		lead, after, p.orderBy(nil, "s.rk"), look, p.closer(""), conjunction(p.sortsBy), p.named, p.orderBy(nil, "x.rk"), limit)}
+}
+
+// leaves collects all, and asks of one after the other in their order what it sorts by, until there are enough.
 func (p *searchPlan) leaves(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
+	if p.few {
+		where = p.rowwise(where)
+	}
 	if len(p.order.keys) == 0 {
-		return statement{args: c.args, sql: fmt.Sprintf("SELECT x.rk FROM search_index x WHERE %s AND %s AND %s ORDER BY %s LIMIT %d",
-			where+p.named, p.after(c, mark, nil, "x.rk"), conjunction(p.sortsBy), p.orderBy(nil, "x.rk"), limit)}
+		// Without MATERIALIZED it would walk the primary key, through all other types.
+		return statement{args: c.args, sql: fmt.Sprintf("WITH s AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE %s)\nSELECT x.rk FROM (SELECT * FROM s WHERE %s ORDER BY %s OFFSET 0) x WHERE %s LIMIT %d",
+			where+p.named, p.after(c, mark, nil, "rk"), p.orderBy(nil, "rk"), conjunction(p.sortsBy), limit)}
 	}
 	list := ""
 	for i, k := range p.order.keys {
@@ -273,7 +295,7 @@ func (w *grouping) all(p *searchPlan, texts []string, limit int) (list []SearchM
 	sql := fmt.Sprintf(`SELECT u.text, e.rk, e.k0::text FROM (SELECT t.n, (%s)[t.n] AS text, array_agg(t.term) AS terms FROM unnest(%s, %s) AS t(n, term) GROUP BY t.n) u,
 LATERAL (WITH s AS MATERIALIZED (SELECT x.rk, x.date_low AS k0 FROM search_index x WHERE %s AND x.refs && u.terms%s)
 SELECT x.rk, x.k0 FROM (SELECT * FROM s ORDER BY %s OFFSET 0) x WHERE %s LIMIT %d) e ORDER BY u.n, %s LIMIT %d`,
-		c.arg(texts, "text[]"), c.arg(numbers, "integer[]"), c.arg(terms, "bigint[]"), p.termFirst(), p.named,
+		c.arg(texts, "text[]"), c.arg(numbers, "integer[]"), c.arg(terms, "bigint[]"), p.rowwise(p.termFirst()), p.named,
 		inner.orderBy(key, "rk"), strings.Join(is, " AND "), limit, inner.orderBy(func(int) string { return "e.k0" }, "e.rk"), limit)
 	err = w.query(p, statement{sql: sql, args: c.args}, func(rows pgx.Rows) error {
 		for rows.Next() {
@@ -286,6 +308,14 @@ SELECT x.rk, x.k0 FROM (SELECT * FROM s ORDER BY %s OFFSET 0) x WHERE %s LIMIT %
 		return rows.Err()
 	})
 	return list, err
+}
+
+// rowwise is a condition for few rows: what asks for a part of a text looks at the texts of each, and not for all texts with it.
+func (p *searchPlan) rowwise(where string) string {
+	for _, t := range p.c.partials {
+		where = strings.ReplaceAll(where, t.all, "EXISTS (SELECT FROM search_string s WHERE s.rk = x.rk AND "+t.row+" OFFSET 0)")
+	}
+	return where
 }
 
 // run reads the places that a statement finds.

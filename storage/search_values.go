@@ -71,7 +71,9 @@ func (w *grouping) throughValues(p *searchPlan, mark *SearchMark, limit int) (li
 			if mark != nil && same { // the mark lies within
 				at = inner(mark)
 			}
-			more, err := w.places(p.group(last), at, limit-len(list))
+			much := p.group(last)
+			much.few, much.common = p.few, !p.few
+			more, err := w.places(much, at, limit-len(list))
 			w.within(last)
 			if list = append(list, under(last, more)...); err != nil || w.cut {
 				return list, err
@@ -125,6 +127,6 @@ SELECT f.n, coalesce(f.first = f.last, false), %[17]s, f.last::text, f.before::t
 FROM f LEFT JOIN LATERAL (SELECT s.* FROM (SELECT x.rk%[10]s FROM search_index x
 WHERE x.rk = ANY(ARRAY(SELECT DISTINCT e.rk FROM e, f WHERE f.n < %[5]d OR e.v %[8]s f.last)) AND %[11]s AND %[12]s OFFSET 0) s
 WHERE s.k0 IS NOT NULL AND (f.n < %[5]d OR s.k0 %[8]s f.last) AND %[13]s ORDER BY %[14]s LIMIT %[15]d) m ON true ORDER BY %[16]s`,
-		value, table, which, direction, look, last, first, before, p.keyTexts("m."), list, p.closer("")+p.named, conjunction(p.sortsBy),
+		value, table, which, direction, look, last, first, before, p.keyTexts("m."), list, p.rowwise(p.closer(""))+p.named, conjunction(p.sortsBy),
 		behind, p.orderBy(func(i int) string { return fmt.Sprintf("s.k%d", i) }, "s.rk"), limit, p.orderBy(key, "m.rk"), same)}
 }

@@ -34,6 +34,11 @@ const entryRows = 5000
 func sideOrderOf(p *paramPlan, descending bool) *sideOrder {
 	o := &sideOrder{which: fmt.Sprintf("s.param = %d", int32(p.def.Key)), highest: descending}
 	switch p.def.Type {
+	case search.Token:
+		if !p.identifies {
+			return nil
+		}
+		o.table, o.column = "search_identifier", "value"
 	case search.String, search.URI:
 		o.table, o.column = "search_string", "value"
 	case search.Date:

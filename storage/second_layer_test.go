@@ -38,7 +38,7 @@ func TestSecondLayer(t *testing.T) {
 	}
 	defer pool.Close()
 	tables := []string{"resource", "resource_history", "resource_change", "search_index", "search_string", "search_date", "search_number",
-		"search_composite", "search_text", "search_position", "search_display", "search_shape", "search_code", "search_contained",
+		"search_composite", "search_text", "search_position", "search_display", "search_shape", "search_code", "search_contained", "search_identifier",
 		"about_index", "about_resource", "about_code", "about_entry", "clear_own", "clear_hidden"}
 	for _, table := range tables {
 		var n int

@@ -5,7 +5,8 @@ import "bytes"
 const sqlUnindexSides = `
 WITH a AS (DELETE FROM public.search_string WHERE rk = $1), b AS (DELETE FROM public.search_date WHERE rk = $1),
 c AS (DELETE FROM public.search_number WHERE rk = $1), d AS (DELETE FROM public.search_text WHERE rk = $1),
-e AS (DELETE FROM public.search_position WHERE rk = $1), f AS (DELETE FROM public.search_code WHERE rk = $1)
+e AS (DELETE FROM public.search_position WHERE rk = $1), f AS (DELETE FROM public.search_code WHERE rk = $1),
+g AS (DELETE FROM public.search_identifier WHERE rk = $1)
 DELETE FROM public.search_composite WHERE rk = $1`
 
 // sqlUnindexContained is for a resource that had others inside.

@@ -289,8 +289,9 @@ func (tx *Tx) Delete(old *Version) *Version {
 }
 
 const (
-	sqlStrings = `INSERT INTO public.search_string (param, value, rk) SELECT p, v, $1 FROM unnest($2::integer[], $3::text[]) AS u(p, v)`
-	sqlDates   = `INSERT INTO public.search_date (param, low, high, rk) SELECT p, l, h, $1
+	sqlStrings     = `INSERT INTO public.search_string (param, value, rk) SELECT p, v, $1 FROM unnest($2::integer[], $3::text[]) AS u(p, v)`
+	sqlIdentifiers = `INSERT INTO public.search_identifier (param, value, rk) SELECT p, v, $1 FROM unnest($2::integer[], $3::text[]) AS u(p, v)`
+	sqlDates       = `INSERT INTO public.search_date (param, low, high, rk) SELECT p, l, h, $1
 FROM unnest($2::integer[], $3::timestamptz[], $4::timestamptz[]) AS u(p, l, h)`
 	sqlNumber = `INSERT INTO public.search_number (param, low, high, units, canonical, canonical_low, canonical_high, rk)
 VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
@@ -333,6 +334,13 @@ func (tx *Tx) valueRows(rk int64, row *indexRow) {
 	if len(row.codes)+len(row.listed) > 0 {
 		low, _ := mainDateColumns(row)
 		tx.exec(sqlCodes, rk, low, row.codes, row.value, row.patient, row.listed, row.state)
+	}
+	if len(row.identifiers) > 0 {
+		params, values := make([]int32, len(row.identifiers)), make([]string, len(row.identifiers))
+		for i, e := range row.identifiers {
+			params[i], values[i] = e.param, e.value
+		}
+		tx.exec(sqlIdentifiers, rk, params, values)
 	}
 	if len(row.stringParams) > 0 {
 		tx.exec(sqlStrings, rk, row.stringParams, row.stringValues)
