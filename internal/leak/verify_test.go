@@ -133,8 +133,10 @@ func TestVerify_finds(t *testing.T) {
 				EXECUTE 'CREATE OR REPLACE VIEW visible.' || name || ' AS ' || regexp_replace(pg_get_viewdef(('visible.' || name)::regclass), 'x\.rk = [^:]*kiln.user[^)]*\), ''''::text\)\)?::bigint', 'true');
 			END LOOP;
 		END $$`,
-		"tokens_of_whom_everybody_treats": `DELETE FROM consent_rule; ` + decoy("treatment", `SELECT 1::bigint AS source, 1::smallint AS kind, a.actor, p.rk AS patient, '-infinity'::timestamptz AS low, 'infinity'::timestamptz AS high, true AS confirmed
+		"tokens_of_whom_everybody_treats": decoy("treatment", `SELECT 1::bigint AS source, 1::smallint AS kind, a.actor, p.rk AS patient, '-infinity'::timestamptz AS low, 'infinity'::timestamptz AS high, true AS confirmed, true AS clear
 			FROM (SELECT DISTINCT actor FROM true_treatment) a CROSS JOIN (SELECT rk FROM resource WHERE type = 'Patient') p`),
+		"tokens_of_who_is_clear_and_has_consents": `UPDATE treatment k SET clear = true WHERE k.ctid IN
+			(SELECT DISTINCT ON (actor, patient) ctid FROM treatment WHERE confirmed AND low <= now() AND high > now() ORDER BY actor, patient)`,
 		"tokens_without_consents": decoy("consent_rule", `SELECT * FROM true_consent_rule WHERE false`),
 		"reads_without_consents": `DO $$ BEGIN
 			EXECUTE 'CREATE OR REPLACE VIEW visible.resource AS ' || replace(pg_get_viewdef('visible.resource'::regclass), 'FROM consent_rule', 'FROM (SELECT * FROM consent_rule WHERE false)');
