@@ -235,3 +235,33 @@ func keysInto(keys *[]int64) func(pgx.Rows) error {
 		return err
 	}
 }
+
+// PlansWithToken are the plans that the one connection of the server's own pool keeps of statements that look for a token.
+func (s *Store) PlansWithToken(ctx context.Context) (plans []string, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	rows, err := conn.Query(ctx, `SELECT format('EXPLAIN (COSTS OFF) EXECUTE %I(%s)', name, array_to_string(array_fill('NULL'::text, ARRAY[cardinality(parameter_types)]), ', '))
+FROM pg_prepared_statements WHERE statement LIKE '%expires > $2%'`, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		return nil, err
+	}
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	for _, sql := range statements {
+		rows, err := conn.Query(ctx, sql, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			return nil, err
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, strings.Join(lines, "\n"))
+	}
+	return plans, nil
+}
