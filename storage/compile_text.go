@@ -28,8 +28,8 @@ func (c *compiler) text(m *search.Match, x string) (string, error) {
 	if len(alternatives) == 0 {
 		return "false", nil // nothing but punctuation
 	}
-	return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.words @@ %s)", x, c.table("search_text", x),
-		c.arg(strings.Join(alternatives, " | "), "text::tsquery")), nil
+	return c.asked(fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.words @@ %s)", x, c.table("search_text", x),
+		c.arg(strings.Join(alternatives, " | "), "text::tsquery"))), nil
 }
 
 // textQuery writes a query for PostgreSQL. Words hold letters and digits alone, so nothing needs quoting. It is empty

@@ -178,7 +178,7 @@ func (c *compiler) partial(key uint32, parts []string, open bool, x string) stri
 	p := &partialText{param: "s.param = " + param, row: row, texts: fmt.Sprintf("SELECT DISTINCT t.value FROM %s t WHERE t.param = %s AND %s", c.table("search_string_value", x), param, like("t.value"))}
 	p.all = fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND s.value IN (%s))", x, rows, param, p.texts)
 	c.partials = append(c.partials, p)
-	return p.all
+	return c.asked(p.all)
 }
 
 // partialText is a condition on a part of a text: all on a resource, row on a row of search_string, param its part on the parameter.
@@ -236,7 +236,8 @@ func (c *compiler) dateCondition(columnLow, columnHigh string, v search.Value) s
 	case search.Includes:
 		return fmt.Sprintf("(%s <= %s AND %s >= %s)", columnLow, low(), columnHigh, high())
 	}
-	return within()
+	// What ends by then begins before: for the sake of an index on where it begins.
+	return fmt.Sprintf("(%s AND %s < %s)", within(), columnLow, high())
 }
 
 // numberCondition compares a stored number or range with a value; bounds gives a placeholder for a bound.

@@ -242,6 +242,9 @@ func TestSearch_ways_agree(t *testing.T) {
 	}
 }
 
+// maxJoined is more than the sets that one statement joins.
+const maxJoined = 40
+
 var sequential = regexp.MustCompile(`Seq Scan on (search_(index|string|date|number|composite|text|position)|resource)\b`)
 
 // TestSearch_plans keeps sequential scans of big tables out of the shapes of searches that issue 3 measures.
@@ -261,6 +264,8 @@ func TestSearch_plans(t *testing.T) {
 		{"Observation", "code=8302-2&value-quantity=gt150", true, ""},
 		{"Observation", "code=8302-2&value-quantity=gt1500|http://unitsofmeasure.org|mm", true, ""},
 		{"Observation", "value-quantity=55.5", false, " AND (low < "},
+		{"RiskAssessment", "probability=0.11&probability=0.12" + strings.Repeat("&probability=gt0.01", maxJoined), false, "SubPlan 12"}, // asked of each row left
+		{"Observation", "date=2031-05,2032-05,2033-05", false, "date_low < '2031"},
 		{"Observation", "value-quantity=gt1500", false, "search_number_range"},
 		{"Observation", "value-quantity=ge1500|http://unitsofmeasure.org|mm", false, "search_number_canonical_range"},
 		{"Observation", "code-value-quantity=8302-2$gt150", false, ""},

@@ -230,7 +230,7 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 			return nil
 		}
 		if depth == 0 && len(types) > 1 {
-			if code == "_lastUpdated" {
+			if code == "_lastUpdated" || isText(param) {
 				return e // it is the same for all types
 			}
 			e = p.typed(typ, e)
