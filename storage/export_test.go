@@ -14,6 +14,16 @@ const OrderLock = orderLock
 
 func FewTexts(before, now int64) bool { return few(before, now) }
 
+// ExplainReferrers is the plan of a _revinclude of what is about a patient.
+func (s *Store) ExplainReferrers(ctx context.Context, typ, patient string) (string, error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	lines, err := run.explain(ctx, statement{sql: sqlRevIncludedOfPatients, args: []any{s.Registry().TypeNumber(typ), []int64{s.hash.Resource("Patient", patient)}, 1000}})
+	return strings.Join(lines, "\n"), err
+}
+
 // PlannedOnce says whether the first statement of a search is planned once and not with its values.
 func (s *Store) PlannedOnce(ctx context.Context, q *search.Query) (bool, error) {
 	run, err := s.runner(ctx, nil)

@@ -51,6 +51,12 @@ WITH m AS MATERIALIZED (
 SELECT ` + versionColumns + ` FROM resource r
 WHERE r.rk = ANY(ARRAY(SELECT rk FROM m ORDER BY rk LIMIT $3)) AND r.content IS NOT NULL ORDER BY r.rk`
 
+// sqlRevIncludedOfPatients is sqlRevIncluded by the column of what is about patients: the index of it has all that is asked.
+const sqlRevIncludedOfPatients = `
+WITH m AS MATERIALIZED (SELECT x.rk FROM search_index x WHERE x.type = $1::smallint AND x.patient = ANY($2::bigint[]))
+SELECT ` + versionColumns + ` FROM resource r
+WHERE r.rk = ANY(ARRAY(SELECT rk FROM m ORDER BY rk LIMIT $3)) AND r.content IS NOT NULL ORDER BY r.rk`
+
 // Include returns the resources that includes add to a page of matches, without those that are on it already, and
 // whether there were more than limit of them.
 func (s *Store) Include(ctx context.Context, tx *Tx, matches []*Version, includes []search.Include, limit int) (added []*Version, cut bool, err error) {
@@ -183,6 +189,9 @@ func (s *Store) includeFor(ctx context.Context, run *runner, sources []*Version,
 		return nil, nil
 	}
 	if in.Reverse {
+		if !inside && len(types) == 1 && types["Patient"] && ix.aboutPatients(in) {
+			return collect(ctx, run, sqlRevIncludedOfPatients, ix.registry.TypeNumber(in.Source), rks, limit)
+		}
 		numbers, salts := ix.referrers(in, types)
 		terms := make([]int64, 0, len(rks)*len(salts))
 		for _, rk := range rks {
@@ -224,6 +233,12 @@ func (s *Store) includeFor(ctx context.Context, run *runner, sources []*Version,
 	}
 	more, err := collect(ctx, run, included, rks, salts, targets, limit, saltTypes)
 	return append(found, more...), err
+}
+
+// aboutPatients says whether the patient column tells which resources a _revinclude finds for Patients.
+func (ix *Indexer) aboutPatients(in search.Include) bool {
+	p, err := ix.param(in.Source, in.Param)
+	return err == nil && p != nil && !ix.building[p.def.Key] && (&compiler{ix: ix}).impliesPatient(in.Source, p)
 }
 
 // saltsOf are the salts of types, each with the number of its type.

@@ -335,6 +335,12 @@ func TestSearch_plans(t *testing.T) {
 			t.Errorf("%d of 2 go from text to text\n%s", n, walk)
 		}
 	})
+	t.Run("referrers_of_a_patient", func(t *testing.T) {
+		plan, err := s.ExplainReferrers(context.Background(), "Observation", "p10")
+		if err != nil || !strings.Contains(plan, "Index Only Scan using search_index_patient") || sequential.MatchString(plan) {
+			t.Errorf("%v\n%s", err, plan)
+		}
+	})
 	t.Run("record", func(t *testing.T) {
 		plan, err := s.Explain(context.Background(), recordOf(s, "p10"), 201)
 		if err != nil {
