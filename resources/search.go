@@ -66,6 +66,9 @@ func (s *Service) searchIn(ctx context.Context, tx *storage.Tx, r Request) (*Res
 	if err != nil {
 		return nil, err
 	}
+	if mark != nil { // a later page has a link of its own
+		answer.Links[0].URL = withCursor(self, len(q.Applied) > 0, q.Cursor)
+	}
 	included, cut, err := s.store.Include(ctx, tx, page.Matches, q.Includes, s.limits.MaxIncluded)
 	if err != nil {
 		return nil, err
@@ -211,16 +214,20 @@ func query(pairs []search.Pair) string {
 	return "?" + search.Encode(pairs)
 }
 
+// withCursor is the link to a page of a search.
+func withCursor(self string, hasQuery bool, cursor string) string {
+	if hasQuery {
+		return self + "&_cursor=" + cursor
+	}
+	return self + "?_cursor=" + cursor
+}
+
 // pageLinks adds first, next and previous. A cursor belongs to the query it was made for.
 func (s *Service) pageLinks(r *Request, answer *Bundle, self string, hasQuery bool, page *storage.SearchPage) {
-	join := "?"
-	if hasQuery {
-		join = "&"
-	}
 	link := func(relation string, mark *storage.SearchMark) {
 		payload, err := json.Marshal(mark)
 		if err == nil {
-			answer.Links = append(answer.Links, Link{relation, self + join + "_cursor=" + s.store.Seal(cursorPurpose(r, "search", self), payload)})
+			answer.Links = append(answer.Links, Link{relation, withCursor(self, hasQuery, s.store.Seal(cursorPurpose(r, "search", self), payload))})
 		}
 	}
 	if page.Next != nil || page.Previous != nil {

@@ -20,7 +20,10 @@ func (s *Service) subset(v *storage.Version, summary string, elements []string) 
 	}
 	t := s.registry.Schema().Type(v.Type)
 	keep := func(e *fhir.Element) bool {
-		return slices.Contains(elements, e.Name) || slices.Contains(elements, v.Type+"."+e.Name)
+		return slices.ContainsFunc(elements, func(asked string) bool {
+			asked, _, _ = strings.Cut(strings.TrimPrefix(asked, v.Type+"."), ".") // an element is left whole
+			return strings.TrimSuffix(asked, "[x]") == e.Name
+		})
 	}
 	switch summary {
 	case "true":

@@ -141,6 +141,9 @@ func TestSearch_answers(t *testing.T) {
 	if page = do(t, s, searchOf(linkOf(page, "next"))).Bundle; found(t, page) != "o3" || linkOf(page, "previous") == "" || linkOf(page, "next") != "" {
 		t.Errorf("page 2 has %q, links %v", found(t, page), page.Links)
 	}
+	if own := do(t, s, searchOf(linkOf(page, "self"))).Bundle; found(t, own) != found(t, page) || linkOf(own, "self") != linkOf(page, "self") {
+		t.Errorf("the link to a later page itself leads to %s", found(t, own))
+	}
 	if page = do(t, s, searchOf("Observation?_total=none")).Bundle; page.Total != nil {
 		t.Errorf("_total=none gives %d", *page.Total)
 	}
@@ -307,6 +310,7 @@ func TestSearch_parts(t *testing.T) {
 	for query, want := range map[string]string{
 		"_elements=name":         "id meta name resourceType",
 		"_elements=Patient.name": "id meta name resourceType",
+		"_elements=name.family":  "id meta name resourceType", // an element is left whole
 		"_summary=text":          "id meta resourceType text",
 		"_summary=data":          "birthDate gender generalPractitioner id identifier meta name resourceType",
 		"_summary=true":          "birthDate gender id identifier meta name resourceType",
