@@ -184,6 +184,45 @@ func TestAccess_what_a_visit_of_two_goes_by(t *testing.T) {
 	}
 }
 
+// Who opens the records of all patients of a visit sees nobody else in it, and finds it by whatever it says. With one more in it, no question about them has an answer.
+func TestAccess_a_visit_of_two_whose_records_one_user_opens(t *testing.T) {
+	t.Parallel()
+	s, _ := clinic(t, func(_ *Options, so *storage.Options) { so.Unrestricted = false; so.PoolSize = 4 })
+	for _, body := range []string{`{"resourceType":"Patient","id":"ben"}`, `{"resourceType":"Patient","id":"cleo"}`,
+		`{"resourceType":"RelatedPerson","id":"of-ben","patient":{"reference":"Patient/ben"}}`, `{"resourceType":"RelatedPerson","id":"of-cleo","patient":{"reference":"Patient/cleo"}}`,
+		`{"resourceType":"DocumentReference","id":"bens","status":"current","subject":{"reference":"Patient/ben"},"content":[{"attachment":{"url":"urn:x"}}]}`} {
+		put(t, s, body)
+	}
+	for slot, third := range map[string]string{"s9": "", "s10": "Patient/cleo", "s11": "RelatedPerson/of-cleo"} {
+		others := ""
+		if third != "" {
+			others = `,{"actor":{"reference":"` + third + `"},"status":"accepted"}`
+		}
+		mustCreate(t, s, `{"resourceType":"Appointment","status":"booked","slot":[{"reference":"Slot/`+slot+`"}],"supportingInformation":[{"reference":"DocumentReference/bens"}],
+"participant":[{"actor":{"reference":"Patient/ada"},"status":"accepted"},{"actor":{"reference":"Patient/ben"},"status":"accepted"}`+others+`]}`)
+	}
+	parent := auth.Principal{User: "u", Client: "app", Roles: []auth.Role{auth.RolePatient}, FHIRUser: "Patient/ada", Others: []auth.Record{{Link: "RelatedPerson/of-ben", Patient: "ben"}}, Scopes: scopes("user/*.rs")}
+	stranger := parent
+	stranger.Others = []auth.Record{{Link: "RelatedPerson/of-cleo", Patient: "ben"}} // who acts for somebody else
+	for query, want := range map[string][3]int{
+		"":                                       {3, 3, 3},
+		"supporting-info=DocumentReference/bens": {1, 0, 0},
+		"supporting-info:missing=false":          {1, 0, 0},
+		"supporting-info:DocumentReference.status=current": {3, 0, 0}, // it leads to what the caller can read alone, and that a visit shows
+		"actor=Patient/cleo": {0, 0, 0},
+	} {
+		for i, who := range []auth.Principal{parent, patientApp("ada", "patient/*.rs"), stranger} {
+			if n := len(do(t, s, Request{Principal: who, Interaction: SearchType, Type: "Appointment", Query: query}).Bundle.Entries); n != want[i] {
+				t.Errorf("%s finds %d, want %d (caller %d)", query, n, want[i], i)
+			}
+		}
+	}
+	found := do(t, s, Request{Principal: parent, Interaction: SearchType, Type: "DocumentReference", Query: "_has:Appointment:supporting-info:status=booked"}).Bundle.Entries
+	if len(found) != 1 {
+		t.Errorf("by the visit %d documents are found", len(found))
+	}
+}
+
 // Nor does what stands beside a page, or is asked of others, tell what a visit does not show: who else takes part, be it somebody whom the caller
 // can read, and what is contained.
 func TestAccess_what_stands_beside_a_visit_of_two(t *testing.T) {

@@ -188,20 +188,22 @@ func (ix *Indexer) toldOf(def *conformance.SearchParameter) bool {
 	return strings.Contains(expression, "participant") && (official == nil || wholeExpression(official) != expression)
 }
 
-// asksOthers is a condition by which a caller must not ask about others in a visit: it is met by none that has any.
+// asksOthers is a condition by which a caller must not ask about others in a visit: it is met by none that has any. One in the compartments of those
+// patients alone whose records the caller opens has none but who is no patient here.
 func (c *compiler) asksOthers(cond, x string) string {
 	others := fmt.Sprintf("EXISTS (SELECT FROM %s v, jsonb_path_query(v.content, '$.participant[*].actor') AS a(actor) WHERE v.rk = %s.rk AND %s)",
 		c.table("resource", x), x, strings.ReplaceAll(sqlAnother, "{base}", c.arg(c.ix.base+"/", "text")))
+	own := c.arg(c.access.patients, "bigint[]")
 	if x == "x" && !c.inside {
-		return fmt.Sprintf("(%s AND cardinality(x.compartments) <= 1 AND NOT %s)", cond, others)
+		return fmt.Sprintf("(%s AND x.compartments <@ %s AND NOT %s)", cond, own, others)
 	}
 	// It may be a visit inside of something, which is in no compartment of its own.
 	v := c.alias()
-	return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND cardinality(%s.compartments) > 1) AND NOT %s)", cond, c.table("search_index", v), v, v, x, v, others)
+	return fmt.Sprintf("(%s AND NOT EXISTS (SELECT FROM %s %s WHERE %s.rk = %s.rk AND NOT %s.compartments <@ %s) AND NOT %s)", cond, c.table("search_index", v), v, v, x, v, own, others)
 }
 
-// sqlAnother is Indexer.another for an actor of a visit that lies in the compartment of one patient: of this one it may name that, and who is no
-// patient and no relative of one.
+// sqlAnother is Indexer.another for an actor of a visit that lies in the compartments of the caller's patients alone: of patients here it can name but
+// those.
 const sqlAnother = `CASE WHEN coalesce(a.actor->>'reference', '') = ''
   THEN a.actor->>'type' = 'Patient' OR coalesce(a.actor->>'type', '') = '' AND NOT a.actor ? 'extension'
   ELSE a.actor->>'reference' !~ '^(urn:|https?://|[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}(/_history/[^/#]+)?$)'
