@@ -142,7 +142,7 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 		// Rows become clear before Consents come or after them, and both change whose they are.
 		clears := func(when string) {
 			if rapid.Bool().Draw(t, when) {
-				b.WriteString("SELECT count(treatment_clears(actor, patient)) FROM (SELECT DISTINCT actor, patient FROM treatment) k;")
+				fmt.Fprintf(b, "SELECT count(treatment_opens('\\x%x', actor, patient)) FROM (SELECT DISTINCT actor, patient FROM treatment WHERE actor <> %d) k;", token, rapid.SampledFrom(actors).Draw(t, "but"))
 			}
 		}
 		moves := func(table string) {
@@ -231,6 +231,9 @@ func TestAbout_shows_what_the_rule_shows(t *testing.T) {
 		var unfit int
 		if err := conn.QueryRow(ctx, "SELECT count(*) FROM treatment k WHERE k.clear AND (NOT k.confirmed OR EXISTS (SELECT FROM consent_rule c WHERE c.patient = k.patient))").Scan(&unfit); err != nil || unfit > 0 {
 			t.Fatalf("%d rows of treatment are clear, and their patients have a Consent: %v", unfit, err)
+		}
+		if err := conn.QueryRow(ctx, unfitOpened).Scan(&unfit); err != nil || unfit > 0 {
+			t.Fatalf("%d rows of opened are there wrongly: %v", unfit, err)
 		}
 		if err := s.RefreshParameters(ctx); err != nil {
 			t.Fatal(err)

@@ -19,8 +19,14 @@ import (
 	"kiln/storage/identity"
 )
 
-// TestClear_races writes Consents and treatments of a few patients, takes them away, changes whose they are and has rows of treatment become clear, all
-// at the same time: at no moment is a row clear whose patient has a Consent. Whoever would wait in a ring begins again, as Store.Write does.
+// unfitOpened counts what opened says and is not so.
+const unfitOpened = `
+SELECT count(*) FROM opened o WHERE NOT EXISTS (SELECT FROM oauth_token t WHERE t.hash = o.token AND t.kind = 'A' AND t.expires = o.expires)
+OR NOT EXISTS (SELECT FROM treatment k WHERE k.clear AND k.actor = o.actor AND k.patient = o.patient AND k.confirmed AND k.low <= now() AND k.high = o.until)
+OR EXISTS (SELECT FROM consent_rule c WHERE c.patient = o.patient)`
+
+// TestClear_races writes Consents, treatments and tokens of a few patients, takes them away, changes them and has rows of treatment become clear and tokens
+// open records, all at the same time: at no moment is a row clear whose patient has a Consent, or opened what is not. Whoever would wait in a ring begins again, as Store.Write does.
 func TestClear_races(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
@@ -32,14 +38,18 @@ func TestClear_races(t *testing.T) {
 		t.Cleanup(func() { conn.Close(context.Background()) })
 		return conn
 	}
-	const patients, rounds = 3, 150
+	const patients, rounds = 2, 120
 	care := func(r *rand.Rand) string {
 		return fmt.Sprintf("INSERT INTO treatment VALUES (%d, 0, %d, %d, '-infinity', 'infinity', '-infinity', 'infinity', true)", 1+r.IntN(4), 1+r.IntN(2), 1+r.IntN(patients))
+	}
+	token := func(r *rand.Rand) string { return fmt.Sprintf("sha256('%d')", r.IntN(2)) }
+	if _, err := connect().Exec(t.Context(), "INSERT INTO oauth_grant (id, requested, scope, context) VALUES ('g', '', '', '{}')"); err != nil {
+		t.Fatal(err)
 	}
 	works := map[string]func(r *rand.Rand) []string{
 		"consents": func(r *rand.Rand) []string {
 			source, patient := 1+r.IntN(1_000_000), 1+r.IntN(patients)
-			return []string{fmt.Sprintf("INSERT INTO consent_rule VALUES (%d, %d, true, 1, '-infinity', 'infinity')", source, patient),
+			return []string{"SELECT pg_sleep(0.008)", fmt.Sprintf("INSERT INTO consent_rule VALUES (%d, %d, true, 1, '-infinity', 'infinity')", source, patient),
 				"COMMIT", "BEGIN", fmt.Sprintf("DELETE FROM consent_rule WHERE source = %d", source)}
 		},
 		"consents that move": func(r *rand.Rand) []string {
@@ -49,16 +59,29 @@ func TestClear_races(t *testing.T) {
 				"COMMIT", "BEGIN", fmt.Sprintf("DELETE FROM consent_rule WHERE source = %d", source)}
 		},
 		"treatments": func(r *rand.Rand) []string {
-			return []string{fmt.Sprintf("DELETE FROM treatment WHERE source = %d", 1+r.IntN(4)), care(r)}
+			return []string{"SELECT pg_sleep(0.002)", fmt.Sprintf("DELETE FROM treatment WHERE source = %d", 1+r.IntN(4)), care(r)}
 		},
 		"treatments that move": func(r *rand.Rand) []string {
 			return []string{care(r), fmt.Sprintf("UPDATE treatment SET patient = %d WHERE ctid = (SELECT ctid FROM treatment WHERE patient = %d LIMIT 1 FOR UPDATE SKIP LOCKED)", 1+r.IntN(patients), 1+r.IntN(patients))}
 		},
+		"treatments that end": func(r *rand.Rand) []string {
+			return []string{care(r), fmt.Sprintf("UPDATE treatment SET high = now() + interval '%d hours' WHERE ctid = (SELECT ctid FROM treatment WHERE patient = %d LIMIT 1 FOR UPDATE SKIP LOCKED)", 1+r.IntN(9), 1+r.IntN(patients))}
+		},
+		"tokens": func(r *rand.Rand) []string {
+			hash := token(r)
+			return []string{"INSERT INTO oauth_token (hash, kind, grant_id, scope, request, expires) VALUES (" + hash + ", 'A', 'g', '', '{}', now() + interval '1 day') ON CONFLICT DO NOTHING", "COMMIT", "BEGIN",
+				"SELECT pg_sleep(0.004)", fmt.Sprintf("UPDATE oauth_token SET expires = now() + interval '%d hours' WHERE hash = %s", 1+r.IntN(9), hash), "COMMIT", "BEGIN",
+				"SELECT pg_sleep(0.004)", "DELETE FROM oauth_token WHERE hash = " + hash}
+		},
 		"clear": func(r *rand.Rand) []string {
 			return []string{fmt.Sprintf("SELECT treatment_clears(%d, %d)", 1+r.IntN(2), 1+r.IntN(patients))}
 		},
-		"clear again": func(r *rand.Rand) []string {
-			return []string{fmt.Sprintf("SELECT treatment_clears(%d, %d)", 1+r.IntN(2), 1+r.IntN(patients))}
+		"opens": func(r *rand.Rand) []string {
+			return []string{fmt.Sprintf("SELECT treatment_opens(%s, %d, %d)", token(r), 1+r.IntN(2), 1+r.IntN(patients))}
+		},
+		"opens again": func(r *rand.Rand) []string {
+			return []string{"SELECT pg_sleep(0.001)", fmt.Sprintf("SELECT treatment_opens(%s, %d, %d)", token(r), 1+r.IntN(2), 1+r.IntN(patients)),
+				"COMMIT", "BEGIN", fmt.Sprintf("SELECT treatment_opens(%s, %d, %d)", token(r), 1+r.IntN(2), 1+r.IntN(patients))}
 		},
 	}
 	var working sync.WaitGroup
@@ -94,7 +117,7 @@ func TestClear_races(t *testing.T) {
 	}
 	ended := make(chan struct{})
 	go func() { working.Wait(); close(ended) }()
-	conn, looked, clear, consents := connect(), 0, 0, 0
+	conn, looked, clear, consents, open := connect(), 0, 0, 0, 0
 	for over := false; !over; looked++ {
 		select {
 		case <-ended:
@@ -111,8 +134,15 @@ FROM treatment k WHERE k.clear`).Scan(&unfit, &some, &others); err != nil {
 			t.Fatalf("%d of %d clear rows are of a patient who has a Consent", unfit, some)
 		}
 		clear, consents = clear+some, consents+others
+		var wrong, opened int
+		if err := conn.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM opened), ("+unfitOpened+")").Scan(&opened, &wrong); err != nil {
+			t.Fatal(err)
+		}
+		if open += opened; wrong > 0 {
+			t.Fatalf("%d of %d rows of opened are there wrongly", wrong, opened)
+		}
 	}
-	if t.Logf("looked %d times, at %d clear rows and %d Consents; %d rings", looked, clear, consents, rings.Load()); clear == 0 || consents == 0 {
+	if t.Logf("looked %d times, at %d clear rows, %d of opened and %d Consents; %d rings", looked, clear, open, consents, rings.Load()); clear == 0 || open == 0 || consents == 0 {
 		t.Error("there was nothing to see")
 	}
 }
@@ -128,6 +158,12 @@ func TestClear_is_for_read_committed(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "INSERT INTO treatment VALUES (1, 0, 1, 2, now(), now(), '-infinity', 'infinity', true)"); err != nil {
 		t.Fatal(err)
 	}
+	refuses := func(what string, err error) {
+		t.Helper()
+		if refused := (*pgconn.PgError)(nil); !errors.As(err, &refused) || refused.Code != "P0001" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 	err = pgx.BeginTxFunc(t.Context(), conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
 		var clears bool
 		if err := tx.QueryRow(t.Context(), "SELECT treatment_clears(1, 2)").Scan(&clears); err != nil || clears {
@@ -136,8 +172,15 @@ func TestClear_is_for_read_committed(t *testing.T) {
 		_, err := tx.Exec(t.Context(), "INSERT INTO consent_rule VALUES (1, 2, true, 1, '-infinity', 'infinity')")
 		return err
 	})
-	if refused := (*pgconn.PgError)(nil); !errors.As(err, &refused) || refused.Code != "P0001" {
-		t.Errorf("a Consent: %v", err)
+	refuses("a Consent", err)
+	if _, err := conn.Exec(t.Context(), "SELECT treatment_clears(1, 2)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{"DELETE FROM treatment", "UPDATE treatment SET high = now()"} {
+		refuses(sql, pgx.BeginTxFunc(t.Context(), conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), sql)
+			return err
+		}))
 	}
 }
 

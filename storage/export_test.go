@@ -128,8 +128,12 @@ func (s *Store) RuleRows(ctx context.Context, sql string) (keys []int64, err err
 	return keys, err
 }
 
-// anyTreatment finds the treatment of anybody by anybody.
-const anyTreatment = ` LEFT JOIN LATERAL (SELECT k.actor, k.patient, k.clear FROM treatment k WHERE $7::bigint IS NOT NULL AND k.confirmed AND k.low <= now() AND k.high > now() ORDER BY md5(k.patient::text) LIMIT 1) k ON true`
+// sqlAnyOpened finds what is opened to anybody by any token.
+func sqlAnyOpened(condition string) string {
+	return surelyColumns(careGrounds) + `
+FROM resource r LEFT JOIN LATERAL (SELECT k.actor, k.patient FROM opened k WHERE $1::bytea IS NOT NULL AND $2::timestamptz IS NOT NULL AND $7::bigint IS NOT NULL AND k.until > now() ORDER BY md5(k.patient::text || k.actor::text) LIMIT 1) k ON true
+WHERE r.rk = $3 AND r.type = $4 AND r.id = $5 AND $6::integer IS NOT NULL` + condition
+}
 
 // ReadSurely says whether the caller in ctx surely sees a resource: by the statement and by what it finds, and by the latter alone, where the
 // statement has forgotten all its conditions.
@@ -153,8 +157,8 @@ func (s *Store) ReadSurely(ctx context.Context, p *Proof, typ, id string) (shown
 		lawful:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
 		shared:    sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL"),
 		own:       sqlSurely(noGrounds, "", " AND $6::integer IS NOT NULL AND "+opened("$7")+" IS NOT NULL"),
-		treated:   sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL"),
-		inContext: sqlSurely(careGrounds, anyTreatment, " AND $6::integer IS NOT NULL AND "+opened("$8")+" IS NOT NULL"),
+		treated:   sqlAnyOpened(""),
+		inContext: sqlAnyOpened(" AND " + opened("$8") + " IS NOT NULL"),
 		permitted: sqlSurely(consentGrounds, joinConsent, " AND $6::integer IS NOT NULL"),
 	}[way.reason]
 	for w, is := range map[*surely]*bool{way: &shown, &forgetful: &unconditionally} {

@@ -50,7 +50,7 @@ func (r *runner) current(ctx context.Context, typ, id string) (*Version, error) 
 	}
 	v, err := r.one(ctx, sqlRead, rk, typ, id)
 	if v != nil && way != nil && (way.reason == treated || way.reason == inContext) && len(v.Compartments) == 1 {
-		r.store.clears(ctx, way.treating, v.Compartments[0])
+		r.store.opens(ctx, p, way.treating, v.Compartments[0])
 	}
 	return v, err
 }

@@ -46,6 +46,7 @@ const (
 // whether it is known that nobody of the resource has a Consent.
 const (
 	labelsWidth  = 1
+	careWidth    = 3
 	groundsWidth = 4
 )
 
@@ -56,39 +57,43 @@ FROM oauth_token t JOIN resource r ON r.rk = $3 AND r.type = $4 AND r.id = $5` +
 WHERE t.hash = $1 AND t.kind = 'A' AND t.expires > $2` + condition
 }
 
+// sqlSurelyOpened is sqlSurely for who treats: a row of opened says that the token holds, that the caller treats the patient and that the patient
+// has no Consent (migrations/0261_opened.sql). The planner is kept by LIMIT from reading all that the token opens.
+func sqlSurelyOpened(condition string) string {
+	return surelyColumns(careGrounds) + `
+FROM resource r JOIN LATERAL (SELECT k.actor, k.patient FROM opened k
+  WHERE k.token = $1 AND k.patient = r.compartments[1] AND k.actor = $7 AND k.expires > $2 AND k.until > now() LIMIT 1) k ON true
+WHERE r.rk = $3 AND r.type = $4 AND r.id = $5` + unbarred + ` AND cardinality(r.compartments) = 1` + condition
+}
+
 func surelyColumns(grounds string) string {
 	return `
 SELECT r.labels` + grounds + `, r.type, r.id, r.version, r.last_updated, r.method, r.content, r.literal, r.compartments`
 }
 
-// joinClear finds the row of treatment that says beside that the patient has no Consent (migrations/0260_clear_treatment.sql). The planner is kept
-// by LIMIT from reading whom the caller treats at all.
 const (
-	unbarred  = ` AND r.labels & $6 = 0`
-	joinClear = ` JOIN LATERAL (SELECT k.actor, k.patient, k.clear FROM treatment k
-  WHERE k.clear AND k.actor = $7 AND k.patient = r.compartments[1] AND k.confirmed AND k.low <= now() AND k.high > now() LIMIT 1) k ON true`
-	ofOne       = ` AND cardinality(r.compartments) = 1`
+	unbarred    = ` AND r.labels & $6 = 0`
 	joinConsent = ` LEFT JOIN LATERAL (SELECT true AS known FROM consent_rule c WHERE c.patient = ANY(r.compartments) LIMIT 1) c ON true`
 	noConsent   = ` AND r.compartments IS NOT NULL AND c.known IS NULL`
 
 	noGrounds      = ``
 	consentGrounds = `, NULL::bigint, NULL::bigint, c.known IS NULL`
-	careGrounds    = `, k.actor, k.patient, k.clear`
+	careGrounds    = `, k.actor, k.patient`
 )
 
 var sqlSurelyFor = map[reason]string{
 	lawful:    sqlSurely(noGrounds, "", unbarred),
 	shared:    sqlSurely(noGrounds, "", unbarred+" AND r.compartments = '{}'"),
 	own:       sqlSurely(noGrounds, "", unbarred+" AND r.compartments && $7"),
-	treated:   sqlSurely(careGrounds, joinClear, unbarred+ofOne),
-	inContext: sqlSurely(careGrounds, joinClear, unbarred+ofOne+" AND r.compartments && $8"),
+	treated:   sqlSurelyOpened(""),
+	inContext: sqlSurelyOpened(" AND r.compartments && $8"),
 	permitted: sqlSurely(consentGrounds, joinConsent, unbarred+noConsent),
 }
 
 // sqlSurelyOfOne are those for who opens one record.
 var sqlSurelyOfOne = map[reason]string{
 	own:       sqlSurely(noGrounds, "", unbarred+" AND $7 = ANY(r.compartments)"),
-	inContext: sqlSurely(careGrounds, joinClear, unbarred+ofOne+" AND $8 = ANY(r.compartments)"),
+	inContext: sqlSurelyOpened(" AND $8 = ANY(r.compartments)"),
 }
 
 // surelyAll reads for a backend system from which nothing is hidden. There is a row where the token holds, with a version or with NULL.
@@ -177,7 +182,7 @@ type grounds struct {
 // shows says whether the grounds are enough to show a version. It does not trust the statement to have asked.
 func (w *surely) shows(g grounds, v *Version) bool {
 	inRecord := slices.ContainsFunc(v.Compartments, func(rk int64) bool { return slices.Contains(w.opened, rk) })
-	inCare := w.treating != 0 && g.actor == w.treating && g.free && len(v.Compartments) == 1 && v.Compartments[0] == g.patient
+	inCare := w.treating != 0 && g.actor == w.treating && len(v.Compartments) == 1 && v.Compartments[0] == g.patient
 	switch {
 	case g.labels&w.barred != 0:
 		return false
@@ -201,7 +206,7 @@ func (w *surely) shows(g grounds, v *Version) bool {
 func scanGrounds(rows pgx.Rows) (v *Version, g grounds, err error) {
 	raw, fields := rows.RawValues(), rows.FieldDescriptions()
 	width := len(raw) - versionWidth
-	if width != labelsWidth && width != groundsWidth {
+	if width != labelsWidth && width != careWidth && width != groundsWidth {
 		return nil, g, fmt.Errorf("storage: %d columns, which are no version with grounds", len(raw))
 	}
 	if raw[width] == nil {

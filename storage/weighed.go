@@ -165,7 +165,7 @@ func (r *runner) weighed(ctx context.Context, read func(pgx.Rows) error, sql str
 		return false, false, err
 	}
 	if treats && !found.opens && !found.hidden {
-		r.store.clears(ctx, a.self[0], open[0])
+		r.store.opens(ctx, p, a.self[0], open[0])
 	}
 	if found.opens && !found.doubtful && w != nil {
 		w.is.Store(false)
