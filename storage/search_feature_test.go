@@ -259,12 +259,12 @@ func TestSearch_near(t *testing.T) {
 		{"Location", "near=0|0|1e400", "!distance"},
 	})
 	for query, want := range map[string]string{
-		"near=52.52|13.405|30000&_sort=near":                       "berlin potsdam hamburg pole lau taveuni",
-		"near=52.52|13.405|30000&_sort=-near":                      "taveuni lau pole hamburg potsdam berlin",
-		"_sort=near&near=52.52|13.405|300":                         "berlin potsdam hamburg",
-		"near=-16.9|-179.9|12000&_sort=near":                       "taveuni lau pole",
-		"near=53.5511|9.9937|30000,90|0|30000&_sort=near":          "hamburg pole potsdam berlin lau taveuni", // from the nearer of both
-		"near=53.5511|9.9937|30000&near=90|0|30000&_sort=near,_id": "hamburg pole potsdam berlin lau taveuni",
+		"near=52.52|13.405|30000&_sort=near":                     "berlin potsdam hamburg pole lau taveuni",
+		"near=52.52|13.405|30000&_sort=-near":                    "taveuni lau pole hamburg potsdam berlin",
+		"_sort=near&near=52.52|13.405|300":                       "berlin potsdam hamburg",
+		"near=-16.9|-179.9|12000&_sort=near":                     "taveuni lau pole",
+		"near=53.5511|9.9937|3000,90|0|3000&_sort=near":          "hamburg pole potsdam berlin", // from the nearer of both
+		"near=53.5511|9.9937|3000&near=90|0|9000&_sort=near,_id": "hamburg potsdam berlin",
 	} {
 		for _, size := range []int{1, 2, 5} {
 			q, err := parseQuery(s, "Location", query)

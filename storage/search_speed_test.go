@@ -245,7 +245,7 @@ func TestSearch_ways_agree(t *testing.T) {
 // maxJoined is more than the sets that one statement joins.
 const maxJoined = 40
 
-var sequential = regexp.MustCompile(`Seq Scan on (search_(index|string|date|number|composite|text|position)|resource)\b`)
+var sequential = regexp.MustCompile(`Seq Scan on (search_(index|string|identifier|date|number|composite|text|position)|resource)\b`)
 
 // TestSearch_plans keeps sequential scans of big tables out of the shapes of searches that issue 3 measures.
 func TestSearch_plans(t *testing.T) {
@@ -285,6 +285,8 @@ func TestSearch_plans(t *testing.T) {
 		{"Observation", "patient.name=smith1", false, "Index Only Scan using search_index_patient"},
 		{"Observation", "subject:Patient.family=smi", false, "Index Only Scan using search_index_has"},
 		{"Patient", "name:contains=mith", true, "Incremental Sort"},
+		{"Patient", "gender=male&_sort=identifier", true, "search_identifier_order"},
+		{"Patient", "name:contains=a&_sort=-identifier", true, "search_identifier_order"},
 		{"Observation", "_lastUpdated=gt2020-01-01", true, ""},
 		{"Observation", "date=2020-05", false, ""},
 		{"Observation", "date=ge2020-05&date=le2020-06", false, ""},

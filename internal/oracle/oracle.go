@@ -258,9 +258,6 @@ func (o *Oracle) composite(def *conformance.SearchParameter, param search.Param,
 func (o *Oracle) Values(n *fhir.Node, code string) []path.Element {
 	list := o.elements(n, code)
 	def := o.registry.SearchParameter(n.ResourceType(), code)
-	if def != nil && def.Type == search.Special {
-		return slices.DeleteFunc(slices.Clone(list), func(v path.Element) bool { _, ok := place(v.Value); return !ok })
-	}
 	if def == nil || def.Type != search.Composite {
 		return list
 	}
