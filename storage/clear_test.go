@@ -184,6 +184,28 @@ func TestClear_is_for_read_committed(t *testing.T) {
 	}
 }
 
+// So Kiln's own transactions are of that level, also where the database has another for a default.
+func TestClear_whatever_the_default_of_the_database(t *testing.T) {
+	t.Parallel()
+	url := kilntest.DB(t)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable', current_database()); END $$`); err != nil {
+		t.Fatal(err)
+	}
+	s := openWith(t, storage.Options{URL: url})
+	put(t, s, `{"resourceType":"Patient","id":"ben"}`)
+	put(t, s, `{"resourceType":"Consent","id":"c","status":"active","scope":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"patient-privacy"}]},
+"category":[{"text":"x"}],"patient":{"reference":"Patient/ben"},"provision":{"type":"deny"}}`)
+	var rules int
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM consent_rule").Scan(&rules); err != nil || rules != 1 {
+		t.Errorf("%d rules, %v", rules, err)
+	}
+}
+
 // TestClear_is_found_on_demand reads as a practitioner: by the rule first, and then by the row of treatment that is clear from there on, until a Consent comes.
 func TestClear_is_found_on_demand(t *testing.T) {
 	t.Parallel()

@@ -115,6 +115,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	// Half of it goes to waiting for others: who waits longer is told so, and not that the query is too costly.
 	set["lock_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds() / 2)
 	set["idle_in_transaction_session_timeout"] = "60000"
+	// Who waited for another sees what it did, whatever the database or its user have for a default: locks are no use else.
+	set["default_transaction_isolation"] = "read committed"
 	set["jit"] = "off"
 	set["max_parallel_workers_per_gather"] = "0"  // cores are for other requests; starting workers costs more than a search
 	set["plan_cache_mode"] = "force_generic_plan" // see runner.go
