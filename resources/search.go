@@ -147,10 +147,11 @@ func (s *Service) parseSearch(ctx context.Context, r Request) (*search.Query, er
 				fmt.Sprintf("%s is not in the %s compartment.", r.Type, r.Compartment))
 		}
 	}
-	if r.Type == "Appointment" && listsByDefault(pairs) {
-		pairs = append(pairs, search.Pair{Name: "status:not", Value: string(scheduling.EnteredInError)}) // the self link says so
-	}
 	q, err := search.Parse(pairs, c, o)
+	if err == nil && r.Type == "Appointment" && listsByDefault(q.Applied) { // by what counts, as the links say it
+		used = nil
+		q, err = search.Parse(append(pairs, search.Pair{Name: "status:not", Value: string(scheduling.EnteredInError)}), c, o)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,11 @@ func TestAppointment_in_error_is_hidden_from_default_lists(t *testing.T) {
 			t.Errorf("%q: the self link is %s", query, self)
 		}
 	}
+	for _, query := range []string{"status=", "_filter=status", "_lastUpdated=yesterday"} { // what is ignored says nothing of it
+		if got, self := list(Request{Query: query, Lenient: true}); got != keep || self != "Appointment?status:not=entered-in-error" {
+			t.Errorf("%q finds %q, want %q; the self link is %s", query, got, keep, self)
+		}
+	}
 	if got, _ := list(Request{Compartment: "Patient", CompartmentID: "ada", Query: "_sort=date"}); got != keep {
 		t.Errorf("in the compartment: %q", got)
 	}
