@@ -85,10 +85,14 @@ func (c *compiler) within(latitude, longitude, distance float64) string {
 	return fmt.Sprintf("(%s AND %s <= %s)", box, c.angle(latitude, longitude), number(angle))
 }
 
-// angle is the angle in radians between a position s and a place: the haversine formula, exact for small distances.
+// angle is the angle in radians between a position s and a place: the haversine formula, exact for small distances. Differences of no
+// more than a thousandth of a millimetre are none: PostgreSQL refuses to square what is so small that nothing is left of it.
 func (c *compiler) angle(latitude, longitude float64) string {
 	lat, lon := c.arg(latitude, "double precision"), c.arg(longitude, "double precision")
-	return fmt.Sprintf("2 * asin(least(1, sqrt(power(sind((s.latitude - %s) / 2), 2) + cosd(%s) * cosd(s.latitude) * power(sind((s.longitude - %s) / 2), 2))))", lat, lat, lon)
+	half := func(column, at string) string {
+		return fmt.Sprintf("power(CASE WHEN abs(%[1]s - %[2]s) < 1e-12 THEN 0 ELSE sind((%[1]s - %[2]s) / 2) END, 2)", column, at)
+	}
+	return fmt.Sprintf("2 * asin(least(1, sqrt(%s + cosd(%s) * cosd(s.latitude) * %s)))", half("s.latitude", lat), lat, half("s.longitude", lon))
 }
 
 // nearest is the angle between x and the nearest of some places; NULL where x has no position.

@@ -274,6 +274,15 @@ func TestSearch_near(t *testing.T) {
 			followOrder(t, s, t.Context(), q, size, strings.Fields("Location/"+strings.ReplaceAll(want, " ", " Location/")), query, false)
 		}
 	}
+	// Squared, a difference as small as these is less than PostgreSQL can tell from nothing.
+	put(t, s, `{"resourceType":"Location","id":"null","position":{"latitude":1e-300,"longitude":-1e-200}}`)
+	put(t, s, `{"resourceType":"Encounter","id":"there","status":"planned","class":{"code":"AMB"},"location":[{"location":{"reference":"Location/null"}}]}`)
+	runCases(t, s, []featureCase{
+		{"Location", "near=0|0|1", "null"},
+		{"Location", "near=1e-250|0|0&_sort=near", "null"},
+		{"Location", "near=0|0|30000&_sort=-near", "berlin hamburg lau null pole potsdam taveuni"},
+		{"Encounter", "location.near=0|0|1", "there"},
+	})
 	// So many are near at most.
 	for most, refused := range map[int]bool{2: true, 3: false} {
 		s.SortBounds(2, 1000, most)
