@@ -290,6 +290,20 @@ func TestSearch_lenient(t *testing.T) {
 	}
 }
 
+// TestSearch_sorted_by_another_near: a parameter of somebody's own may have the name of the one of Location.
+func TestSearch_sorted_by_another_near(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	put(t, s, `{"resourceType":"SearchParameter","id":"near","url":"http://x/near","name":"near","status":"active","description":"x","code":"near","base":["Patient"],"type":"string","expression":"Patient.name.family"}`)
+	put(t, s, `{"resourceType":"Patient","id":"b","name":[{"family":"Beta"}]}`)
+	put(t, s, `{"resourceType":"Patient","id":"a","name":[{"family":"Alpha"}]}`)
+	for query, want := range map[string]string{"_sort=near": "a b", "_sort=-near": "b a", "near=alpha&_sort=near,_id": "a"} {
+		if got := found(t, do(t, s, searchOf("Patient?"+query)).Bundle); got != want+" !warning" { // that it is new
+			t.Errorf("%s: found %q, want %q", query, got, want)
+		}
+	}
+}
+
 // TestSearch_in_the_zone_of_the_server reads days without an offset there, in queries as in resources.
 func TestSearch_in_the_zone_of_the_server(t *testing.T) {
 	t.Parallel()

@@ -103,8 +103,6 @@ func (p *searchPlan) sort(q *search.Query) error {
 			continue
 		}
 		switch k.Param.Code {
-		case "near":
-			key.sql, key.typ, key.dear = p.c.nearest(k.From, "x"), "double precision", k.Param.Code
 		case "_lastUpdated":
 			key.sql, key.typ, key.notNull = "x.last_updated", "timestamptz", true
 			key.column = key.sql
@@ -128,6 +126,10 @@ func (p *searchPlan) sort(q *search.Query) error {
 			}
 			continue
 		default:
+			if k.Param.Kind == search.Special { // near; one of that name may be of another kind
+				key.sql, key.typ, key.dear = p.c.nearest(k.From, "x"), "double precision", k.Param.Code
+				break
+			}
 			var plan *paramPlan
 			var params []int32
 			for _, typ := range types { // of several types only the common parameters, which differ in nothing but the key
