@@ -330,4 +330,20 @@ func TestAccess_asking_about_a_visit_of_one(t *testing.T) {
 			t.Errorf("%s: %v, want %s", query, got, want)
 		}
 	}
+	// Nor has one that is asked of visits beside other types, whichever is named first.
+	for query, want := range map[string]string{
+		"_content=cherry": "", "_text=cherry": "", "_content=plain": "alone", "_content=mother": "", "_filter=_content%20co%20cherry": "",
+	} {
+		for _, types := range []string{"", "_type=Appointment&", "_type=Appointment,Slot&", "_type=Slot,Appointment&", "_type=Slot,Appointment&_sort=-_lastUpdated,_id&"} {
+			var got []string
+			for _, e := range do(t, w.Service, Request{Principal: ada, Interaction: SearchSystem, Query: types + query}).Bundle.Entries {
+				if e.Version.Type == "Appointment" {
+					got = append(got, visits[e.Version.ID])
+				}
+			}
+			if !sameSet(got, strings.Fields(want)) {
+				t.Errorf("%s%s: %v, want %s", types, query, got, want)
+			}
+		}
+	}
 }

@@ -183,6 +183,7 @@ func TestSearch_text(t *testing.T) {
 	put(t, s, `{"resourceType":"Condition","id":"b","subject":{"reference":"Patient/schmidt"},"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">Liver cancer, no metastases</div>"},"contained":[{"resourceType":"Patient","id":"p","name":[{"family":"Enthalten"}]}]}`)
 	put(t, s, `{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/x"},"code":{"coding":[{"system":"http://snomed.info/sct","code":"1","display":"Liver abscess"}]},"note":[{"text":"lung is clear"}]}`)
 	put(t, s, `{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/x"},"code":{"coding":[{"system":"http://snomed.info/sct","code":"1","display":"Kidney stone"}]},"note":[{"text":"lung is clear"}]}`)
+	put(t, s, `{"resourceType":"Patient","id":"pt"}`)
 	runCases(t, s, []featureCase{
 		{"Condition", "_text=metastases", "a b"},
 		{"Condition", "_text=METASTASES", "a b"},
@@ -204,6 +205,9 @@ func TestSearch_text(t *testing.T) {
 		{"Condition", "_content=kidney,bone", "a c"},
 		{"Condition", "_content=...", ""},
 		{"Condition", "_text:missing=true", "c"},
+		{"", "_type=Patient,Condition&_text:missing=true", "c pt"},
+		{"", "_type=Patient,Condition&_text:missing=false", "a b"},
+		{"", "_type=Patient,Condition&_content=kidney,bone", "a c"},
 		{"Condition", "_text=-bone", "!at least one word"},
 		{"Condition", "_text=(bone", "!not closed"},
 		{"Condition", "_text=bone)", "!opening"},

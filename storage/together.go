@@ -213,7 +213,7 @@ const sqlAnother = `CASE WHEN coalesce(a.actor->>'reference', '') = ''
 // together is a condition on visits, by a caller who must not ask about others in them; done is false where it is one
 // like any other.
 func (c *compiler) together(m *search.Match, x string) (cond string, done bool, err error) {
-	if c.access == nil || !c.access.alone || m.Type != visitType {
+	if c.access == nil || !c.access.alone || m.Type != visitType && m.Type != "" {
 		return "", false, nil
 	}
 	expression, told := "", false
@@ -229,7 +229,9 @@ func (c *compiler) together(m *search.Match, x string) (cond string, done bool, 
 	c.access = &open
 	defer func() { c.access = own }()
 	if m.Param.Kind != search.Reference || m.Modifier != "" || told {
-		cond, err = c.match(m, x)
+		if cond, err = c.match(m, x); m.Type == "" { // visits among others
+			return fmt.Sprintf("(%s AND (%s.type <> %s OR %s))", cond, x, c.arg(c.ix.registry.TypeNumber(visitType), "smallint"), c.asksOthers("true", x)), true, err
+		}
 		return c.asksOthers(cond, x), true, err
 	}
 	asked, elsewhere := *m, *m // elsewhere are ids without a type that are none of the caller's

@@ -230,8 +230,9 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 			return nil
 		}
 		if depth == 0 && len(types) > 1 {
-			if code == "_lastUpdated" || isText(param) {
-				return e // it is the same for all types
+			if m, ok := e.(*Match); ok && (code == "_lastUpdated" || isText(param)) {
+				m.Type = "" // it is the same for all types
+				return m
 			}
 			e = p.typed(typ, e)
 		}

@@ -127,7 +127,8 @@ type (
 	Not struct{ Expr Expr }
 )
 
-// Match is one parameter with its values, any of which may match. Type is the resource type that it is asked of.
+// Match is one parameter with its values, any of which may match. Type is the resource type that it is asked of,
+// "" where it is asked of all types alike.
 type Match struct {
 	Type     string
 	Param    Param
