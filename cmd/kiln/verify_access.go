@@ -116,7 +116,7 @@ func (c *verifyAccessCmd) Run(ctx context.Context, stdout io.Writer) error {
 		return fmt.Errorf("%d answers differ from what reads show", n)
 	}
 	fmt.Fprintln(stdout, "Whatever an answer showed, a read shows too, and nothing that a read shows was missing.")
-	if c.Writes {
+	if len(report.Tried) > 0 {
 		fmt.Fprintln(stdout, "No write reached what a read does not show, or told whether it is there.")
 	}
 	return nil

@@ -46,6 +46,11 @@ func (w *World) Callers(r *rand.Rand, accounts []Account, n int) (list []Caller)
 	for i, c := range list {
 		list[i].Scopes, _ = auth.ParseScopes(string(c.level()) + "/*.rs")
 	}
+	if practitioner != nil { // and one who signs in, and gives the app nothing else
+		c := w.practitioner(r, practitioner)
+		c.Scopes, _ = auth.ParseScopes("openid fhirUser")
+		list = append(list, c)
+	}
 	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	for len(list) < n {
 		list = append(list, w.caller(r, accounts))

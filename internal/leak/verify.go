@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"kiln/auth"
 	"kiln/fhir"
@@ -17,8 +18,7 @@ import (
 // Options say how much Verify tries.
 type Options struct {
 	Seed uint64
-	// Callers is how many callers ask, Requests how many requests each makes. Whichever ends first, that or the context, ends
-	// it all.
+	// Callers is how many callers ask, Requests how many requests each makes. Where the context has an end, each has its share of the time.
 	Callers, Requests int
 	Accounts          []Account
 	// Rehearsal is a service on a store that rolls back whatever is written (storage.Options.Rehearse); nil: no writes are
@@ -53,56 +53,76 @@ func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Re
 	if len(w.types) == 0 {
 		return report, nil
 	}
-	for caller, who := range w.Callers(r, o.Accounts, o.Callers) {
+	callers := w.Callers(r, o.Accounts, o.Callers)
+	for caller, who := range callers {
+		if ctx.Err() != nil {
+			break
+		}
 		report.Callers[who.Name]++
 		v := &session{service: s, world: w, who: who, report: report, proof: o.Proof, reads: map[string]bool{}}
-		for i := range o.Requests {
-			if ctx.Err() != nil {
-				return report, nil
-			}
-			ask := w.Read(r)
-			if like, ok := w.like(r, who); ok && i < likeSelf {
-				ask = like
-			}
-			report.Asked[ask.kind()]++
-			if v.proven = r.IntN(4) > 0 && o.Proof != nil; v.proven {
-				report.Proven++
-			}
-			problem, err := v.settled(ctx, ask)
-			switch {
-			case ctx.Err() != nil:
-				return report, nil
-			case err != nil:
-				return report, fmt.Errorf("%s: %w", ask, err)
-			case problem == "":
-				continue
-			}
-			ask = Shrink(ask, func(a Ask) bool { p, err := v.settled(ctx, a); return err == nil && p != "" })
-			if problem, err = v.settled(ctx, ask); err != nil || problem == "" {
-				continue // the data has changed meanwhile
-			}
-			if report.Findings = append(report.Findings, Finding{who.String(), ask.String() + v.how(), problem}); len(report.Findings) == maxFindings {
-				return report, nil
-			}
-			break // one finding a caller: the next ones are most often the same
+		parts := []func(context.Context, Options, *rand.Rand) (*Finding, error){v.requests}
+		if o.Rehearsal != nil {
+			parts = append(parts, v.writes)
 		}
-		if o.Rehearsal == nil {
-			continue
-		}
-		found, err := v.writes(ctx, o, rand.New(rand.NewPCG(o.Seed, uint64(caller)+1)))
-		if ctx.Err() != nil {
-			return report, nil
-		}
-		if err != nil {
-			return report, err
-		}
-		if found != nil {
-			if report.Findings = append(report.Findings, *found); len(report.Findings) == maxFindings {
-				return report, nil
+		turn, end := share(ctx, len(callers)-caller)
+		for i, part := range parts {
+			within, done := share(turn, len(parts)-i)
+			found, err := part(within, o, rand.New(rand.NewPCG(o.Seed, uint64(2*caller+i)+1)))
+			over := within.Err() != nil
+			if done(); err != nil && !over {
+				end()
+				return report, err
 			}
+			if found != nil {
+				report.Findings = append(report.Findings, *found)
+			}
+		}
+		if end(); len(report.Findings) >= maxFindings {
+			break
 		}
 	}
 	return report, nil
+}
+
+// share is for one of n who are still to come: a part of the time that is left.
+func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
+}
+
+// requests makes the requests that read, until one tells what it must not: the next are most often the same.
+func (v *session) requests(ctx context.Context, o Options, r *rand.Rand) (*Finding, error) {
+	for i := range o.Requests {
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		ask := v.world.Read(r)
+		if like, ok := v.world.like(r, v.who); ok && i < likeSelf {
+			ask = like
+		}
+		v.report.Asked[ask.kind()]++
+		if v.proven = r.IntN(4) > 0 && o.Proof != nil; v.proven {
+			v.report.Proven++
+		}
+		problem, err := v.settled(ctx, ask)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", ask, err)
+		case problem == "":
+			continue
+		}
+		ask = Shrink(ask, func(a Ask) bool { p, err := v.settled(ctx, a); return err == nil && p != "" })
+		if again, err := v.settled(ctx, ask); err == nil && again == "" {
+			continue // the data has changed meanwhile
+		} else if err == nil {
+			problem = again
+		}
+		return &Finding{v.who.String(), ask.String() + v.how(), problem}, nil
+	}
+	return nil, nil
 }
 
 const maxFindings = 20
