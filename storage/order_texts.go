@@ -14,6 +14,9 @@ const (
 	orderedPages = 100
 	// orderedAtOnce is how many texts one statement writes anew.
 	orderedAtOnce = 2000
+	// orderedMore is how many times orderedAtOnce one run writes at most beside the texts that it began with: where they come faster than it
+	// writes, behind those that it has written, it would go on for ever.
+	orderedMore = 10
 	// orderLook is how often a server looks whether texts are to be put in order.
 	orderLook = time.Minute
 	// orderLock is the advisory lock of whoever puts them in order.
@@ -64,13 +67,14 @@ func (s *Store) OrderTexts(ctx context.Context, begins func(texts int64)) error 
 		if err == nil && begins != nil {
 			begins(texts)
 		}
-		for err == nil {
+		rounds := texts/orderedAtOnce + orderedMore
+		for ; err == nil && rounds > 0; rounds-- {
 			began := time.Now()
 			if err = conn.QueryRow(ctx, sqlOrderNext, param, value, orderedAtOnce).Scan(&param, &value); err == nil {
 				err = sleep(ctx, time.Since(began))
 			}
 		}
-		if !errors.Is(err, pgx.ErrNoRows) {
+		if !errors.Is(err, pgx.ErrNoRows) { // nil where the next run goes on
 			return err
 		}
 		if _, err := conn.Exec(ctx, sqlOrderDone); err != nil {

@@ -122,6 +122,13 @@ func TestOrderTexts(t *testing.T) {
 	if err := s.OrderTexts(t.Context(), nil); err != nil || number(state) != 1 {
 		t.Errorf("many have come, and it does not begin, %v", err)
 	}
+	exec(`CREATE FUNCTION ever_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+INSERT INTO search_string_value SELECT NEW.param, NEW.value || 'z' || lpad(n::text, 5, '0') FROM generate_series(1, 2000) n WHERE length(NEW.value) < 2000; RETURN NULL; END $$;
+CREATE TRIGGER ever_more AFTER UPDATE ON search_string_order FOR EACH ROW WHEN (NEW.value <> '') EXECUTE FUNCTION ever_more();
+UPDATE search_string_order SET texts = 1000`)
+	if err := s.OrderTexts(t.Context(), nil); err != nil || number(state) != 0 {
+		t.Errorf("texts come behind it for ever, and it says that all is in order, %v", err)
+	}
 }
 
 // TestOrderTexts_when_calm: a server does not begin while many texts come.

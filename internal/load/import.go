@@ -91,5 +91,8 @@ func (im *Importer) Run(ctx context.Context, paths ...string) (*Summary, error) 
 		}
 	}
 	summary.Took = time.Since(began)
-	return summary, im.Store.OrderTexts(ctx, progress.ordering)
+	if err := im.Store.OrderTexts(ctx, progress.ordering); err != nil {
+		summary.Unordered = err
+	}
+	return summary, ctx.Err()
 }

@@ -79,6 +79,8 @@ func (r *Result) OK() bool { return r.Err == nil && r.Failed == 0 }
 type Summary struct {
 	Files []*Result
 	Took  time.Duration
+	// Unordered is why the texts of the index are not in their order. All files are in nevertheless, and servers put them in order, too.
+	Unordered error
 }
 
 // Total adds up the files.
@@ -136,6 +138,9 @@ func (s *Summary) Print(out io.Writer) {
 		fmt.Fprintf(out, "; %d resources in %.1f s, %.0f/s", n, s.Took.Seconds(), float64(n)/s.Took.Seconds())
 	}
 	fmt.Fprintln(out)
+	if s.Unordered != nil {
+		fmt.Fprintf(out, "the texts of the index are not in their order yet (%v): a running server puts them in order\n", s.Unordered)
+	}
 }
 
 func (r *Result) printFailures(out io.Writer) {
