@@ -87,6 +87,16 @@ func conjunction(parts []string) string {
 	return strings.Join(parts, " AND ")
 }
 
+// apart compiles what the planner does not join with what stands around it: one of several alternatives, for instance. Its joins count
+// for themselves, or a search of all types would ask each row of the types behind the first twelve.
+func (c *compiler) apart(e search.Expr, x string) (string, error) {
+	around := c.joins
+	c.joins = 0
+	s, err := c.expr(e, x)
+	c.joins = around
+	return s, err
+}
+
 func (c *compiler) expr(e search.Expr, x string) (string, error) {
 	switch e := e.(type) {
 	case search.And:
@@ -96,9 +106,13 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		if areMembers(e) {
 			return c.members(e, x)
 		}
+		if len(e) == 1 {
+			s, err := c.expr(e[0], x)
+			return "(" + s + ")", err
+		}
 		parts := []string{"false"}
 		for _, one := range e {
-			s, err := c.expr(one, x)
+			s, err := c.apart(one, x)
 			if err != nil {
 				return "", err
 			}
@@ -109,7 +123,7 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		}
 		return "(" + strings.Join(parts[1:], " OR ") + ")", nil
 	case search.Not:
-		s, err := c.expr(e.Expr, x)
+		s, err := c.apart(e.Expr, x)
 		return "(" + s + ") IS NOT TRUE", err // columns may be NULL, and then no condition on them is met
 	case *search.Match:
 		return c.match(e, x)
@@ -162,7 +176,7 @@ func (c *compiler) chain(e *search.Chain, x string) (string, error) {
 	around := c.sets
 	c.sets = nil
 	c.steps++
-	where, err := c.expr(e.Where, y)
+	where, err := c.apart(e.Where, y)
 	c.steps--
 	within := c.sets
 	if c.sets = around; err != nil {
@@ -299,7 +313,10 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		return "false", nil // none is named in a visit
 	}
 	y := c.alias()
+	around := c.joins
+	c.joins = 0 // what leads to those that refer here is joined, or all of the type would be asked
 	where, err := c.expr(e.Where, y)
+	c.joins = around + max(c.joins-1, 0) // which is one with the condition itself
 	if err != nil {
 		return "", err
 	}

@@ -245,6 +245,9 @@ func TestSearch_ways_agree(t *testing.T) {
 // maxJoined is more than the sets that one statement joins.
 const maxJoined = 40
 
+// askedByRow is a condition of a plan that runs a query for each row.
+var askedByRow = regexp.MustCompile(`\(SubPlan \d+\)`)
+
 var sequential = regexp.MustCompile(`Seq Scan on (search_(index|string|identifier|date|number|composite|text|position)|resource)\b`)
 
 // TestSearch_plans keeps sequential scans of big tables out of the shapes of searches that issue 3 measures.
@@ -341,6 +344,24 @@ func TestSearch_plans(t *testing.T) {
 		plan, err := s.ExplainReferrers(context.Background(), "Observation", "p10")
 		if err != nil || !strings.Contains(plan, "Index Only Scan using search_index_patient") || sequential.MatchString(plan) {
 			t.Errorf("%v\n%s", err, plan)
+		}
+	})
+	t.Run("alternatives", func(t *testing.T) {
+		for _, c := range [][2]string{
+			{"Patient", "_filter=family%20eq%20smith1" + strings.Repeat("%20or%20death-date%20gt%202030", maxJoined)},
+			{"Patient", strings.Repeat("&_has:Observation:patient:value-quantity=9", maxJoined)[1:]},
+		} {
+			q, err := parseQuery(s, c[0], c[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := s.Explain(context.Background(), q, 21)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(askedByRow.FindAllString(plan, -1)); n > 0 {
+				t.Errorf("%s?%s asks each row in %d places\n%s", c[0], c[1], n, plan)
+			}
 		}
 	})
 	t.Run("record", func(t *testing.T) {
