@@ -13,7 +13,7 @@ import (
 type object = map[string]any
 
 var (
-	poolStrings = []string{"Müller", "MULLER", "muller-lüdenscheidt", "Mu\u0308ller", "Straße", "STRASSE", "Ångström", "O'Brien", "OBrien",
+	poolStrings = []string{"Łódź", "lodz", "Müller", "MULLER", "muller-lüdenscheidt", "Mu\u0308ller", "Straße", "STRASSE", "Ångström", "O'Brien", "OBrien",
 		"van der Berg", "van  der\tBerg", "Σίσυφος", "ΣΊΣΥΦΟΣ", "İnci", "100%", "a_b", `back\slash`, "a,b", "a$b", "a|b", "Ann", "Anna", "anna",
 		"ﬁnn", "日本", "日本語", "x", "Nguyễn", " padded "}
 	poolSystems = []string{"http://loinc.org", "http://snomed.info/sct", "http://example.org/a|b", "http://example.org/codes",

@@ -55,8 +55,11 @@ func plain(s string) string {
 			b.WriteString(lower(r))
 		}
 	}
-	return norm.NFC.String(strings.Join(strings.Fields(b.String()), " "))
+	return norm.NFC.String(strings.Join(strings.Fields(withoutStrokes.Replace(b.String())), " "))
 }
+
+// withoutStrokes turns letters that no accent is taken from into those that people type for them (CLDR Latin-ASCII).
+var withoutStrokes = strings.NewReplacer("ł", "l", "ø", "o", "đ", "d", "ð", "d", "ħ", "h", "ı", "i", "ŧ", "t", "æ", "ae", "œ", "oe", "þ", "th")
 
 // letters are those of which Unicode's full case folding makes several, as far as tests use them, and the Greek s, which
 // has two small forms.

@@ -13,7 +13,8 @@ import (
 )
 
 // String folds a string as string searches compare it: no case, no accents, white space runs as one blank
-// (FHIR R4 search.html#string). ß becomes ss.
+// (FHIR R4 search.html#string). ß becomes ss, and letters whose stroke or second letter Unicode does not take for an accent become what
+// people type who do not have them (CLDR Latin-ASCII): ł l, ø o, đ and ð d, æ ae.
 func String(s string) string {
 	ascii, blanks := true, true // blanks: white space is as it is to be
 	for i := 0; i < len(s); i++ {
@@ -34,7 +35,43 @@ func String(s string) string {
 	if folded, _, err := transform.String(t, s); err == nil {
 		s = folded
 	}
-	return strings.Join(strings.Fields(s), " ")
+	return strings.Join(strings.Fields(plain(s)), " ")
+}
+
+// plain replaces letters that have no decomposition in Unicode.
+func plain(s string) string {
+	var b strings.Builder
+	kept := 0 // up to where s is in b
+	for i, r := range s {
+		letters := ""
+		switch r {
+		case 'ł':
+			letters = "l"
+		case 'ø':
+			letters = "o"
+		case 'đ', 'ð':
+			letters = "d"
+		case 'ħ':
+			letters = "h"
+		case 'ı':
+			letters = "i"
+		case 'ŧ':
+			letters = "t"
+		case 'æ':
+			letters = "ae"
+		case 'œ':
+			letters = "oe"
+		case 'þ':
+			letters = "th"
+		default:
+			continue
+		}
+		b.WriteString(s[kept:i])
+		b.WriteString(letters)
+		kept = i + utf8.RuneLen(r)
+	}
+	b.WriteString(s[kept:])
+	return b.String()
 }
 
 // MaxWord is how many characters of a word are compared.
