@@ -131,7 +131,7 @@ func (s *Store) endAccount(ctx context.Context, id string) error {
 	if _, err := s.exec(ctx, "end sessions", `DELETE FROM login_session WHERE account = $1::text::uuid`, id); err != nil {
 		return err
 	}
-	_, err := s.exec(ctx, "revoke grants", `DELETE FROM oauth_grant WHERE account = $1::text::uuid`, id)
+	_, err := s.ends(ctx, "revoke grants", `DELETE FROM oauth_grant WHERE account = $1::text::uuid`, id)
 	return err
 }
 

@@ -108,5 +108,9 @@ UPDATE client SET jwks = $2, jwks_uri = nullif($3, '') WHERE id = $1 AND auth_me
 
 // RemoveClient removes a client and revokes everything that it was granted.
 func (s *Store) RemoveClient(ctx context.Context, id string) error {
-	return s.must(ctx, "remove client", `DELETE FROM client WHERE id = $1`, id)
+	n, err := s.ends(ctx, "remove client", `DELETE FROM client WHERE id = $1`, id)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
 }

@@ -97,13 +97,13 @@ UPDATE oauth_token t SET used = true FROM held WHERE t.hash = $1 AND t.kind = $2
 
 // DeleteToken removes one token; one that is not there is no error.
 func (s *Store) DeleteToken(ctx context.Context, kind rune, hash []byte) error {
-	_, err := s.exec(ctx, "delete token", `DELETE FROM oauth_token WHERE hash = $1 AND kind = $2`, hash, kind)
+	_, err := s.ends(ctx, "delete token", `DELETE FROM oauth_token WHERE hash = $1 AND kind = $2`, hash, kind)
 	return err
 }
 
 // DeleteTokens removes the tokens of one kind of a grant.
 func (s *Store) DeleteTokens(ctx context.Context, grant string, kind rune) error {
-	_, err := s.exec(ctx, "delete tokens", `DELETE FROM oauth_token WHERE grant_id = $1 AND kind = $2`, grant, kind)
+	_, err := s.ends(ctx, "delete tokens", `DELETE FROM oauth_token WHERE grant_id = $1 AND kind = $2`, grant, kind)
 	return err
 }
 
@@ -115,13 +115,13 @@ func (s *Store) TouchGrant(ctx context.Context, id string) error {
 
 // Revoke deletes a grant and all its tokens; one that is not there is no error.
 func (s *Store) Revoke(ctx context.Context, grant string) error {
-	_, err := s.exec(ctx, "revoke", `DELETE FROM oauth_grant WHERE id = $1`, grant)
+	_, err := s.ends(ctx, "revoke", `DELETE FROM oauth_grant WHERE id = $1`, grant)
 	return err
 }
 
 // RevokeClient revokes what an account granted to a client and returns how many grants that were.
 func (s *Store) RevokeClient(ctx context.Context, account, client string) (int64, error) {
-	return s.exec(ctx, "revoke client", `DELETE FROM oauth_grant WHERE account = $1::text::uuid AND client = $2`, account, client)
+	return s.ends(ctx, "revoke client", `DELETE FROM oauth_grant WHERE account = $1::text::uuid AND client = $2`, account, client)
 }
 
 // Grants lists what an account granted and is still alive, newest first.

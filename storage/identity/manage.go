@@ -28,7 +28,7 @@ GROUP BY g.client`, s.now())
 
 // RevokeAll revokes everything that a client was granted, by whomever, and returns how many grants that were.
 func (s *Store) RevokeAll(ctx context.Context, client string) (int64, error) {
-	return s.exec(ctx, "revoke all", `DELETE FROM oauth_grant WHERE client = $1`, client)
+	return s.ends(ctx, "revoke all", `DELETE FROM oauth_grant WHERE client = $1`, client)
 }
 
 // AccountsLike lists accounts whose name or resource holds a text, by name, limit at most.

@@ -104,7 +104,6 @@ func (s *Store) UseAssertion(ctx context.Context, client, jti string, expires ti
 
 // sweeps delete what nobody can use any more. Used refresh tokens stay until they expire: seen again, they tell a theft.
 var sweeps = []string{
-	`DELETE FROM oauth_token WHERE expires < $1`,
 	`DELETE FROM oauth_grant g WHERE created < $1::timestamptz - interval '1 hour' AND NOT EXISTS (SELECT FROM oauth_token t WHERE t.grant_id = g.id)`,
 	`DELETE FROM oauth_request WHERE expires < $1`,
 	`DELETE FROM oauth_launch WHERE expires < $1`,
@@ -113,8 +112,20 @@ var sweeps = []string{
 	`DELETE FROM login_failure WHERE at < $1::timestamptz - interval '1 day'`,
 }
 
+// sqlSweepTokens takes few at once: with a token go the patients that it opened, and whoever changes a treatment of these waits until it has ended.
+const (
+	sqlSweepTokens = `DELETE FROM oauth_token WHERE (hash, kind) IN (SELECT hash, kind FROM oauth_token WHERE expires < $1 LIMIT $2)`
+	sweptAtOnce    = 100
+)
+
 // Sweep deletes what has expired.
 func (s *Store) Sweep(ctx context.Context) error {
+	for n := int64(sweptAtOnce); n == sweptAtOnce; {
+		var err error
+		if n, err = s.ends(ctx, "sweep", sqlSweepTokens, s.now(), sweptAtOnce); err != nil {
+			return err
+		}
+	}
 	for _, sql := range sweeps {
 		if _, err := s.exec(ctx, "sweep", sql, s.now()); err != nil {
 			return err

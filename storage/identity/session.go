@@ -62,13 +62,13 @@ func (s *Store) EndSession(ctx context.Context, id []byte) error {
 	if _, err := s.exec(ctx, "end session", `DELETE FROM login_session WHERE id = $1`, id); err != nil {
 		return err
 	}
-	_, err := s.exec(ctx, "revoke online grants", `DELETE FROM oauth_grant WHERE session = $1`, id)
+	_, err := s.ends(ctx, "revoke online grants", `DELETE FROM oauth_grant WHERE session = $1`, id)
 	return err
 }
 
 // EndOtherSessions ends all sessions of an account but one.
 func (s *Store) EndOtherSessions(ctx context.Context, account string, but []byte) error {
-	if _, err := s.exec(ctx, "revoke online grants", `
+	if _, err := s.ends(ctx, "revoke online grants", `
 DELETE FROM oauth_grant WHERE account = $1::text::uuid AND session IS NOT NULL AND session <> $2`, account, but); err != nil {
 		return err
 	}

@@ -113,6 +113,37 @@ func (s *Store) exec(ctx context.Context, what, sql string, args ...any) (int64,
 	return tag.RowsAffected(), translate(what, err)
 }
 
+// maxRings is how often a statement that waited in a ring is run.
+const maxRings = 5
+
+// ends is exec for a statement that ends tokens. With them go the rows of opened, which those who end treatments delete as well, in another order: whoever waits
+// in a ring with them begins again, within a transaction from a savepoint, and holds nothing meanwhile.
+func (s *Store) ends(ctx context.Context, what, sql string, args ...any) (n int64, err error) {
+	for range maxRings {
+		var pg *pgconn.PgError
+		if n, err = s.endsOnce(ctx, what, sql, args); !errors.As(err, &pg) || pg.Code != "40P01" {
+			break
+		}
+	}
+	return n, err
+}
+
+func (s *Store) endsOnce(ctx context.Context, what, sql string, args []any) (int64, error) {
+	if _, within := ctx.Value(txKey{}).(pgx.Tx); !within {
+		return s.exec(ctx, what, sql, args...)
+	}
+	ctx, err := s.Begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Rollback(ctx)
+	n, err := s.exec(ctx, what, sql, args...)
+	if err != nil {
+		return 0, err
+	}
+	return n, s.Commit(ctx)
+}
+
 // must is exec for a statement that has to touch a row.
 func (s *Store) must(ctx context.Context, what, sql string, args ...any) error {
 	n, err := s.exec(ctx, what, sql, args...)
