@@ -2,6 +2,7 @@ package leak
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -121,6 +122,9 @@ func TestVerify_finds(t *testing.T) {
 			END $$;
 			CREATE VIEW ` + table + ` AS ` + copy
 	}
+	// What is clear is opened to the token, for any practitioner who asks with it.
+	opens := fmt.Sprintf(`; ALTER TABLE opened RENAME TO true_opened;
+		CREATE VIEW opened AS SELECT '\x%x'::bytea AS token, actor, patient, 'infinity'::timestamptz AS expires, high AS until FROM treatment WHERE clear`, proofHash)
 	const rule = `INSERT INTO role_policy (role, types, actions, reach) VALUES `
 	for name, sql := range map[string]string{
 		"writes_without_relationships":          `CREATE OR REPLACE VIEW visible.treated AS SELECT k.patient FROM public.treatment k`,
@@ -134,9 +138,9 @@ func TestVerify_finds(t *testing.T) {
 			END LOOP;
 		END $$`,
 		"tokens_of_whom_everybody_treats": decoy("treatment", `SELECT 1::bigint AS source, 1::smallint AS kind, a.actor, p.rk AS patient, '-infinity'::timestamptz AS low, 'infinity'::timestamptz AS high, true AS confirmed, true AS clear
-			FROM (SELECT DISTINCT actor FROM true_treatment) a CROSS JOIN (SELECT rk FROM resource WHERE type = 'Patient') p`),
+			FROM (SELECT DISTINCT actor FROM true_treatment) a CROSS JOIN (SELECT rk FROM resource WHERE type = 'Patient') p`) + opens,
 		"tokens_of_who_is_clear_and_has_consents": `UPDATE treatment k SET clear = true WHERE k.ctid IN
-			(SELECT DISTINCT ON (actor, patient) ctid FROM treatment WHERE confirmed AND low <= now() AND high > now() ORDER BY actor, patient)`,
+			(SELECT DISTINCT ON (actor, patient) ctid FROM treatment WHERE confirmed AND low <= now() AND high > now() ORDER BY actor, patient)` + opens,
 		"tokens_without_consents": decoy("consent_rule", `SELECT * FROM true_consent_rule WHERE false`),
 		"reads_without_consents": `DO $$ BEGIN
 			EXECUTE 'CREATE OR REPLACE VIEW visible.resource AS ' || replace(pg_get_viewdef('visible.resource'::regclass), 'FROM consent_rule', 'FROM (SELECT * FROM consent_rule WHERE false)');
