@@ -30,15 +30,11 @@ func (s *Store) PlannedOnce(ctx context.Context, q *search.Query) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	plan, err := s.plan(ctx, run, q)
-	if err != nil {
-		return false, err
-	}
 	statements, err := s.statements(ctx, run, q, 20)
 	if err != nil {
 		return false, err
 	}
-	return statements[0].once || !plan.anew(), nil
+	return statements[0].once, nil
 }
 
 // ElementTargets is Indexer.elementTargets, as keys of resources.

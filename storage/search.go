@@ -244,7 +244,7 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 		if err != nil {
 			return "", err
 		}
-		statements = []statement{plan.page(nil, limit)}
+		statements = plan.last.asPlanned(plan.page(nil, limit))
 	} else if statements, err = s.statements(ctx, run, q, limit); err != nil {
 		return "", err
 	}
@@ -259,7 +259,10 @@ func (s *Store) Explain(ctx context.Context, q *search.Query, limit int) (string
 	return strings.Join(text, "\n\nWhere that does not fill the page:\n\n"), nil
 }
 
-// explain returns the plan of a statement as it would run for the caller: over the views or over the tables.
+// sqlExplainOnce is the plan of a prepared statement whatever its values are: connections plan once (runner.go), so NULLs do.
+const sqlExplainOnce = `EXPLAIN (COSTS) EXECUTE kiln_explain`
+
+// explain returns the plan of a statement as it would run for the caller: over the views or over the tables, with its values or without.
 func (r *runner) explain(ctx context.Context, one statement) (lines []string, err error) {
 	pool := r.store.pool
 	if !r.access.everything {
@@ -272,7 +275,20 @@ func (r *runner) explain(ctx context.Context, one statement) (lines []string, er
 				return err
 			}
 		}
-		rows, err := tx.Query(ctx, "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)...)
+		sql, args := "EXPLAIN (COSTS) "+one.sql, append([]any{pgx.QueryExecModeExec}, one.args...)
+		if one.once {
+			const name = "kiln_explain"
+			prepared, err := tx.Conn().Prepare(ctx, name, one.sql)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = tx.Conn().Deallocate(ctx, name) }() // it fails with the connection, and then there is nothing to forget
+			sql, args = sqlExplainOnce, []any{pgx.QueryExecModeSimpleProtocol}
+			if n := len(prepared.ParamOIDs); n > 0 {
+				sql += "(" + strings.Repeat(", NULL", n)[2:] + ")"
+			}
+		}
+		rows, err := tx.Query(ctx, sql, args...)
 		if err == nil {
 			lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		}
@@ -296,9 +312,9 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 			}
 		}
 		if one.steps() && one.order.keys[0].content != nil {
-			return []statement{one.group(new(string)).leaves(nil, limit), statements[0]}, nil
+			return one.asPlanned(one.group(new(string)).leaves(nil, limit), statements[0]), nil
 		} else if one.steps() {
-			return []statement{one.values(nil, nil, true, valuesAtOnce, limit), statements[0]}, nil
+			return one.asPlanned(one.values(nil, nil, true, valuesAtOnce, limit), statements[0]), nil
 		}
 	}
 	switch plan.strategy(q) {
@@ -320,5 +336,13 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 	case whole:
 		statements = []statement{plan.inRecord(nil, limit)}
 	}
-	return statements, nil
+	return plan.asPlanned(statements...), nil
+}
+
+// asPlanned says of each statement whether it is planned once.
+func (p *searchPlan) asPlanned(statements ...statement) []statement {
+	for i := range statements {
+		statements[i].once = p.planOnce(statements[i])
+	}
+	return statements
 }

@@ -133,6 +133,9 @@ func (p *searchPlan) anew() bool {
 	return dependsOnValues(where)
 }
 
+// planOnce says whether a statement of the search is planned once for all values.
+func (p *searchPlan) planOnce(s statement) bool { return s.once || !p.anew() && !p.parts }
+
 // collected is the condition on all matches, with a compiler that goes on behind the first n arguments.
 func (p *searchPlan) collected(n int) (where string, c *compiler) {
 	c = p.compiler(n)
@@ -525,7 +528,7 @@ type found struct {
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
 	list, left := make([]found, 0, min(limit, 64)), on.store.room()
-	anew := (p.anew() || p.parts) && !s.once
+	anew := !p.planOnce(s)
 	var after func(*pgx.Batch)
 	if p.past != nil {
 		s, anew, after = p.past.tables(s), anew || p.before != "", p.past.check
