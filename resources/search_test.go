@@ -290,6 +290,21 @@ func TestSearch_lenient(t *testing.T) {
 	}
 }
 
+// TestSearch_sorted_by_identifiers_of_a_system sorts by a parameter whose filter has a URL: it had no order.
+func TestSearch_sorted_by_identifiers_of_a_system(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	put(t, s, `{"resourceType":"SearchParameter","id":"mrn","url":"http://x/mrn","name":"mrn","status":"active","description":"x","code":"mrn","base":["Patient"],"type":"token","expression":"Patient.identifier.where(system='http://x/mrn')"}`)
+	for id, values := range map[string][2]string{"a": {"3", "1"}, "b": {"1", "3"}, "c": {"2", "2"}} {
+		put(t, s, fmt.Sprintf(`{"resourceType":"Patient","id":"%s","identifier":[{"system":"http://x/other","value":"%s"},{"system":"http://x/mrn","value":"%s"}]}`, id, values[1], values[0]))
+	}
+	for order, want := range map[string]string{"mrn": "b c a", "-mrn": "a c b"} {
+		if got := found(t, do(t, s, searchOf("Patient?_sort="+order)).Bundle); got != want+" !warning" { // that it is new
+			t.Errorf("%s: found %q, want %q", order, got, want)
+		}
+	}
+}
+
 // TestSearch_sorted_by_another_near: a parameter of somebody's own may have the name of the one of Location.
 func TestSearch_sorted_by_another_near(t *testing.T) {
 	t.Parallel()

@@ -64,7 +64,7 @@ func listsSortTexts(registry *conformance.Registry, def *conformance.SearchParam
 	}
 	resolved, branches := 0, 0
 	for branch := range strings.SplitSeq(def.Expression, "|") {
-		if branches++; len(branchPaths(schema, strings.TrimSpace(branch))) == 0 {
+		if branches++; len(branchPaths(schema, strings.TrimSpace(branch))) == 0 || whereOther.MatchString(branch) { // what was written before has no such texts
 			return false
 		}
 		if whereResolvesTo.MatchString(branch) {

@@ -185,7 +185,9 @@ func jsonPaths(schema *fhir.Schema, def *conformance.SearchParameter) (paths []s
 const deceased = "Patient.deceased.exists() and Patient.deceased != false"
 
 var (
-	whereEqual    = regexp.MustCompile(`^\.where\((\w+) ?= ?'([\w-]+)'\)`)
+	whereEqual = regexp.MustCompile(`^\.where\((\w+) ?= ?'([^'"\\|[:cntrl:]]+)'\)`)
+	// whereOther has a value that no official expression has, such as the system of an identifier.
+	whereOther    = regexp.MustCompile(`\.where\(\w+ ?= ?'[\w-]*[^\w'-]`)
 	whereResolves = regexp.MustCompile(`^\.where\(resolve\(\) is (\w+)\)`)
 	// whereResolvesTo is whereResolves wherever it stands.
 	whereResolvesTo = regexp.MustCompile(`\.where\(resolve\(\) is (\w+)\)`)
