@@ -37,6 +37,7 @@ type compiler struct {
 	// chained and referring are the conditions through a patient that a page may begin with: see search_patient.go.
 	chained   []chained
 	referring []referring
+	asking    []asking
 	partials  []*partialText // the conditions on a part of a text
 	lying     []lyingIn      // those on members of one compartment: see search_member.go
 	// joins counts the conditions that the planner may join as sets: see maxJoins.
@@ -334,16 +335,20 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		}
 		all := fmt.Sprintf("%s.rk IN (%s)", x, of)
 		c.byPatient(e, all, where, x, y, cond)
+		c.asksEach(e, all, y, cond, y+".patient = "+askedKey, true)
 		return c.asked(all), nil
 	}
-	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", c.arg(p.salt, "bigint"), c.table("search_index", y), y, y, cond)
+	salt := c.arg(p.salt, "bigint")
+	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
 	if p.canonical { // see Indexer.canonicalTerm
 		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
 	}
 	if set, ok := c.asSet(from); ok {
 		return fmt.Sprintf("%s.rk = ANY(%s)", x, set), nil
 	}
-	return c.asked(fmt.Sprintf("%s.rk IN (%s)", x, from)), nil
+	all := fmt.Sprintf("%s.rk IN (%s)", x, from)
+	c.asksEach(e, all, y, cond, fmt.Sprintf("%s.refs @> ARRAY[%s # %s]", y, askedKey, salt), false)
+	return c.asked(all), nil
 }
 
 // commonCode is how many resources must have a code so that it is common.

@@ -275,3 +275,13 @@ FROM pg_prepared_statements WHERE statement LIKE '%expires > $2%'`, pgx.QueryExe
 	}
 	return plans, nil
 }
+
+// Asks says whether a search asks each resource whether something refers to it.
+func (s *Store) Asks(ctx context.Context, q *search.Query) bool {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return false
+	}
+	plan, err := s.plan(ctx, run, q)
+	return err == nil && plan.strategy(q) == asks
+}

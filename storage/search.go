@@ -118,6 +118,9 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		rows, err = plan.run(ctx, run, plan.record(mark, limit+1), limit+1)
 	case whole:
 		rows, err = plan.run(ctx, run, plan.inRecord(mark, limit+1), limit+1)
+	case asks:
+		rows, all, err = plan.ask(ctx, run, plan.asks(q), mark, limit+1)
+		how = set // where the look has not found all
 	}
 	all = all || how == whole || how == direct || how == gather || how == listed || how == record
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
@@ -335,6 +338,8 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 		statements = []statement{plan.record(nil, limit)}
 	case whole:
 		statements = []statement{plan.inRecord(nil, limit)}
+	case asks:
+		statements = []statement{plan.asked(plan.asks(q), nil, limit, shortLook), statements[0]}
 	}
 	return plan.asPlanned(statements...), nil
 }

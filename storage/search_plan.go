@@ -277,6 +277,7 @@ const (
 	listed
 	record
 	whole
+	asks
 )
 
 // strategy chooses how to find the matches. Without an index for the order there is only the set. A search without
@@ -289,6 +290,9 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 	}
 	if p.lying != nil && p.before == "" {
 		return whole
+	}
+	if p.asks(q) != nil {
+		return asks
 	}
 	walks := p.order.side != nil || p.order.dated
 	if p.inTurn() && p.gathers() && !p.rare(q) {
