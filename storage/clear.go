@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // A row of treatment that is clear says in one look that a practitioner treats a patient who has no Consent (migrations/0260_clear_treatment.sql), and
@@ -11,6 +13,18 @@ import (
 // no more work, and what is never read needs none.
 
 const sqlOpens = `SELECT treatment_opens($1, $2, $3)`
+
+const sqlOpensTreated = `
+SELECT count(*) FROM (SELECT patient FROM treatment WHERE actor = $2 GROUP BY patient LIMIT $3) k WHERE treatment_opens($1, $2, k.patient)`
+
+// OpenTreated has written of at most most patients what a token opens to a practitioner, by id, as reads of them one by one would, and says of how many that was
+// so. It does so in a store that is ReadOnly, too.
+func (s *Store) OpenTreated(ctx context.Context, p *Proof, practitioner string, most int) (n int, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, sqlOpensTreated, p.hash, s.hash.Resource("Practitioner", practitioner), most).Scan(&n)
+	})
+	return n, translate(err)
+}
 
 // clearing remembers whom it has been tried for lately, so that who cannot become clear costs no more with each read.
 type clearing struct {

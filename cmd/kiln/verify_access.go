@@ -30,8 +30,11 @@ type verifyAccessCmd struct {
 // sampled is how many resources of each type, at each end of the time, requests are made of.
 const sampled = 40
 
+// openedBefore is of how many patients a practitioner's reads are answered at once from the first on.
+const openedBefore = 100
+
 // Run asks the questions of hostile clients and compares the answers with what reads show. It changes nothing but that it keeps a token while it
-// asks: writes are tried in transactions that are rolled back, and the database is told to refuse all else that writes.
+// asks, and what that opens: writes are tried in transactions that are rolled back, and the database is told to refuse all else that writes.
 func (c *verifyAccessCmd) Run(ctx context.Context, stdout io.Writer) error {
 	log := c.Logger()
 	base := c.BaseURL
@@ -96,6 +99,9 @@ func (c *verifyAccessCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if c.Writes {
 		if o.Proof, end, err = c.proof(ctx, database.url, log); err != nil {
 			return err
+		}
+		o.Open = func(ctx context.Context, p *storage.Proof, practitioner string) (int, error) {
+			return store.OpenTreated(ctx, p, practitioner, openedBefore)
 		}
 	}
 	report, err := leak.Verify(within, service, world, o)

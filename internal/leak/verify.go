@@ -27,6 +27,9 @@ type Options struct {
 	// Proof is that of an access token that holds, anew for each request: most requests ask with it, as those of clients do, and so are answered by
 	// the statements that look at no views where they can be. nil: none does. What a caller may see, reads without one say.
 	Proof func() *storage.Proof
+	// Open has a practitioner, by id, see at once what there is of the patients in treatment, where that is to be (storage.Store.OpenTreated), and says of how
+	// many. Before the first read of a patient none of the caller's is answered so. nil: it is left to the reads.
+	Open func(ctx context.Context, p *storage.Proof, practitioner string) (int, error)
 }
 
 // Report is what was tried and found.
@@ -39,7 +42,9 @@ type Report struct {
 	// that had to be refused, and were.
 	Shown, Hidden, Skipped, Refused int
 	// Proven are the requests that asked with a token.
-	Proven   int
+	Proven int
+	// Opened are the patients whose records were opened to practitioners beforehand.
+	Opened   int
 	Findings []Finding
 }
 
@@ -60,6 +65,13 @@ func Verify(ctx context.Context, s *resources.Service, w *World, o Options) (*Re
 		}
 		report.Callers[who.Name]++
 		v := &session{service: s, world: w, who: who, report: report, proof: o.Proof, reads: map[string]bool{}}
+		if typ, id := who.Self(); typ == "Practitioner" && o.Open != nil && o.Proof != nil {
+			n, err := o.Open(ctx, o.Proof(), id)
+			if err != nil && ctx.Err() == nil {
+				return report, err
+			}
+			report.Opened += n
+		}
 		parts := []func(context.Context, Options, *rand.Rand) (*Finding, error){v.requests}
 		if o.Rehearsal != nil {
 			parts = append(parts, v.writes)
@@ -369,6 +381,7 @@ func (r *Report) Summary() []string {
 	}
 	lines := []string{count(r.Callers, "callers"), count(r.Asked, "requests"),
 		fmt.Sprintf("%d of them with a token, as clients ask, the others without", r.Proven),
+		fmt.Sprintf("%d records were opened to practitioners beforehand, as their reads do", r.Opened),
 		fmt.Sprintf("%d resources and versions in answers were read one by one", r.Shown),
 		fmt.Sprintf("%d times a resource that the caller cannot read was compared with one that does not exist", r.Hidden),
 		fmt.Sprintf("%d answers were too long to be compared whole; what they show was read", r.Skipped)}
