@@ -42,8 +42,11 @@ type compiler struct {
 	lying     []lyingIn      // those on members of one compartment: see search_member.go
 	// joins counts the conditions that the planner may join as sets: see maxJoins.
 	joins int
-	// perRow has conditions on values in pairs: as a set of keys, and as a look for each row.
-	perRow []string
+	// perRow has conditions on values in pairs: as a set of keys, and as a look for each row; words those on texts.
+	perRow, words []string
+	// termed is the last condition on terms, and unions are those put together: see search_newest.go.
+	termed termsOf
+	unions []union
 }
 
 // table is a table of the index, or of the contents, for conditions on the row x.
@@ -111,18 +114,22 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 			s, err := c.expr(e[0], x)
 			return "(" + s + ")", err
 		}
-		parts := []string{"false"}
+		parts, asked, before := []string{}, []termsOf{}, len(c.args)
 		for _, one := range e {
+			c.termed = termsOf{}
 			s, err := c.apart(one, x)
 			if err != nil {
 				return "", err
 			}
-			parts = append(parts, s)
+			parts, asked = append(parts, s), append(asked, c.termed)
 		}
-		if len(parts) == 1 {
+		if len(parts) == 0 {
 			return "false", nil
 		}
-		return "(" + strings.Join(parts[1:], " OR ") + ")", nil
+		if cond := c.united(e, parts, asked, before, x); cond != "" {
+			return cond, nil
+		}
+		return "(" + strings.Join(parts, " OR ") + ")", nil
 	case search.Not:
 		s, err := c.apart(e.Expr, x)
 		return "(" + s + ") IS NOT TRUE", err // columns may be NULL, and then no condition on them is met
@@ -518,5 +525,6 @@ func (c *compiler) ids(m *search.Match, x string) string {
 		}
 		rks = append(rks, c.ix.hash.Resource(m.Type, v.Code))
 	}
-	return fmt.Sprintf("%s.rk = ANY(%s)", x, c.arg(rks, "bigint[]"))
+	c.termed = termsOf{fmt.Sprintf("%s.rk = ANY(%s)", x, c.arg(rks, "bigint[]")), x + ".rk", rks}
+	return c.termed.sql
 }

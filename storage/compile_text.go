@@ -28,8 +28,12 @@ func (c *compiler) text(m *search.Match, x string) (string, error) {
 	if len(alternatives) == 0 {
 		return "false", nil // nothing but punctuation
 	}
-	return c.asked(fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.words @@ %s)", x, c.table("search_text", x),
-		c.arg(strings.Join(alternatives, " | "), "text::tsquery"))), nil
+	query := c.arg(strings.Join(alternatives, " | "), "text::tsquery")
+	cond := c.asked(fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.words @@ %s)", x, c.table("search_text", x), query))
+	if x == "x" && !c.was && c.others == "" {
+		c.words = append(c.words, cond, fmt.Sprintf("EXISTS (SELECT FROM search_text s WHERE s.rk = x.rk AND s.words @@ %s OFFSET 0)", query))
+	}
+	return cond, nil
 }
 
 // textQuery writes a query for PostgreSQL. Words hold letters and digits alone, so nothing needs quoting. It is empty

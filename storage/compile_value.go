@@ -10,10 +10,12 @@ import (
 
 // contains asks for any of the terms; a single one is a containment, which a GIN index intersects with others.
 func (c *compiler) contains(column string, terms []int64) string {
-	if len(terms) == 1 {
-		return fmt.Sprintf("%s @> %s", column, c.arg(terms, "bigint[]"))
+	operator := "@>"
+	if len(terms) != 1 {
+		operator, terms = "&&", unique(terms)
 	}
-	return fmt.Sprintf("%s && %s", column, c.arg(unique(terms), "bigint[]"))
+	c.termed = termsOf{fmt.Sprintf("%s %s %s", column, operator, c.arg(terms, "bigint[]")), column, terms}
+	return c.termed.sql
 }
 
 func (c *compiler) token(m *search.Match, p *paramPlan, x string) (string, error) {

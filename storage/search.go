@@ -80,6 +80,9 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	if err != nil {
 		return nil, err
 	}
+	if rows, full, err := plan.amongNewest(ctx, run, q, mark, limit+1); full || err != nil {
+		return pageOf(rows, limit, true, mark, backward), err
+	}
 	if page, done, err := plan.grouped(ctx, run, q, mark, limit); done || err != nil {
 		return page, err
 	}
@@ -307,6 +310,9 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 		return nil, err
 	}
 	statements := []statement{plan.all(nil, limit)}
+	if types := plan.newestTypes(q); types != nil {
+		return []statement{plan.newestOf(types, types[:1], nil, limit, probeRows), statements[0]}, nil
+	}
 	if plan.groups(q) {
 		one := plan
 		if len(q.Types) != 1 { // as for each of the types

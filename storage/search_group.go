@@ -81,9 +81,7 @@ func (p *searchPlan) grouped(ctx context.Context, on *runner, q *search.Query, m
 	if !p.groups(q) {
 		return nil, false, nil
 	}
-	if p.before != "" {
-		p.named = " AND (true OR EXISTS (SELECT FROM (" + p.before + ") b))"
-	}
+	p.named = p.namesBefore()
 	first := on.access.everything && len(q.Types) == 1 && p.order.keys[0].content == nil
 	if !first {
 		if set, err := p.collects(ctx, on, q); set || err != nil {
@@ -341,6 +339,14 @@ func (p *searchPlan) read(rows pgx.Rows) (list []SearchMark, err error) {
 		list = append(list, at)
 	}
 	return list, rows.Err()
+}
+
+// namesBefore is a condition that holds, with the arguments of what has changed.
+func (p *searchPlan) namesBefore() string {
+	if p.before == "" {
+		return ""
+	}
+	return " AND (true OR EXISTS (SELECT FROM (" + p.before + ") b))"
 }
 
 // namesKeys is a condition that holds, with all that the order is made of: its arguments must have a place in a statement.

@@ -187,7 +187,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 			numbers[i] = ix.registry.TypeNumber(t)
 		}
 		filter := "x.type = ANY("
-		if slices.ContainsFunc(q.Where, areMembers) { // terms of a compartment are rare: see ofType
+		if len(p.c.unions) > 0 || slices.ContainsFunc(q.Where, areMembers) { // terms of a compartment are rare: see ofType
 			filter = "x.type + 0 = ANY("
 		}
 		p.where = filter + p.c.arg(numbers, "smallint[]") + ") AND " + where
@@ -336,6 +336,10 @@ func (p *searchPlan) rarely(e search.Expr) bool {
 	switch e := e.(type) {
 	case *search.Chain:
 		return p.rarely(e.Where)
+	case search.And: // of one of several types
+		return slices.ContainsFunc(e, p.rarely)
+	case search.Or:
+		return len(e) > 0 && !slices.ContainsFunc(e, func(one search.Expr) bool { return !p.rarely(one) })
 	case *search.Match:
 		switch {
 		case e.Modifier == "not", e == p.lister:

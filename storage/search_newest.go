@@ -1,0 +1,249 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"kiln/fhir/search"
+)
+
+// This file has searches of several types that ask each type for terms of its own, and begin with the newest. No index has several types
+// in one order, and a hundred alternatives take long to ask of a row: what is met often is found among the newest rows of all types, and what is
+// rare by one condition on the terms of all.
+
+// manyUnited is up to how many terms are looked for as one condition: see manyTerms.
+const manyUnited = 10 * manyTerms
+
+// fewNewest is how many of the newest rows are looked at first: each type is asked for so many, and what is common is there.
+const fewNewest = 100
+
+// termsOf is a condition on terms: that a row has one of them in a column.
+type termsOf struct {
+	sql, column string
+	terms       []int64
+}
+
+// united is one condition for alternatives that each ask for terms of one type; "" where they ask for anything else. parts are the alternatives as they are
+// compiled, asked the terms of each, and their arguments those behind the first n. Its first half finds rows by an index; the second is as true, and quick to ask of a
+// row, whose type tells which of the terms to look at.
+func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x string) string {
+	if len(parts) < 2 || x != "x" || c.inside || c.access == nil || !c.access.everything {
+		return ""
+	}
+	last := int(c.ix.registry.LastType())
+	columns, count := map[string][][]int64{}, 0
+	for i, one := range e {
+		and, ok := one.(search.And)
+		if !ok || len(and) != 2 || asked[i].sql == "" || !strings.HasSuffix(parts[i], " AND "+asked[i].sql+")") {
+			return ""
+		}
+		typ, ok := and[0].(*search.IsType)
+		if !ok {
+			return ""
+		}
+		ofTypes := columns[asked[i].column]
+		if ofTypes == nil {
+			ofTypes = make([][]int64, last+1)
+			columns[asked[i].column] = ofTypes
+		}
+		number := c.ix.registry.TypeNumber(typ.Type)
+		ofTypes[number] = append(ofTypes[number], asked[i].terms...)
+		count += len(asked[i].terms)
+	}
+	if rks := columns["x.rk"]; rks != nil {
+		if len(columns) > 1 {
+			return ""
+		}
+		c.args = c.args[:n]
+		return "x.rk = ANY(" + c.arg(slices.Concat(rks...), "bigint[]") + ")"
+	}
+	if count > manyUnited {
+		return ""
+	}
+	c.args = c.args[:n]
+	cond, row := c.unite(columns)
+	c.unions, c.closer = append(c.unions, union{cond, columns}), append(c.closer, cond, row)
+	return cond
+}
+
+// union is a condition on terms of several types, and the terms of each, by column and number of the type.
+type union struct {
+	cond    string
+	columns map[string][][]int64
+}
+
+// unite writes a union, and its part that is asked of a row.
+func (c *compiler) unite(columns map[string][][]int64) (cond, row string) {
+	var find, tell []string
+	for _, column := range []string{"x.tokens", "x.refs"} {
+		ofTypes := columns[column]
+		if ofTypes == nil {
+			continue
+		}
+		var list []int64
+		begins := make([]int32, 0, len(ofTypes)) // of each type from 1 on, and behind the last
+		for _, terms := range ofTypes[1:] {
+			begins, list = append(begins, int32(len(list)+1)), append(list, terms...)
+		}
+		terms, at := c.arg(list, "bigint[]"), c.arg(append(begins, int32(len(list)+1)), "integer[]")
+		find = append(find, column+" && "+terms)
+		tell = append(tell, fmt.Sprintf("%s && (%s)[(%s)[x.type]:(%s)[x.type + 1] - 1]", column, terms, at, at))
+	}
+	row = "(" + strings.Join(tell, " OR ") + ")"
+	return "((" + strings.Join(find, " OR ") + ") AND " + row + ")", row
+}
+
+// of are the terms of some types.
+func (u union) of(types []int16) map[string][][]int64 {
+	columns := map[string][][]int64{}
+	for column, ofTypes := range u.columns {
+		columns[column] = make([][]int64, len(ofTypes))
+		for _, number := range types {
+			columns[column][number] = ofTypes[number]
+		}
+	}
+	return columns
+}
+
+// newestTypes are the numbers of the types that a search of several may find, where it begins with what is newest and each row tells by itself whether
+// it matches; nil for other searches. What is rare is collected, and so is what lies in a compartment.
+func (p *searchPlan) newestTypes(q *search.Query) (numbers []int16) {
+	by := p.order.keys
+	if len(q.Types) == 1 || q.Contained != "" || !p.c.access.everything || len(by) != 1 || !by[0].notNull || by[0].column == "" || p.rare(q) ||
+		slices.ContainsFunc(q.Where, func(e search.Expr) bool { return !ofRow(e) }) {
+		return nil
+	}
+	types := q.Types
+	if types == nil {
+		types = p.c.ix.registry.Schema().Resources
+	}
+	for _, typ := range types {
+		if !slices.ContainsFunc(q.Where, func(e search.Expr) bool { return isNever(within(e, typ)) }) {
+			numbers = append(numbers, p.c.ix.registry.TypeNumber(typ))
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
+// ofRow says whether a condition is on what a resource has itself.
+func ofRow(e search.Expr) bool {
+	another := func(e search.Expr) bool { return !ofRow(e) }
+	switch e := e.(type) {
+	case search.And:
+		return !slices.ContainsFunc(e, another)
+	case search.Or:
+		return !slices.ContainsFunc(e, another)
+	case search.Not:
+		return ofRow(e.Expr)
+	case *search.Match:
+		hierarchy := e.Param.Kind == search.Reference && (e.Modifier == "above" || e.Modifier == "below")
+		return !hierarchy && e.Param.Code != "_text" && e.Param.Code != "_content"
+	case *search.Missing, *search.IsType:
+		return true
+	}
+	return false
+}
+
+// amongNewest looks for a page of a search of several types among the newest rows. full says that it found one. Where the newest of all types
+// have too few matches, those types whose own newest have none are left out, and what they have is collected, where it is little: there may be very
+// many newer resources of a type that never matches, such as visits to come. Which types these are need not hold for the page, which is right either way.
+func (p *searchPlan) amongNewest(ctx context.Context, run *runner, q *search.Query, mark *SearchMark, limit int) (rows []found, full bool, err error) {
+	types := p.newestTypes(q)
+	if len(types) == 0 {
+		return nil, false, nil
+	}
+	look := func(types, others []int16, look int) (bool, error) {
+		rows, err = p.run(ctx, run, p.newestOf(types, others, mark, limit, look), limit)
+		return err != nil || unchanged(rows) >= limit, err
+	}
+	if full, err = look(types, nil, fewNewest); full {
+		return rows, full, err
+	}
+	var some []int16
+	if err = p.tell(ctx, run, p.newestHave(types, mark), func(rows pgx.Rows) (err error) {
+		some, err = pgx.CollectRows(rows, pgx.RowTo[int16])
+		return err
+	}); err != nil || len(some) == 0 {
+		return nil, false, err
+	}
+	others := slices.DeleteFunc(types, func(number int16) bool { return slices.Contains(some, number) })
+	if len(others) > 0 {
+		var n int
+		if err = p.tell(ctx, run, p.haveSome(others), func(rows pgx.Rows) (err error) {
+			n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+			return err
+		}); err != nil || n > fewSorted {
+			return nil, false, err
+		}
+	}
+	full, err = look(some, others, probeRows)
+	return rows, full, err
+}
+
+// tell runs a statement over the tables as the first page saw them.
+func (p *searchPlan) tell(ctx context.Context, run *runner, s statement, read func(pgx.Rows) error) error {
+	if p.past != nil {
+		s = p.past.tables(s)
+	}
+	return query(ctx, run, false, s.sql, s.args, read, nil)
+}
+
+// newestOf looks at so many rows of some types in the order asked for. Each type has its first by the index, and of those the first are the first of
+// all. Of others only what matches is among the rows.
+func (p *searchPlan) newestOf(types, others []int16, mark *SearchMark, limit, look int) statement {
+	c := p.compiler(len(p.c.args))
+	name := func(column string) func(int) string { return func(int) string { return column } }
+	window := fmt.Sprintf("SELECT w.rk, w.k0 FROM unnest(%s) AS t(type), LATERAL (SELECT x.rk, %s AS k0 FROM (%s) x) w",
+		c.arg(types, "smallint[]"), p.order.keys[0].sql, p.firstOfType(c, mark, look))
+	if len(others) > 0 {
+		by := p.order.keys[0].sql
+		window = fmt.Sprintf("(%s) UNION ALL (SELECT x.rk, %s FROM search_index x WHERE %s AND %s)", window, by, p.ofTypes(c, others), p.after(c, mark, name(by), "x.rk"))
+	}
+	window = fmt.Sprintf("SELECT w.rk, w.k0 FROM (%s) w ORDER BY %s LIMIT %d", window, p.orderBy(name("w.k0"), "w.rk"), look)
+	found := p.fetch(c, fmt.Sprintf("SELECT w.rk, w.k0 FROM (%s) w, LATERAL (SELECT FROM search_index x WHERE x.rk = w.rk AND %s OFFSET 0) x ORDER BY %s LIMIT %d",
+		window, p.byRow(p.closer("")), p.orderBy(name("w.k0"), "w.rk"), limit))
+	found.once = p.before == "" // the rows are known by their keys
+	return found
+}
+
+// newestHave asks which types have a match among their first rows.
+func (p *searchPlan) newestHave(types []int16, mark *SearchMark) statement {
+	c := p.compiler(len(p.c.args))
+	sql := fmt.Sprintf("SELECT t.type FROM unnest(%s) AS t(type) WHERE EXISTS (SELECT FROM (%s) x WHERE %s)%s",
+		c.arg(types, "smallint[]"), p.firstOfType(c, mark, fewNewest), p.byRow(p.closer("")), p.namesBefore())
+	return statement{sql: sql, args: c.args}
+}
+
+// haveSome counts the matches of some types, up to more than are sorted at once.
+func (p *searchPlan) haveSome(types []int16) statement {
+	c := p.compiler(p.conditions)
+	sql := fmt.Sprintf("SELECT count(*) FROM (SELECT FROM search_index x WHERE %s%s LIMIT %d) y", p.ofTypes(c, types), p.namesBefore(), fewSorted+1)
+	return statement{sql: sql, args: c.args}
+}
+
+// firstOfType are the first rows behind mark of a type t.
+func (p *searchPlan) firstOfType(c *compiler, mark *SearchMark, look int) string {
+	key := func(int) string { return p.order.keys[0].sql }
+	return fmt.Sprintf("SELECT x.* FROM search_index x WHERE x.type = t.type AND %s ORDER BY %s LIMIT %d", p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), look)
+}
+
+// ofTypes is the condition on matches of some types, of which the terms alone are looked for.
+func (p *searchPlan) ofTypes(c *compiler, types []int16) string {
+	where := p.where
+	for _, u := range p.c.unions {
+		cond, _ := c.unite(u.of(types))
+		where = strings.ReplaceAll(where, u.cond, cond)
+	}
+	// The conditions are there once more only for their arguments, which must have a place.
+	return fmt.Sprintf("x.type + 0 = ANY(%s) AND %s AND (true OR EXISTS (SELECT FROM search_index x WHERE %s))", c.arg(types, "smallint[]"), where, p.where)
+}
+
+// byRow is a condition that looks for the values and the words of each row, and not for all that have them.
+func (p *searchPlan) byRow(where string) string {
+	return strings.NewReplacer(slices.Concat(p.c.perRow, p.c.words)...).Replace(p.rowwise(where))
+}
