@@ -47,6 +47,8 @@ type compiler struct {
 	// termed is the last condition on terms, and unions are those put together: see search_newest.go.
 	termed termsOf
 	unions []union
+	// eachWay has alternatives in pairs: as they are compiled, and as a set of keys. See ways.
+	eachWay []string
 }
 
 // table is a table of the index, or of the contents, for conditions on the row x.
@@ -129,7 +131,9 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		if cond := c.united(e, parts, asked, before, x); cond != "" {
 			return cond, nil
 		}
-		return "(" + strings.Join(parts, " OR ") + ")", nil
+		any := "(" + strings.Join(parts, " OR ") + ")"
+		c.ways(e, parts, any, x)
+		return any, nil
 	case search.Not:
 		s, err := c.apart(e.Expr, x)
 		return "(" + s + ") IS NOT TRUE", err // columns may be NULL, and then no condition on them is met
@@ -147,6 +151,27 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		return x + ".type = " + c.arg(c.ix.registry.TypeNumber(e.Type), "smallint"), nil
 	}
 	return "", fmt.Errorf("storage: no SQL for %T", e)
+}
+
+// ways notes how what several chains lead to is collected: of each alternative by its index. PostgreSQL finds alternatives of which one is a set
+// row by row, of all that the type has.
+func (c *compiler) ways(list search.Or, parts []string, any, x string) {
+	if x != "x" || c.was || c.inside || c.others != "" || c.access == nil || !c.access.everything {
+		return
+	}
+	var ways []string
+	for i, e := range list {
+		chain, ok := e.(*search.Chain)
+		if !ok || !strings.HasPrefix(parts[i], "x.patient IN (") && !strings.HasPrefix(parts[i], "x.refs && ") {
+			return
+		}
+		of := "w.type + 0" // no index beside that of the references
+		if strings.HasPrefix(parts[i], "x.patient") {
+			of = "w.type"
+		}
+		ways = append(ways, fmt.Sprintf("SELECT w.rk FROM search_index w WHERE %s AND %s = %d", strings.Replace(parts[i], "x.", "w.", 1), of, c.ix.registry.TypeNumber(chain.Type)))
+	}
+	c.eachWay = append(c.eachWay, any, "x.rk IN ("+strings.Join(ways, " UNION ALL ")+")")
 }
 
 // missing asks which shapes lack the parameter: see search_shape.

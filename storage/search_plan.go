@@ -323,6 +323,9 @@ func (p *searchPlan) strategy(q *search.Query) strategy {
 		p.order.side = &sideOrder{table: "search_code", column: "date_low", which: "s.term = " + p.code, unique: true}
 		return walk
 	}
+	if slices.ContainsFunc(q.Where, func(e search.Expr) bool { _, has := e.(*search.Has); return has }) {
+		return set // a look finds all that matches inside, too, and maybe for each row that it looks at
+	}
 	return probe
 }
 
@@ -468,6 +471,7 @@ func (p *searchPlan) record(mark *SearchMark, limit int) statement {
 // set collects all matches, then sorts them.
 func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
+	where = strings.NewReplacer(p.c.eachWay...).Replace(where)
 	after := p.after(c, mark, p.column, "rk")
 	found := p.fetch(c, p.collect("search_index", where, after, limit))
 	if found.nearby = p.plain; p.plain && p.before == "" && weighable(where) {
