@@ -15,7 +15,8 @@ import (
 const sqlOpens = `SELECT treatment_opens($1, $2, $3)`
 
 const sqlOpensTreated = `
-SELECT count(*) FROM (SELECT patient FROM treatment WHERE actor = $2 GROUP BY patient LIMIT $3) k WHERE treatment_opens($1, $2, k.patient)`
+SELECT count(*) FROM (SELECT patient FROM treatment
+  WHERE actor = $2 AND confirmed AND low <= now() AND high > now() GROUP BY patient LIMIT $3) k WHERE treatment_opens($1, $2, k.patient)`
 
 // OpenTreated has written of at most most patients what a token opens to a practitioner, by id, as reads of them one by one would, and says of how many that was
 // so. It does so in a store that is ReadOnly, too.
