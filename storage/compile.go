@@ -44,6 +44,8 @@ type compiler struct {
 	joins int
 	// perRow has conditions on values in pairs: as a set of keys, and as a look for each row; words those on texts.
 	perRow, words []string
+	// innerRow has those on values of other resources: see asksEach.
+	innerRow []string
 	// termed is the last condition on terms, and unions are those put together: see search_newest.go.
 	termed termsOf
 	unions []union
@@ -512,8 +514,13 @@ func (c *compiler) side(table string, key uint32, values []search.Value, x strin
 		return fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = %s.rk AND s.param = %s AND %s OFFSET 0)", c.table(table, x), x, param, any), err
 	}
 	set := fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND %s)", x, c.table(table, x), param, any)
-	if x == "x" && !c.was && c.others == "" {
-		c.perRow = append(c.perRow, set, fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND s.param = %s AND %s OFFSET 0)", table, param, any))
+	if !c.was && c.others == "" {
+		row := fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = %s.rk AND s.param = %s AND %s OFFSET 0)", table, x, param, any)
+		if x == "x" {
+			c.perRow = append(c.perRow, set, row)
+		} else {
+			c.innerRow = append(c.innerRow, set, row)
+		}
 	}
 	return set, err
 }

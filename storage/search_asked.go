@@ -59,14 +59,18 @@ func (c *compiler) asksEach(e *search.Has, all, y, cond, reference string, patie
 	if typ = strings.Replace(typ, ".type + 0 =", ".type =", 1); !patient { // no index beside that of the references
 		typ = strings.Replace(typ, ".type =", ".type + 0 =", 1)
 	}
-	each, nested, inside := cond, false, fmt.Sprintf("SELECT FROM search_index %s WHERE %s", y, cond)
-	if strings.Contains(cond, "(SELECT") { // a set of keys, which would be found for each resource anew
-		i := slices.IndexFunc(c.asking, func(a asking) bool { return search.Expr(a.of) == e.Where })
-		if i < 0 || strings.Count(cond, "(SELECT") != strings.Count(c.asking[i].all, "(SELECT") || !strings.Contains(cond, c.asking[i].all) {
-			return
-		}
+	each, left, nested, inside := cond, cond, false, fmt.Sprintf("SELECT FROM search_index %s WHERE %s", y, cond)
+	if i := slices.IndexFunc(c.asking, func(a asking) bool { return search.Expr(a.of) == e.Where }); i >= 0 {
 		a := c.asking[i]
-		each, nested, inside = strings.Replace(each, a.all, keyed(a.each, y+".rk", referrersAsked), 1), true, a.inside
+		each, left, nested, inside = strings.Replace(cond, a.all, keyed(a.each, y+".rk", referrersAsked), 1), strings.Replace(cond, a.all, "", 1), true, a.inside
+	}
+	for i := 0; i < len(c.innerRow); i += 2 {
+		if strings.Contains(left, c.innerRow[i]) {
+			each, left = strings.ReplaceAll(each, c.innerRow[i], c.innerRow[i+1]), strings.ReplaceAll(left, c.innerRow[i], "")
+		}
+	}
+	if strings.Contains(left, "(SELECT") { // a set of keys, which would be found for each resource anew
+		return
 	}
 	a := asking{all: all, of: e, nested: nested, inside: inside}
 	if patient {

@@ -44,8 +44,8 @@ func TestSearch_of_what_others_refer_to(t *testing.T) {
 	}
 	for i := range 1200 {
 		encounter(i, r.IntN(390), r.IntN(390), statuses[r.IntN(4)])
-		add(`{"resourceType":"Observation","id":"o%d","status":%q,"code":{"coding":[{"code":"c%d"}]},"subject":{"reference":"Patient/p%d"},"encounter":{"reference":"Encounter/e%d"}}`,
-			i, []string{"final", "amended", "preliminary"}[min(2, r.IntN(40))], r.IntN(30), r.IntN(390), r.IntN(1200))
+		add(`{"resourceType":"Observation","id":"o%d","status":%q,"code":{"coding":[{"code":"c%d"}]},"valueQuantity":{"value":%d},"subject":{"reference":"Patient/p%d"},"encounter":{"reference":"Encounter/e%d"}}`,
+			i, []string{"final", "amended", "preliminary"}[min(2, r.IntN(40))], r.IntN(30), r.IntN(50), r.IntN(390), r.IntN(1200))
 	}
 	for i := range 5100 { // of few more than a look goes through, and one of them has a match
 		encounter(2000+i, 392, 393, "planned")
@@ -80,6 +80,9 @@ func TestSearch_of_what_others_refer_to(t *testing.T) {
 		{"Organization", "_has:Encounter:service-provider:_has:Observation:encounter:status=amended", "&active=false"},
 		{"Encounter", "_has:Observation:encounter:status=preliminary", ""},
 		{"Encounter", "_has:Observation:encounter:code=c3", "&_sort=-date"},
+		{"Organization", "_has:Encounter:service-provider:_has:Observation:encounter:value-quantity=gt45", ""},
+		{"Encounter", "_has:Observation:encounter:value-quantity=lt20", ""},
+		{"Patient", "_has:Observation:patient:value-quantity=7,8,9,40", ""},
 		{"Patient", "_has:Encounter:patient:status=finished", ""},
 		{"Patient", "_has:Encounter:patient:status=onleave", "&gender=female"},
 		{"Patient", "_has:Encounter:patient:status=onleave", ""},
