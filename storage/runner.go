@@ -20,8 +20,8 @@ type runner struct {
 	// about are the patients whose records are read, as far as they are known beforehand: what the rule asks of them is asked
 	// once, and not for each row.
 	about []int64
-	// many says that what a search sorts is known to be much.
-	many bool
+	// many says that what a search sorts is known to be much, few that it is little.
+	many, few bool
 	// until is when no further statement begins; zero for no bound.
 	until time.Time
 }

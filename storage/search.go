@@ -311,7 +311,11 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 	}
 	statements := []statement{plan.all(nil, limit)}
 	if types := plan.newestTypes(q); types != nil {
-		return []statement{plan.newestOf(types, types[:1], nil, limit, probeRows), statements[0]}, nil
+		others := types[:1]
+		if len(plan.c.unions) == 0 {
+			others = nil
+		}
+		return []statement{plan.newestOf(types, others, nil, nil, limit, probeRows), statements[0]}, nil
 	}
 	if plan.groups(q) {
 		one := plan

@@ -41,7 +41,7 @@ func (p *searchPlan) groups(q *search.Query) bool {
 		return false
 	}
 	if len(q.Types) != 1 {
-		return p.merges(q)
+		return p.merges(q) && !(p.c.access.everything && len(p.c.words) > 0 && len(p.order.keys) == 1 && p.order.keys[0].column != "") // all that has a word is found once, and not for each type
 	}
 	return len(p.order.keys) > 1 && len(q.Sort) > 0 && p.steps()
 }
@@ -149,8 +149,8 @@ func (p *searchPlan) collects(ctx context.Context, on *runner, q *search.Query) 
 	if len(q.Types) != 1 && (slices.ContainsFunc(q.Where, areMembers) || q.Types == nil && !on.access.everything) { // most have less of all types
 		most = on.store.sorting.most
 	}
-	if on.many { // counted before the transaction began
-		return false, nil
+	if on.many || on.few { // counted before, or before the transaction began
+		return on.few, nil
 	}
 	n, err := p.countSome(ctx, on, most+1)
 	on.many = n > int64(most)

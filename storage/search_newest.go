@@ -21,6 +21,9 @@ const manyUnited = 10 * manyTerms
 // fewNewest is how many of the newest rows are looked at first: each type is asked for so many, and what is common is there.
 const fewNewest = 100
 
+// manyNewest is how many rows of all types are looked at for words before a place that is known to be far enough.
+const manyNewest = 100_000
+
 // termsOf is a condition on terms: that a row has one of them in a column.
 type termsOf struct {
 	sql, column string
@@ -141,8 +144,7 @@ func ofRow(e search.Expr) bool {
 	case search.Not:
 		return ofRow(e.Expr)
 	case *search.Match:
-		hierarchy := e.Param.Kind == search.Reference && (e.Modifier == "above" || e.Modifier == "below")
-		return !hierarchy && e.Param.Code != "_text" && e.Param.Code != "_content"
+		return e.Param.Kind != search.Reference || e.Modifier != "above" && e.Modifier != "below"
 	case *search.Missing, *search.IsType:
 		return true
 	}
@@ -157,12 +159,22 @@ func (p *searchPlan) amongNewest(ctx context.Context, run *runner, q *search.Que
 	if len(types) == 0 {
 		return nil, false, nil
 	}
-	look := func(types, others []int16, look int) (bool, error) {
-		rows, err = p.run(ctx, run, p.newestOf(types, others, mark, limit, look), limit)
+	if run.many { // looked for before the transaction began
+		return nil, false, nil
+	}
+	look := func(types, others []int16, until *SearchMark, look int) (bool, error) {
+		rows, err = p.run(ctx, run, p.newestOf(types, others, mark, until, limit, look), limit)
 		return err != nil || unchanged(rows) >= limit, err
 	}
-	if full, err = look(types, nil, fewNewest); full {
+	if full, err = look(types, nil, nil, fewNewest); full {
 		return rows, full, err
+	}
+	wordsAlone := len(p.c.words) > 0 && len(p.c.unions) == 0
+	if wordsAlone { // those that are rare are found at once
+		if run.few, err = p.collects(ctx, run, q); run.few || err != nil {
+			return nil, false, err
+		}
+		run.many = false
 	}
 	var some []int16
 	if err = p.tell(ctx, run, p.newestHave(types, mark), func(rows pgx.Rows) (err error) {
@@ -171,7 +183,14 @@ func (p *searchPlan) amongNewest(ctx context.Context, run *runner, q *search.Que
 	}); err != nil || len(some) == 0 {
 		return nil, false, err
 	}
-	others := slices.DeleteFunc(types, func(number int16) bool { return slices.Contains(some, number) })
+	others := slices.DeleteFunc(slices.Clone(types), func(number int16) bool { return slices.Contains(some, number) })
+	if len(others) > 0 && wordsAlone { // no index tells what of a type has a word: all that stands before the page's end is asked
+		if full, err = look(some, nil, nil, probeRows); err != nil || !full {
+			return nil, false, err
+		}
+		full, err = look(types, nil, &rows[len(rows)-1].mark, manyNewest)
+		return rows, full, err
+	}
 	if len(others) > 0 {
 		var n int
 		if err = p.tell(ctx, run, p.haveSome(others), func(rows pgx.Rows) (err error) {
@@ -181,7 +200,7 @@ func (p *searchPlan) amongNewest(ctx context.Context, run *runner, q *search.Que
 			return nil, false, err
 		}
 	}
-	full, err = look(some, others, probeRows)
+	full, err = look(some, others, nil, probeRows)
 	return rows, full, err
 }
 
@@ -195,11 +214,12 @@ func (p *searchPlan) tell(ctx context.Context, run *runner, s statement, read fu
 
 // newestOf looks at so many rows of some types in the order asked for. Each type has its first by the index, and of those the first are the first of
 // all. Of others only what matches is among the rows.
-func (p *searchPlan) newestOf(types, others []int16, mark *SearchMark, limit, look int) statement {
+// until is a place that nothing much behind needs to be looked at; nil for none.
+func (p *searchPlan) newestOf(types, others []int16, mark, until *SearchMark, limit, look int) statement {
 	c := p.compiler(len(p.c.args))
 	name := func(column string) func(int) string { return func(int) string { return column } }
 	window := fmt.Sprintf("SELECT w.rk, w.k0 FROM unnest(%s) AS t(type), LATERAL (SELECT x.rk, %s AS k0 FROM (%s) x) w",
-		c.arg(types, "smallint[]"), p.order.keys[0].sql, p.firstOfType(c, mark, look))
+		c.arg(types, "smallint[]"), p.order.keys[0].sql, p.firstOfType(c, mark, until, look))
 	if len(others) > 0 {
 		by := p.order.keys[0].sql
 		window = fmt.Sprintf("(%s) UNION ALL (SELECT x.rk, %s FROM search_index x WHERE %s AND %s)", window, by, p.ofTypes(c, others), p.after(c, mark, name(by), "x.rk"))
@@ -215,7 +235,7 @@ func (p *searchPlan) newestOf(types, others []int16, mark *SearchMark, limit, lo
 func (p *searchPlan) newestHave(types []int16, mark *SearchMark) statement {
 	c := p.compiler(len(p.c.args))
 	sql := fmt.Sprintf("SELECT t.type FROM unnest(%s) AS t(type) WHERE EXISTS (SELECT FROM (%s) x WHERE %s)%s",
-		c.arg(types, "smallint[]"), p.firstOfType(c, mark, fewNewest), p.byRow(p.closer("")), p.namesBefore())
+		c.arg(types, "smallint[]"), p.firstOfType(c, mark, nil, fewNewest), p.byRow(p.closer("")), p.namesBefore())
 	return statement{sql: sql, args: c.args}
 }
 
@@ -226,10 +246,19 @@ func (p *searchPlan) haveSome(types []int16) statement {
 	return statement{sql: sql, args: c.args}
 }
 
-// firstOfType are the first rows behind mark of a type t.
-func (p *searchPlan) firstOfType(c *compiler, mark *SearchMark, look int) string {
-	key := func(int) string { return p.order.keys[0].sql }
-	return fmt.Sprintf("SELECT x.* FROM search_index x WHERE x.type = t.type AND %s ORDER BY %s LIMIT %d", p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), look)
+// firstOfType are the first rows behind mark of a type t, up to those with the key of until.
+func (p *searchPlan) firstOfType(c *compiler, mark, until *SearchMark, look int) string {
+	by := p.order.keys[0]
+	key := func(int) string { return by.sql }
+	bound := ""
+	if until != nil {
+		op := "<="
+		if by.descending {
+			op = ">="
+		}
+		bound = fmt.Sprintf(" AND %s %s %s::%s", by.sql, op, c.arg(*until.Keys[0], "text"), by.typ)
+	}
+	return fmt.Sprintf("SELECT x.* FROM search_index x WHERE x.type = t.type%s AND %s ORDER BY %s LIMIT %d", bound, p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), look)
 }
 
 // ofTypes is the condition on matches of some types, of which the terms alone are looked for.

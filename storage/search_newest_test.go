@@ -15,6 +15,7 @@ import (
 func TestSearch_of_several_types_among_the_newest(t *testing.T) {
 	t.Parallel()
 	s := openFilled(t, 3000)
+	s.SortBounds(10, 5000, 100_000) // more is not little
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 12 { // what is of a type that has little of it
 		put(t, s, fmt.Sprintf(`{"resourceType":"Encounter","id":"e%d","meta":{"tag":[{"code":"seen"}]},"status":"%s","class":{"code":"AMB"},"period":{"start":"20%02d-05-05"}}`,
@@ -24,6 +25,7 @@ func TestSearch_of_several_types_among_the_newest(t *testing.T) {
 		"status=final", "status=final,finished", "status=booked,finished", "status=finished", "_tag=seen", "_tag=zzz", "gender=male", "status=final&_tag=seen", "status=final&status=final",
 		"code=8302-2", "code=8302-2&date=ge2015", "status=final&subject:missing=true", "_type=Observation,Encounter&status=final,finished", "_type=Observation,Appointment&status=booked",
 		"_type=Patient,Observation&_lastUpdated=gt2000-01-01", "status=final&_sort=-_lastUpdated", "_type=Appointment,Observation,Location&_sort=_lastUpdated", "_type=Appointment,Observation&status:not=final",
+		"_content=8302", "_content=place", "_type=Observation,Appointment,Location&_content=8302,place", "status=final&_content=8302", "_content=code&_sort=-_lastUpdated",
 		"identifier=M100", "identifier=http://mrn|M110,http://mrn|M120", "_id=p10,o17,e3", "_type=Patient,Encounter&_id=p10,e3,e4", "_type=Observation,RiskAssessment&subject=Patient/p10", "name:contains=mith1&gender=male",
 	} {
 		q, err := parseQuery(s, "", query)
@@ -63,7 +65,7 @@ func TestSearch_of_several_types_among_the_newest(t *testing.T) {
 
 // changedAmongTheNewest reads later pages after what stands there has changed: they show what the first page saw.
 func changedAmongTheNewest(t *testing.T, s *storage.Store) {
-	for _, query := range []string{"status=final", "_tag=seen", "_type=Observation,Appointment&status=final&_sort=-_lastUpdated"} {
+	for _, query := range []string{"status=final", "_tag=seen", "_content=8302", "_type=Observation,Appointment&status=final&_sort=-_lastUpdated"} {
 		q, err := parseQuery(s, "", query)
 		if err != nil {
 			t.Fatal(err)

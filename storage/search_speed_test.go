@@ -308,6 +308,7 @@ func TestSearch_plans(t *testing.T) {
 		{"", "status=final", true, "Index Only Scan using search_index_date"},
 		{"", "_tag=zzz", true, "Index Only Scan using search_index_date"},
 		{"", "_type=Observation,Appointment&status=final&_sort=-_lastUpdated", true, "search_index_updated"},
+		{"", "_content=8302", true, "Index Scan using search_text_pkey"},
 		{"", "identifier=zzz", false, "Bitmap Index Scan on search_index_hashes"},
 		{"", "_id=p10,p20", false, "Index Scan using search_index_pkey on search_index x"},
 		{"Patient", "_list=x", false, ""},
