@@ -100,7 +100,10 @@ func TestClear_races(t *testing.T) {
 				for _, sql := range append(work(r), "COMMIT") {
 					_, err := conn.Exec(t.Context(), sql)
 					if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == "40P01" {
-						_, err = conn.Exec(t.Context(), "ROLLBACK")
+						if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+							t.Errorf("%s: ROLLBACK: %v", name, err)
+							return
+						}
 						rings.Add(1)
 						break
 					}
