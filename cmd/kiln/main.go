@@ -23,7 +23,7 @@ type cli struct {
 	Export         exportCmd         `cmd:"" help:"Export the current resources as NDJSON."`
 	Seed           seedCmd           `cmd:"" help:"Load demo data: three patients with their stories, and a clinic at work."`
 	VerifySchedule verifyScheduleCmd `cmd:"" help:"Recompute who is busy when, and say what is written otherwise."`
-	VerifyAccess   verifyAccessCmd   `cmd:"" help:"Ask the questions of hostile clients, and say where an answer tells more than a read. Changes nothing."`
+	VerifyAccess   verifyAccessCmd   `cmd:"" help:"Ask the questions of hostile clients, and say where an answer tells more than a read. Changes no resource; asks with a token of its own, which it revokes."`
 	Client         clientCmd         `cmd:"" help:"Look after the apps and backend systems that may ask for access."`
 	User           userCmd           `cmd:"" help:"Look after the people who may sign in."`
 	Launch         launchCmd         `cmd:"" help:"Make a launch value, to launch an app from a script."`
