@@ -74,7 +74,11 @@ func TestVerifyAccess(t *testing.T) {
 		ended <- run(interrupted, []string{"verify-access", "--database-url=" + url, "--callers=1000", "--requests=1000"}, &out, &errs)
 	}()
 	for n, _ := tokens(); n == 0; n, _ = tokens() {
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case code := <-ended:
+			t.Fatalf("it ended with %d before it had a token", code)
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 	interrupt()
 	if code := <-ended; code == 0 {
