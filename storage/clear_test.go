@@ -25,19 +25,23 @@ SELECT count(*) FROM opened o WHERE NOT EXISTS (SELECT FROM oauth_token t WHERE 
 OR NOT EXISTS (SELECT FROM treatment k WHERE k.clear AND k.actor = o.actor AND k.patient = o.patient AND k.confirmed AND k.low <= now() AND k.high = o.until)
 OR EXISTS (SELECT FROM consent_rule c WHERE c.patient = o.patient)`
 
+// connected is a connection of its own to a database, which ends with the test.
+func connected(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
 // TestClear_races writes Consents, treatments and tokens of a few patients, takes them away, changes them and has rows of treatment become clear and tokens
 // open records, all at the same time: at no moment is a row clear whose patient has a Consent, or opened what is not. Whoever would wait in a ring begins again, as Store.Write does.
 func TestClear_races(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
-	connect := func() *pgx.Conn {
-		conn, err := pgx.Connect(t.Context(), url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close(context.Background()) })
-		return conn
-	}
+	connect := func() *pgx.Conn { return connected(t, url) }
 	const patients, rounds = 2, 120
 	care := func(r *rand.Rand) string {
 		return fmt.Sprintf("INSERT INTO treatment VALUES (%d, 0, %d, %d, '-infinity', 'infinity', '-infinity', 'infinity', true)", 1+r.IntN(4), 1+r.IntN(2), 1+r.IntN(patients))
@@ -277,14 +281,7 @@ func TestClear_is_found_on_demand(t *testing.T) {
 func TestClear_of_one_patient_is_found_by_the_patient(t *testing.T) {
 	t.Parallel()
 	url := kilntest.DB(t)
-	connect := func() *pgx.Conn {
-		conn, err := pgx.Connect(t.Context(), url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close(context.Background()) })
-		return conn
-	}
+	connect := func() *pgx.Conn { return connected(t, url) }
 	filling, conn := connect(), connect() // what a connection has read before counts, too
 	do := func(on *pgx.Conn, sql string) {
 		t.Helper()
