@@ -22,6 +22,7 @@ var notOfCare = []string{"_lastUpdated", "birthdate", "death-date"}
 //
 // Errors: NotFound, Gone; Invalid; Forbidden for who may not search.
 func (s *Service) everything(ctx context.Context, c *call) (*Response, error) {
+	ctx = s.store.WithinTime(ctx)
 	r := *c.Request
 	if r.ID == "" {
 		return s.everythingOfAll(ctx, c)

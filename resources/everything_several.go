@@ -32,6 +32,7 @@ func (s *Service) everythingOfAll(ctx context.Context, c *call) (*Response, erro
 //
 // Errors: NotFound, Gone; Invalid; Forbidden for who may not search Patients.
 func (s *Service) everythingOfGroup(ctx context.Context, c *call) (*Response, error) {
+	ctx = s.store.WithinTime(ctx)
 	read, err := s.Do(ctx, Request{Interaction: Read, Type: c.Type, ID: c.ID, Principal: c.Principal})
 	if err != nil {
 		return nil, err

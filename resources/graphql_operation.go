@@ -23,6 +23,7 @@ func (s *Service) graphql(ctx context.Context, c *call) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx = s.store.WithinTime(ctx)
 	src := &graphSource{service: s, ctx: ctx, who: c.Principal, zone: c.TimeZone}
 	src.who.BreakGlass = nil // it has been broken, or not, for the one patient that the request names
 	var focus *fhir.Node

@@ -22,6 +22,7 @@ func (s *Service) history(ctx context.Context, tx *storage.Tx, r Request) (*Resp
 	if err != nil {
 		return nil, err
 	}
+	ctx = s.store.WithinTime(ctx)
 	read := func(q storage.HistoryQuery) (*storage.HistoryPage, error) {
 		if tx == nil {
 			return s.store.History(ctx, q)

@@ -28,7 +28,7 @@ func (s *Service) lastn(ctx context.Context, c *call) (*Response, error) {
 	if err := permitted(ctx, auth.Search, typ); err != nil {
 		return nil, err
 	}
-	ctx = acting(ctx, auth.Search)
+	ctx = s.store.WithinTime(acting(ctx, auth.Search))
 	criteria, err := lastnCriteria(c.criteria)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (s *Service) metaInUse(ctx context.Context, c *call) (*Response, error) {
 		return nil, fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf("More than %d different profiles, security labels and tags have been in use; ask for those of one type, or search", maxMetaLabels)).
 			Coded("too-costly")
 	}
-	ctx = acting(ctx, auth.Search)
+	ctx = s.store.WithinTime(acting(ctx, auth.Search))
 	lists := map[string]fhir.Node{}
 	var holds []*storage.Version
 	for _, kind := range metaLists {

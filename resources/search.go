@@ -18,6 +18,7 @@ import (
 
 // search answers search-type, search-system and compartment searches.
 func (s *Service) search(ctx context.Context, r Request) (*Response, error) {
+	ctx = s.store.WithinTime(ctx)
 	issues := append(s.lacking(ctx, &r), s.unlogged(ctx, &r)...)
 	resp, err := s.searchIn(ctx, nil, r)
 	if err == nil && resp.Bundle != nil {

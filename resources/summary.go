@@ -31,6 +31,7 @@ func (s *Service) summary(ctx context.Context, c *call) (*Response, error) {
 	if a := c.first("profile"); a != nil && a.value.Text != ipsBundle {
 		return nil, fhir.NewError(fhir.NotSupported, fhir.CodeNotSupported, "This server makes summaries by "+ipsBundle+" alone").At(a.at)
 	}
+	ctx = s.store.WithinTime(ctx)
 	id, err := s.summarized(ctx, c)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,17 +23,56 @@ type runner struct {
 	about []int64
 	// many says that what a search sorts is known to be much, few that it is little.
 	many, few bool
-	// until is when no further statement begins; zero for no bound.
+	// until is when the last statement ends; zero for no bound: see WithinTime.
 	until time.Time
 }
 
-// inTime says whether another statement may begin.
-//
-// Errors: TooCostly.
-func (r *runner) inTime() error {
-	if !r.until.IsZero() && time.Now().After(r.until) {
-		return tooLong(errors.New("storage: the statements before took too long"))
+type untilKey struct{}
+
+// WithinTime returns a context for a piece of work that reads several times: outside of transactions all that is read with it
+// takes no longer than one statement may. Within such work it returns ctx itself.
+func (s *Store) WithinTime(ctx context.Context) context.Context {
+	if _, bounded := ctx.Value(untilKey{}).(time.Time); bounded {
+		return ctx
 	}
+	return context.WithValue(ctx, untilKey{}, time.Now().Add(s.options.StatementTimeout))
+}
+
+// timeSpared is how much of the time may be gone before a statement is told what is left of it: that costs a little, and few searches
+// take as long.
+const timeSpared = time.Second
+
+// sqlTimeLeft bounds the statements behind it, in their transaction.
+const sqlTimeLeft = `SELECT set_config('statement_timeout', $1, true)`
+
+// timeLeft says how long the next statement may take, in milliseconds as PostgreSQL reads them; "" for as long as any.
+//
+// Errors: TooCostly where no time is left.
+func (r *runner) timeLeft() (string, error) {
+	if r.until.IsZero() {
+		return "", nil
+	}
+	left := time.Until(r.until)
+	switch {
+	case left <= 0:
+		return "", tooLong(errors.New("storage: the statements before took too long"))
+	case left > r.store.options.StatementTimeout-timeSpared:
+		return "", nil
+	}
+	return strconv.FormatInt(max(left.Milliseconds(), 1), 10), nil
+}
+
+// inTime puts before statements what bounds them, where time is short.
+//
+// Errors: TooCostly where no time is left.
+func (r *runner) inTime(statements *pgx.Batch) error {
+	left, err := r.timeLeft()
+	if err != nil || left == "" {
+		return err
+	}
+	bounded := &pgx.Batch{}
+	bounded.Queue(sqlTimeLeft, left)
+	statements.QueuedQueries = append(bounded.QueuedQueries, statements.QueuedQueries...)
 	return nil
 }
 
@@ -41,15 +81,19 @@ func (s *Store) runner(ctx context.Context, tx *Tx) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tx == nil && a.all { // the same without the views, which cost as much again as a read and would hide nothing
-		return &runner{store: s, access: Everything(), caller: true}, nil
+	if tx != nil {
+		return &runner{store: s, tx: tx, access: a}, nil
 	}
-	return &runner{store: s, tx: tx, access: a}, nil
+	until, _ := ctx.Value(untilKey{}).(time.Time)
+	if a.all { // the same without the views, which cost as much again as a read and would hide nothing
+		return &runner{store: s, access: Everything(), caller: true, until: until}, nil
+	}
+	return &runner{store: s, access: a, until: until}, nil
 }
 
 // send runs the statements of a batch so that they see what the caller may see.
 func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
-	if err := r.inTime(); err != nil {
+	if err := r.inTime(statements); err != nil {
 		return err
 	}
 	switch {
@@ -82,10 +126,11 @@ func (r *runner) settled(ctx context.Context) bool {
 
 // rows runs one statement.
 func (r *runner) rows(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
-	if err := r.inTime(); err != nil {
+	left, err := r.timeLeft()
+	if err != nil {
 		return err
 	}
-	if r.tx == nil && r.access.everything && r.settled(ctx) { // one statement less on the way of most reads of a trial and of commands
+	if left == "" && r.tx == nil && r.access.everything && r.settled(ctx) { // one statement less on the way of most reads of a trial and of commands
 		rows, err := reader{r.store.pool}.Query(ctx, sql, args...)
 		if err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,14 +40,12 @@ type SearchMark struct {
 // Errors: TooCostly where more than MaxChangedWhilePaging resources have changed since the first page, or more than
 // MaxSortedByContent match a search sorted by a code or a reference that cannot go from text to text: see groups.
 func (s *Store) Search(ctx context.Context, tx *Tx, q *search.Query, limit int, mark *SearchMark) (*SearchPage, error) {
+	ctx = s.WithinTime(ctx)
 	run, err := s.runner(ctx, tx)
 	if err != nil {
 		return nil, translate(err)
 	}
 	p := s.pastOf(q, mark)
-	if tx == nil { // what takes several statements may take about as long as one: none begins after that
-		run.until = time.Now().Add(s.options.StatementTimeout)
-	}
 	page, err := s.page(ctx, run, q, limit, mark, p)
 	if errors.Is(err, errChanged) {
 		page, err = s.later(ctx, tx, q, limit, mark, p)

@@ -90,3 +90,34 @@ func TestSearch_that_takes_too_long(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+// TestSearch_of_slow_statements asks for what takes several statements, each of which may take as long as it does, and all together not. The last
+// is broken off when their time is over, well before that of the request: the search was too costly, and the server not too busy.
+func TestSearch_of_slow_statements(t *testing.T) {
+	t.Parallel()
+	url := startedDB(t)
+	origin, stop := serve(t, "--database-url="+url, "--pool-size=4", "--statement-timeout=5s", "--request-timeout=7500ms", "--audit=off")
+	body := `{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"PUT","url":"Patient/p"},"resource":{"resourceType":"Patient","id":"p","name":[{"family":"slow"}]}}]}`
+	if a := send(t.Context(), "POST", origin+"/fhir", body); a.err != nil || a.status != http.StatusOK {
+		t.Fatalf("the patient: %d %v %v", a.status, a.err, a.body)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	// Each look at the index takes four seconds: so the second has one left.
+	if _, err := conn.Exec(t.Context(), `ALTER TABLE search_index RENAME TO search_index_rows;
+		CREATE VIEW search_index AS SELECT * FROM search_index_rows WHERE (SELECT pg_sleep(4) IS NOT NULL)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, search := range []string{"Patient?family:contains=slow&_revinclude=Observation:subject&_revinclude=Condition:subject", "Patient/p/$everything"} {
+		a := send(t.Context(), "GET", origin+"/fhir/"+search, "")
+		if issue := fmt.Sprint(a.body["issue"]); a.err != nil || a.status != http.StatusUnprocessableEntity || !strings.Contains(issue, "code:too-costly") {
+			t.Errorf("%s: %d %v %v", search, a.status, a.err, a.body)
+		}
+	}
+	if code := stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

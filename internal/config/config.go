@@ -49,7 +49,7 @@ type Database struct {
 	PostgresFetch    bool          `name:"postgres-fetch" env:"KILN_POSTGRES_FETCH" default:"true" negatable:"" help:"Download PostgreSQL when it is not found on the machine."`
 	PostgresUser     string        `name:"postgres-user" env:"KILN_POSTGRES_USER" placeholder:"NAME" help:"Account that runs PostgreSQL when Kiln is started by root. Empty: postgres, else nobody."`
 	PoolSize         int           `name:"pool-size" env:"KILN_POOL_SIZE" default:"10" placeholder:"N" help:"Most database connections."`
-	StatementTimeout time.Duration `name:"statement-timeout" env:"KILN_STATEMENT_TIMEOUT" default:"25s" placeholder:"TIME" help:"Longest one SQL statement may take. A search that takes longer is refused as too costly, which needs less than request-timeout."`
+	StatementTimeout time.Duration `name:"statement-timeout" env:"KILN_STATEMENT_TIMEOUT" default:"25s" placeholder:"TIME" help:"Longest one SQL statement may take, and all those of one search together. A search that takes longer is refused as too costly, which needs less than request-timeout."`
 	TimeZone         string        `name:"time-zone" env:"KILN_TIME_ZONE" default:"UTC" placeholder:"ZONE" help:"Zone in which dates without an offset are searched, such as Europe/Oslo. Changing it does not change what is indexed already."`
 }
 
