@@ -36,6 +36,25 @@ func TestSearch_is_what_the_oracle_says(t *testing.T) {
 	}
 }
 
+// TestSearch_sorts_by_references_that_are_local: random ones are seldom to a contained Patient and sorted by at once.
+func TestSearch_sorts_by_references_that_are_local(t *testing.T) {
+	t.Parallel()
+	observation := func(id, more string) []byte {
+		return fmt.Appendf(nil, `{"resourceType":"Observation","id":"%s","status":"final","code":{"text":"x"}%s}`, id, more)
+	}
+	w := newWorld(t, [][]byte{
+		[]byte(`{"resourceType":"Patient","id":"a"}`),
+		observation("whole", `,"subject":{"reference":"Patient/a"}`),
+		observation("local", `,"subject":{"reference":"#a"},"contained":[{"resourceType":"Patient","id":"a"}]`),
+		observation("group", `,"subject":{"reference":"Group/1"}`),
+		observation("elsewhere", `,"subject":{"reference":"http://example.org/Patient/1"}`),
+		observation("none", ``),
+	})
+	for _, sort := range []string{"patient", "-patient", "subject", "-subject", "patient,-_id", "subject,-_id"} {
+		w.check(t, w.parse(t, []string{"Observation"}, []search.Pair{{Name: "_sort", Value: sort}}), 2)
+	}
+}
+
 func setting(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 		return n

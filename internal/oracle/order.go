@@ -62,10 +62,17 @@ func (k *key) compare(l *key) int {
 	return cmp.Or(k.time.Compare(l.time), strings.Compare(k.text, l.text))
 }
 
-// best is the value that comes first in the direction of the sort, where there are several (search.html#sort).
+// best is the value that comes first in the direction of the sort, where there are several (search.html#sort). Choice: a
+// parameter that asks for a type (patient: resolve() is Patient) sorts by the references that name it. A local one (#a) names
+// none, and is as if it were missing.
 func (o *Oracle) best(s search.Sort, n *fhir.Node) *key {
 	var keys []*key
+	def := o.registry.SearchParameter(n.ResourceType(), s.Param.Code)
+	typed := def != nil && strings.Contains(def.Expression, "resolve() is ")
 	for _, v := range o.Values(n, s.Param.Code) {
+		if typed && strings.HasPrefix(referenceText(v), "#") {
+			continue
+		}
 		if s.From != nil {
 			keys = append(keys, away(v, s.From)...)
 			continue
