@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"kiln/fhir"
@@ -58,9 +59,7 @@ func (r *Registry) CapabilityStatement(o CapabilityOptions) fhir.Node {
 	if system := operationsOf(o.Operations, func(op *Operation) bool { return op.System }); system != nil {
 		rest.Set("operation", fhir.Arr(system...))
 	}
-	if common := r.searchParams("Resource", o); len(common.Kids) > 0 {
-		rest.Set("searchParam", common)
-	}
+	rest.Set("searchParam", r.commonParams(o))
 	var compartments []fhir.Node
 	for _, name := range r.Compartments() {
 		compartments = append(compartments, fhir.Str("http://hl7.org/fhir/CompartmentDefinition/"+lowerFirst(name)))
@@ -172,6 +171,16 @@ func (r *Registry) searchParams(typ string, o CapabilityOptions) fhir.Node {
 		list = append(list, n)
 	}
 	return fhir.Arr(list...)
+}
+
+// commonParams are the parameters that searches of every type take: those of all resources, and those with a grammar of their own.
+func (r *Registry) commonParams(o CapabilityOptions) fhir.Node {
+	list := r.searchParams("Resource", o)
+	for _, c := range search.Commons() {
+		list.Kids = append(list.Kids, fhir.Obj(fhir.Str(c.Name).As("name"), fhir.Str(string(c.Kind)).As("type"), fhir.Str(c.Meaning).As("documentation")))
+	}
+	slices.SortStableFunc(list.Kids, func(a, b fhir.Node) int { return strings.Compare(a.GetText("name"), b.GetText("name")) })
+	return list
 }
 
 // referrers lists for every type the parameters that name it as a target: what _revinclude takes.

@@ -10,6 +10,10 @@ import (
 var sensible = map[string]string{"string": "a", "token": "a|b", "date": "ge2020-01-01", "reference": "Patient/demo-tom", "uri": "http://example.org/x",
 	"number": "5", "quantity": "5|http://unitsofmeasure.org|mg", "composite": ""}
 
+// common are values for the parameters of all types that need one of their own.
+var common = map[string]string{"_contained": "both", "_containedType": "contained", "_elements": "id", "_filter": "_id eq x", "_has:Provenance:target:_id": "x",
+	"_include": "Basic:author", "_revinclude": "Basic:author", "_in": "List/x", "_list": "x", "_sort": "-_lastUpdated", "_summary": "text", "_total": "none"}
+
 // parameters: each is taken, and stands in the self link, so that it was not passed over.
 func (d *declared) parameters() {
 	var paths, names []string
@@ -35,6 +39,24 @@ func (d *declared) parameters() {
 				d.Errorf("%s.%s has the type %s: this test knows no value", typ, name, kind)
 			}
 			paths, names = append(paths, typ+"?"+name+"="+url.QueryEscape(value)+"&_count=1"), append(names, name)
+		}
+	}
+	for rest := range d.statement.Get("rest").Items() {
+		for p := range rest.Get("searchParam").Items() {
+			name := p.GetText("name")
+			if name == "_has" {
+				name = "_has:Provenance:target:_id"
+			}
+			value, ok := common[name]
+			if !ok {
+				value = sensible[p.GetText("type")]
+			}
+			for _, path := range []string{"Patient?", "Basic?", "?_type=Basic,Flag&"} {
+				if path = path + name + "=" + url.QueryEscape(value); name == "_type" {
+					path = "?_type=Basic"
+				}
+				paths, names = append(paths, path), append(names, name)
+			}
 		}
 	}
 	for i, found := range d.batch(paths) {

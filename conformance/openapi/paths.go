@@ -6,6 +6,7 @@ import (
 
 	"kiln/conformance"
 	"kiln/fhir"
+	"kiln/fhir/search"
 )
 
 const fhirJSON = "application/fhir+json"
@@ -26,13 +27,13 @@ func (d *document) typePaths() fhir.Node {
 	ifMatch := header("If-Match", `Only if this is still the version: W/"3"`)
 	ifNoneExist := header("If-None-Exist", "Create only where these criteria match nothing: identifier=system|value")
 	paths := fhir.Obj()
-	search := d.searchParameters(t)
+	params, criteria := d.searchParameters(t), d.conditions(t)
 	paths.Set("/"+t, obj(
-		d.call("search"+t, "Search", "Finds resources. The answer is a page; its links lead on.", search, nil, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("get"),
+		d.call("search"+t, "Search", "Finds resources. The answer is a page; its links lead on.", params, nil, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("get"),
 		d.call("create"+t, "Create", "Makes a resource under an id of the server's.", []fhir.Node{ifNoneExist, prefer()}, &body, d.created(t), "400", "401", "403", "412", "422").As("post"),
-		d.call("conditionalUpdate"+t, "Update by criteria", "Updates the one resource that the criteria match, or makes it.", append([]fhir.Node{ifMatch, prefer()}, search...), &body, d.created(t), "400", "401", "403", "409", "412", "422").As("put"),
-		d.call("conditionalPatch"+t, "Patch by criteria", "Patches the one resource that the criteria match.", append([]fhir.Node{ifMatch, prefer()}, search...), &patch, d.answer(t, "The new version"), "400", "401", "403", "404", "412", "422").As("patch"),
-		d.call("conditionalDelete"+t, "Delete by criteria", "Deletes what the criteria match.", search, nil, gone(), "400", "401", "403", "412").As("delete"),
+		d.call("conditionalUpdate"+t, "Update by criteria", "Updates the one resource that the criteria match, or makes it.", append([]fhir.Node{ifMatch, prefer()}, criteria...), &body, d.created(t), "400", "401", "403", "409", "412", "422").As("put"),
+		d.call("conditionalPatch"+t, "Patch by criteria", "Patches the one resource that the criteria match.", append([]fhir.Node{ifMatch, prefer()}, criteria...), &patch, d.answer(t, "The new version"), "400", "401", "403", "404", "412", "422").As("patch"),
+		d.call("conditionalDelete"+t, "Delete by criteria", "Deletes what the criteria match.", criteria, nil, gone(), "400", "401", "403", "412").As("delete"),
 	))
 	form := obj(obj(obj(obj(text("type", "object"), obj(text("type", "string")).As("additionalProperties")).As("schema")).As("application/x-www-form-urlencoded")).As("content"))
 	paths.Set("/"+t+"/_search", obj(d.call("searchForm"+t, "Search by form", "Like Search, with the parameters in the body: they stay out of logs.", nil, &form, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("post")))
@@ -77,10 +78,9 @@ func (d *document) typePaths() fhir.Node {
 func (d *document) systemPaths() fhir.Node {
 	bundle := d.body("Bundle", transactionExample(), "A batch or a transaction")
 	paths := fhir.Obj()
-	typ := query("_type", "Resource types, comma separated")
 	paths.Set("/metadata", obj(d.call("capabilities", "Capabilities", "What this server can do.", []fhir.Node{query("mode", "full or terminology")}, nil, d.answer("CapabilityStatement", "The CapabilityStatement"), "304").As("get")))
 	paths.Set("/", obj(
-		d.call("searchSystem", "Search all types", "Finds resources of the types in _type.", append([]fhir.Node{typ}, d.searchParameters("Resource")...), nil, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("get"),
+		d.call("searchSystem", "Search all types", "Finds resources of the types in _type.", d.searchParameters("Resource"), nil, d.answer("Bundle", "A page of matches"), "400", "401", "403").As("get"),
 		d.call("bundle", "Batch or transaction", "A transaction does all of its entries or none; the entries of a batch are independent.", []fhir.Node{header("Idempotency-Key", "Makes it safe to send the same again"), prefer()}, &bundle, d.answer("Bundle", "The answers of the entries"), "400", "401", "403", "409", "412", "413", "422").As("post"),
 	))
 	paths.Set("/_history", obj(d.call("historySystem", "History of everything", "All versions, newest first.", historyParameters(), nil, d.answer("Bundle", "A page of versions"), "400", "401", "403").As("get")))
@@ -241,6 +241,11 @@ func gone() fhir.Node {
 
 // searchParameters are those of a type, with their meanings, and those that shape the answer.
 func (d *document) searchParameters(typ string) []fhir.Node {
+	return append(d.conditions(typ), d.commons(typ, true)...)
+}
+
+// conditions are the parameters that criteria may have.
+func (d *document) conditions(typ string) []fhir.Node {
 	var list []fhir.Node
 	for _, p := range d.registry.SearchParameters(typ) {
 		if !d.Offered(p) {
@@ -252,14 +257,14 @@ func (d *document) searchParameters(typ string) []fhir.Node {
 		}
 		list = append(list, query(p.Code, meaning))
 	}
-	for _, p := range [][2]string{
-		{"_count", "How many matches a page has"}, {"_sort", "Search parameters, comma separated; a minus sign before one turns its order. By _text, _content and what has no value in a resource (_filter, _has, _list, _in, _type) nothing is sorted, by near the Locations of a search with near"},
-		{"_include", "Also what matches refer to: Type:parameter"}, {"_revinclude", "Also what refers to matches: Type:parameter"},
-		{"_summary", "true, text, data, count or false"}, {"_elements", "Only these elements, comma separated"},
-		{"_total", "none, estimate or accurate"}, {"_has", "_has:Type:reference:parameter=value"},
-		{"_filter", "An expression, such as name eq \"x\" and birthdate gt 2000"},
-	} {
-		list = append(list, query(p[0], p[1]))
+	return append(list, d.commons(typ, false)...)
+}
+
+func (d *document) commons(typ string, shaping bool) (list []fhir.Node) {
+	for _, c := range search.Commons() {
+		if c.Shapes == shaping && (!c.System || typ == "Resource") {
+			list = append(list, query(c.Name, c.Meaning))
+		}
 	}
 	return list
 }
