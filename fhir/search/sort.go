@@ -89,20 +89,45 @@ func (p *parser) unsortable(pair Pair, code, reason string) bool {
 	return p.unknown(pair.Name, "nothing can be sorted by %s, which %s. The order may be by %s.", code, reason, strings.Join(slices.Compact(codes), ", "))
 }
 
-// sortNear gives the keys of near the places that the search asks for, which may come behind _sort.
+// sortNear gives the keys of near the places that the search asks for, which may come behind _sort. An order by the distance from nowhere
+// is malformed, also where the places were and are ignored.
 func (p *parser) sortNear() {
-	for i := range p.query.Sort {
-		key := &p.query.Sort[i]
-		if key.Param.Kind != Special {
-			continue
-		}
-		for _, e := range p.query.Where {
-			if m, ok := e.(*Match); ok && m.Param.Code == key.Param.Code && m.Modifier == "" {
-				key.From = append(key.From, m.Values...)
-			}
-		}
-		if key.From == nil {
-			p.fail("_sort", fhir.CodeValue, "%s sorts by the distance from the places that a search is for, and this one is for none: it needs a parameter %s, too.", key.Param.Code, key.Param.Code)
+	var from []Value
+	for _, e := range p.query.Where {
+		if m, ok := e.(*Match); ok && m.Param.Kind == Special && m.Modifier == "" {
+			from = append(from, m.Values...)
 		}
 	}
+	if from == nil {
+		p.withoutNear()
+	}
+	for i := range p.query.Sort {
+		if key := &p.query.Sort[i]; key.Param.Kind == Special {
+			key.From = from
+		}
+	}
+}
+
+// withoutNear leaves out each order with a key of near.
+func (p *parser) withoutNear() {
+	byNear := func(k Sort) bool { return k.Param.Kind == Special }
+	if !slices.ContainsFunc(p.query.Sort, byNear) {
+		return
+	}
+	var kept []Sort
+	p.query.Applied = slices.DeleteFunc(p.query.Applied, func(pair Pair) bool {
+		if pair.Name != "_sort" {
+			return false
+		}
+		p.query.Sort = nil
+		p.sort(pair)
+		if i := slices.IndexFunc(p.query.Sort, byNear); i >= 0 {
+			code := p.query.Sort[i].Param.Code
+			p.malformed("_sort", "%s sorts by the distance from the places that a search is for, and this one is for none: it needs a parameter %s, too.", code, code)
+			return true
+		}
+		kept = append(kept, p.query.Sort...)
+		return false
+	})
+	p.query.Sort = kept
 }
