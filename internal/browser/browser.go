@@ -4,6 +4,7 @@ package browser
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +43,7 @@ func Open(t testing.TB) *Browser {
 	if path == "" {
 		t.Skip("needs Chromium (apt-get install chromium)")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1300, 1000))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1300, 1000), chromedp.WSURLReadTimeout(patience))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -99,6 +100,17 @@ func (b *Browser) Window(work func()) *Browser {
 		b.Fatal("no window was opened")
 		return nil
 	}
+}
+
+// Loaded waits until the page is there with all that belongs to it, such as its style: an element is visible before.
+func Loaded() Step { return holds(`document.readyState === "complete"`) }
+
+// Focused waits until what is typed goes to an element: a page that asks for that has it a moment after the element is visible.
+func Focused(id string) Step { return holds(fmt.Sprintf(`document.activeElement.id === %q`, id)) }
+
+// holds waits for a condition of the page, as long as a step may take.
+func holds(condition string) Step {
+	return chromedp.Poll[chromedp.Void](condition, chromedp.WithPollingTimeout(0))
 }
 
 // CSS is a selector.
