@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,12 +11,7 @@ import (
 // server itself listens on.
 func TestSmart_104_every_link_begins_with_the_public_name(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	listener.Close()
+	addr := fixedAddr(t)
 	db := "--database-url=" + startedDB(t)
 	const public = "https://ehr.example.org"
 	origin, stop := serve(t, "--auth=smart", db, "--data-dir="+t.TempDir(), "--addr="+addr, "--base-url="+public+"/", "--seed")

@@ -93,7 +93,7 @@ func TestCoverage_of_a_payers_CDS_service(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	origin, stop := serve(t, "--database-url="+startedDB(t), "--payer-hosts="+u.Host, "--payer-private", "--payer-timeout=500ms")
+	origin, stop := serve(t, "--database-url="+startedDB(t), "--payer-hosts="+u.Host, "--payer-private", "--payer-timeout=5s") // as long as a payer that answers may take on a busy machine
 	base := origin + "/fhir/"
 	put := func(typ, id, body string) {
 		t.Helper()

@@ -205,16 +205,28 @@ func (l *ledger) check(t *testing.T, origin string) {
 // postmaster is the process of the PostgreSQL server on a data folder.
 func postmaster(t *testing.T, data string) int {
 	t.Helper()
+	return another(t, data, 0)
+}
+
+// another is postmaster once that is another process than before.
+func another(t *testing.T, data string, before int) (pid int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("there is a PostgreSQL server other than process %d", before), func() (there bool) {
+		pid, there = findPostmaster(data)
+		return there && pid != before
+	})
+	return pid
+}
+
+// findPostmaster is postmaster, if one is there just now.
+func findPostmaster(data string) (pid int, there bool) {
 	text, err := os.ReadFile(filepath.Join(data, "postgres", "postmaster.pid"))
 	if err != nil {
-		t.Fatal(err)
+		return 0, false
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(line)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
+	pid, err = strconv.Atoi(line)
+	return pid, err == nil
 }
 
 func TestKill_9_loses_nothing_acknowledged(t *testing.T) {
@@ -270,18 +282,14 @@ func TestDatabase_killed_under_load_comes_back(t *testing.T) {
 		if err := syscall.Kill(before, signal); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(moment) {
-			if a := send(t.Context(), "GET", p.origin+"/fhir/Patient?_count=1", ""); a.status == 200 {
-				if text, err := os.ReadFile(filepath.Join(data, "postgres", "postmaster.pid")); err == nil && !strings.HasPrefix(string(text), fmt.Sprint(before, "\n")) {
-					break
-				}
-			} else if err := a.clean(); err != nil {
+		eventually(t, fmt.Sprintf("it is back after signal %v", signal), func() bool {
+			a := send(t.Context(), "GET", p.origin+"/fhir/Patient?_count=1", "")
+			if err := a.clean(); err != nil {
 				t.Errorf("after signal %v: %v %+v", signal, err, a)
 			}
-			if time.Now().After(deadline) {
-				t.Fatalf("not back after signal %v: %s", signal, p.stderr.String())
-			}
-		}
+			pid, there := findPostmaster(data)
+			return a.status == 200 && there && pid != before
+		})
 	}
 	written, _ := l.heard()
 	time.Sleep(300 * time.Millisecond)

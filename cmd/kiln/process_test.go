@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -84,6 +86,21 @@ func launchServe(t *testing.T, args []string, change ...func(*exec.Cmd)) *proces
 	go io.Copy(io.Discard, stdout)
 	p.origin = match[1]
 	return p
+}
+
+// fixedAddr is an address for a server that does not tell its own. The kernel gives its port to nobody who asks for any port, so that
+// it stays free until the server has it.
+func fixedAddr(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			listener.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // end sends a signal and waits for the end. It gives the exit code, -1 after a signal.

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -85,12 +84,7 @@ func TestRevocation_counts_from_the_next_request_on_every_node(t *testing.T) {
 	const public = "https://ehr.example.org"
 	var nodes []string
 	for range 2 {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := listener.Addr().String()
-		listener.Close()
+		addr := fixedAddr(t)
 		p := launchServe(t, []string{"--auth=smart", db, dir, "--addr=" + addr, "--base-url=" + public, "--pool-size=4"})
 		defer p.end(syscall.SIGTERM)
 		nodes = append(nodes, "http://"+addr)
