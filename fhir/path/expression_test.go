@@ -196,11 +196,11 @@ func TestLimits(t *testing.T) {
 		"nested products": "descendants().where(%resource.descendants().where(%resource.descendants().where(%resource.descendants().where(%resource.descendants().where(false).exists()).exists()).exists()).exists())",
 		"squaring":        "(1|2|3|4|5|6|7|8|9|10|11|12|13|14).aggregate($total * $total, 9.9)",
 	} {
-		start := time.Now()
+		start := processorTime(t)
 		if got := eval(t, src, nil, root, schema); got != fmt.Sprintf("error %d", fhir.TooCostly) {
 			t.Errorf("%s: %.100s", name, got)
 		}
-		if d := time.Since(start); d > 5*time.Second {
+		if d := processorTime(t) - start; d > 5*time.Second {
 			t.Errorf("%s took %v", name, d)
 		}
 	}

@@ -1,6 +1,7 @@
 package path_test
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,9 +32,9 @@ func FuzzExpression(f *testing.F) {
 		x.Check(nil)
 		for _, root := range roots {
 			x.Check(root.Type)
-			start := time.Now()
+			start := processorTime(t)
 			items, err := x.Eval(&fhirpath.Env{MaxSteps: 20_000}, root)
-			if d := time.Since(start); d > 3*time.Second {
+			if d := processorTime(t) - start; d > 3*time.Second {
 				t.Errorf("%q took %v", src, d)
 			}
 			if err != nil {
@@ -46,4 +47,14 @@ func FuzzExpression(f *testing.F) {
 			}
 		}
 	})
+}
+
+// processorTime is what the process has used so far: what other processes take makes it no longer.
+func processorTime(t testing.TB) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

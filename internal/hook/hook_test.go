@@ -21,7 +21,7 @@ import (
 
 func client(t *testing.T, change func(*hook.Options), allow ...string) *hook.Client {
 	t.Helper()
-	o := hook.Options{Allow: allow, Timeout: 20 * time.Second}
+	o := hook.Options{Allow: allow, Timeout: time.Minute}
 	if change != nil {
 		change(&o)
 	}

@@ -152,7 +152,7 @@ func (s *testServer) database(name string) string {
 }
 
 func (s *testServer) admin(ctx context.Context, sql string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // to copy files waits for a checkpoint of all databases
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.url.String())
 	if err != nil {

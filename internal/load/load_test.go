@@ -354,12 +354,13 @@ func TestSeed_is_valid_and_can_be_repeated(t *testing.T) {
 
 func TestCopy_stores_what_a_transaction_stores(t *testing.T) {
 	t.Parallel()
-	list, err := load.DemoData(time.Now())
+	now := time.Now() // of one day, also where another begins meanwhile
+	list, err := load.DemoData(now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	one, service := open(t, false)
-	if _, err := load.Seed(t.Context(), service, time.Now()); err != nil {
+	if _, err := load.Seed(t.Context(), service, now); err != nil {
 		t.Fatal(err)
 	}
 	two, _ := open(t, false)

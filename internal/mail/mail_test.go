@@ -18,7 +18,7 @@ import (
 
 func sender(t *testing.T, s *mailtest.Server, change func(*mail.Options)) *mail.Sender {
 	t.Helper()
-	o := mail.Options{Host: "127.0.0.1", Port: s.Port(), TLS: "starttls", From: "Clinic <no-reply@clinic.example>", User: "kiln", Password: "s3cret", Timeout: 5 * time.Second,
+	o := mail.Options{Host: "127.0.0.1", Port: s.Port(), TLS: "starttls", From: "Clinic <no-reply@clinic.example>", User: "kiln", Password: "s3cret", Timeout: time.Minute,
 		TLSConfig: &tls.Config{RootCAs: s.TLS.RootCAs, ServerName: "localhost"}}
 	if change != nil {
 		change(&o)
@@ -109,11 +109,11 @@ func TestSend_faults_of_the_server(t *testing.T) {
 			err := sender(t, s, func(o *mail.Options) {
 				switch hangs := strings.HasPrefix(name, "hangs"); {
 				case hangs && c.taken: // all before the goodbye takes its time on a busy machine
-					o.Timeout = 3 * time.Second
+					o.Timeout = 8 * time.Second
 				case hangs:
 					o.Timeout = 500 * time.Millisecond
 				default:
-					o.Timeout = 20 * time.Second
+					o.Timeout = time.Minute
 				}
 			}).Send(t.Context(), letter)
 			_, refused := errors.AsType[*resources.Refused](err)

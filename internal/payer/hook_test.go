@@ -35,7 +35,7 @@ func crd(t *testing.T, discovers, hook http.HandlerFunc) *coverage.Question {
 
 func open(q *coverage.Question, more ...string) *FHIR {
 	u, _ := url.Parse(q.Hooks)
-	return New(Options{Hosts: append(more, u.Host), Private: true, Timeout: 5 * time.Second})
+	return New(Options{Hosts: append(more, u.Host), Private: true, Timeout: time.Minute})
 }
 
 func says(parts string) string {
@@ -78,7 +78,7 @@ func TestAsk_hook(t *testing.T) {
 				c.hook = func(http.ResponseWriter, *http.Request) { t.Error("called all the same") }
 			}
 			q := crd(t, c.discovers, c.hook)
-			limit := 20 * time.Second
+			limit := time.Minute
 			if strings.Contains(name, "hangs") {
 				limit = 300 * time.Millisecond
 			}
@@ -168,7 +168,7 @@ func TestAsk_hook_goes_nowhere_else(t *testing.T) {
 		t.Error(err)
 	}
 	u, _ := url.Parse(q.Hooks)
-	public := New(Options{Hosts: []string{u.Host}, Timeout: time.Second})
+	public := New(Options{Hosts: []string{u.Host}, Timeout: time.Minute})
 	secure := alone
 	secure.Hooks = strings.Replace(q.Hooks, "http://", "https://", 1)
 	if _, err := public.Ask(t.Context(), &secure); err == nil || errors.Is(err, coverage.ErrNoAnswer) {
