@@ -84,8 +84,9 @@ func (s *Service) addBeside(ctx context.Context, e *whole, matches []*storage.Ve
 type whole struct {
 	// query finds the members of the compartment; nil where patients finds those in whose compartments they are.
 	query, patients *search.Query
-	// compartment is its type, memberTypes are the types looked for in it, care narrows them to a time.
+	// compartment is its type, subject its id with query, memberTypes are the types looked for in it, care narrows them to a time.
 	compartment string
+	subject     string
 	memberTypes []string
 	care        []search.Expr
 	catalog     catalog
@@ -164,7 +165,7 @@ func (s *Service) readEverything(r *Request, c *call) (*whole, error) {
 		return nil, err
 	}
 	if r.Type == e.compartment && r.ID != "" {
-		e.query = e.of(r.ID)
+		e.query, e.subject = e.of(r.ID), r.ID
 	}
 	return e, nil
 }
@@ -221,11 +222,15 @@ func (s *Service) beside(ctx context.Context, e *whole, matches []*storage.Versi
 	}
 	const provenance = "Provenance"
 	if e.wantsType(provenance) {
-		list, more, err := s.store.Include(ctx, nil, matches, []search.Include{{Reverse: true, Source: provenance, Param: "target"}}, s.limits.MaxIncluded)
+		var member *storage.Key // what makes a Provenance a member, where that is all
+		if e.members[provenance] && e.subject != "" && e.care == nil {
+			member = &storage.Key{Type: e.compartment, ID: e.subject}
+		}
+		list, more, err := s.store.Provenances(ctx, matches, member, s.limits.MaxIncluded)
 		if err != nil {
 			return nil, false, err
 		}
-		if e.members[provenance] {
+		if e.members[provenance] && member == nil {
 			if list, err = s.withoutMembers(ctx, e, provenance, list); err != nil {
 				return nil, false, err
 			}

@@ -24,6 +24,16 @@ func (s *Store) ExplainReferrers(ctx context.Context, typ, patient string) (stri
 	return strings.Join(lines, "\n"), err
 }
 
+// ExplainProvenances is the plan of the look for Provenances of records.
+func (s *Store) ExplainProvenances(ctx context.Context) (string, error) {
+	run, err := s.runner(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	lines, err := run.explain(ctx, statement{sql: s.provenancesSQL(), once: true})
+	return strings.Join(lines, "\n"), err
+}
+
 // PlannedOnce says whether the first statement of a search is planned once and not with its values.
 func (s *Store) PlannedOnce(ctx context.Context, q *search.Query) (bool, error) {
 	run, err := s.runner(ctx, nil)
