@@ -104,14 +104,46 @@ func (s *Service) checkExpressions(registry *conformance.Registry, list []*confo
 				fault(fhir.CodeInvalid, "expression", "The expression cannot be used for "+base+": "+textOf(err))
 				return
 			}
+			types, computed, known := compiled.Result(schema.Type(base))
+			if text := misfit(own.Type, types, computed, known); text != "" {
+				fault(fhir.CodeInvalid, "expression", "The expression cannot be used for "+base+": "+text)
+				return
+			}
 			for i, c := range own.Components {
-				if _, err := path.Compile(c.Expression, schema); err != nil {
-					fault(fhir.CodeInvalid, fmt.Sprintf("component[%d].expression", i), "The expression cannot be used: "+textOf(err))
+				at := fmt.Sprintf("component[%d].expression", i)
+				part, err := path.Compile(c.Expression, schema)
+				if err != nil {
+					fault(fhir.CodeInvalid, at, "The expression cannot be used: "+textOf(err))
 					return
+				}
+				if known && len(types) > 0 && c.Param != nil {
+					values, computed, known := part.Result(types...)
+					if text := misfit(c.Param.Type, values, computed, known); text != "" {
+						fault(fhir.CodeInvalid, at, "The expression cannot be used for "+base+": "+text)
+						return
+					}
 				}
 			}
 		}
 	}
+}
+
+// misfit says why nothing could ever be found by a parameter of a kind whose expression gives these values; "" where something may be.
+func misfit(kind search.Kind, types []*fhir.Type, computed, known bool) string {
+	if !known || computed && kind == search.Token || slices.ContainsFunc(types, func(t *fhir.Type) bool { return storage.Holds(kind, t) }) {
+		return ""
+	}
+	var names []string
+	for _, t := range types {
+		names = append(names, t.Name)
+	}
+	if computed {
+		names = append(names, "computed values, which parameters of the type token find alone")
+	}
+	if len(names) > 5 {
+		names = append(names[:5], "…")
+	}
+	return fmt.Sprintf("it gives %s, and a parameter of the type %s finds nothing by that.", strings.Join(names, ", "), kind)
 }
 
 func textOf(err error) string {

@@ -24,6 +24,18 @@ func (x *Expression) Check(focus *fhir.Type) error {
 	return err
 }
 
+// Result says what the expression gives, as far as that is known without data: elements of some types, computed values, or both. known is
+// false where it may give anything else. focus are the types to begin from.
+func (x *Expression) Result(focus ...*fhir.Type) (types []*fhir.Type, computed, known bool) {
+	if x.schema == nil {
+		return nil, false, false
+	}
+	this := shape{types: focus}
+	k := checker{schema: x.schema, focus: this}
+	out, err := k.infer(x.root, this)
+	return out.types, out.system != 0, err == nil && !out.any
+}
+
 // shape is what is known of a collection without data.
 type shape struct {
 	types  []*fhir.Type
@@ -31,6 +43,9 @@ type shape struct {
 	any    bool       // nothing is known
 	loose  bool       // the order means nothing
 }
+
+// someSystem is a System type that is not known.
+const someSystem SystemKind = 255
 
 func (s shape) with(o shape) shape {
 	s.any, s.loose = s.any || o.any, s.loose || o.loose
@@ -94,7 +109,7 @@ func (k *checker) infer(n node, this shape) (shape, error) {
 		case "|":
 			return l.with(r), err
 		case "+", "-", "*", "/":
-			return shape{any: true}, err
+			return shape{system: someSystem}, err
 		}
 		return shape{system: Boolean}, err
 	case *call:
@@ -147,8 +162,8 @@ func (k *checker) path(p *path, this shape) (shape, error) {
 
 // member is what a name leads to from any of the types.
 func (k *checker) member(at shape, name string) (shape, error) {
-	out := shape{any: at.any, loose: at.loose}
-	found := at.any || at.system == TypeInfo
+	out := shape{any: at.any || at.system == someSystem, loose: at.loose}
+	found := out.any || at.system == TypeInfo
 	for _, t := range at.types {
 		m := meaningOf(t, name, k.schema)
 		switch {
@@ -231,6 +246,8 @@ func (k *checker) call(n *call, this shape) (shape, error) {
 		return shape{any: true, loose: true}, nil
 	case "type":
 		return shape{system: TypeInfo}, nil
+	case "repeat", "aggregate", "resolve":
+		return shape{any: true}, nil
 	}
-	return shape{any: true}, nil
+	return shape{system: someSystem}, nil // all others compute
 }
