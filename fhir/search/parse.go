@@ -142,10 +142,18 @@ func (p *parser) types(list string) {
 	}
 }
 
+// unmodified are the parameters that have no modifiers, whatever they are of.
+var unmodified = []string{"_type", "_sort", "_count", "_total", "_summary", "_elements", "_contained", "_containedType", "_filter", "_list", "_in",
+	"_timezone", "_explain"}
+
 // parameter reads one parameter and says whether it took effect.
 func (p *parser) parameter(pair Pair) bool {
 	name := pair.Name
-	switch base, _, _ := strings.Cut(name, ":"); base {
+	base, modifier, modified := strings.Cut(name, ":")
+	if modified && slices.Contains(unmodified, base) {
+		return p.fail(name, fhir.CodeInvalid, "%s takes no modifier such as :%s.", base, modifier)
+	}
+	switch base {
 	case "_format", "_pretty":
 		return false
 	case "_type":
@@ -164,7 +172,7 @@ func (p *parser) parameter(pair Pair) bool {
 	case "_filter":
 		return p.filter(pair.Value)
 	case "_list", "_in":
-		return p.where(p.listed(name, pair.Value))
+		return p.where(p.listed(name, base, pair.Value, p.searched()))
 	}
 	return p.where(p.condition(name, name, pair.Value, p.searched(), 0))
 }
@@ -193,8 +201,14 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 	}
 	head, rest, chained := strings.Cut(name, ".")
 	code, modifier, _ := strings.Cut(head, ":")
-	if code == "_has" {
+	switch {
+	case code == "_has":
 		return p.has(full, name, value, types, depth)
+	case (code == "_list" || code == "_in") && name != code:
+		p.fail(full, fhir.CodeInvalid, "%s takes no modifier, and nothing is chained to it.", code)
+		return nil
+	case code == "_list" || code == "_in":
+		return p.listed(full, code, value, types)
 	}
 	if depth > 0 && value == "" {
 		p.malformed(full, "it has no value.")
@@ -283,7 +297,13 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 	code, of, _ := strings.Cut(head, ":")
 	var any Or
 	for _, target := range targets {
-		if code != "_has" && len(targets) > 1 { // others have it, or have it of another type
+		switch {
+		case code == "_has" || len(targets) == 1:
+		case code == "_list" || code == "_in":
+			if !p.mayList(code, value, target) {
+				continue
+			}
+		default: // others have it, or have it of another type
 			if next, ok := p.catalog.Param(target, code); !ok || !p.takes(next, of, further) {
 				continue
 			}
