@@ -95,6 +95,9 @@ func TestSearch_answers(t *testing.T) {
 		// Chains of any length, chains in _has, nested _has.
 		{"Observation?patient.general-practitioner.name=house", "o1", ""},
 		{"Observation?subject:Patient.name=smith&_sort=_id", "o2 o3", ""},
+		{"Observation?patient._text=x", "o1", ""},
+		{"Observation?subject:Patient._content=m%C3%BCller,nobody", "o1", ""},
+		{"Observation?patient._in=Group/study&_sort=_id", "o2 o3", "Observation?patient._in=Group/study&_sort=_id"},
 		{"Patient?_has:Observation:patient:code=8302-2&_sort=_id", "anna ben", ""},
 		{"Patient?_has:Observation:patient:performer:Practitioner.name=house", "anna", ""},
 		{"Practitioner?_has:Patient:general-practitioner:_has:Observation:patient:code=8302-2", "house", ""},

@@ -27,14 +27,19 @@ type chained struct {
 // are not.
 func (c *chained) few() bool {
 	m, ok := c.where.(*search.Match)
-	return ok && m.Param.Kind == search.String
+	return ok && isName(m)
+}
+
+// isName says whether a condition looks for the text of a value: words (_text, _content) stand in no table of values.
+func isName(m *search.Match) bool {
+	return m.Param.Kind == search.String && m.Param.Code != "_text" && m.Param.Code != "_content"
 }
 
 // sideRows is a query of the keys that a condition on y finds in a table of values. A parameter belongs to one type, so
 // whoever sees everything needs no look at the rows themselves.
 func (c *compiler) sideRows(e search.Expr, where, y string) (string, bool) {
 	rows, ok := strings.CutPrefix(where, y+".rk IN (SELECT s.rk ")
-	if m, one := e.(*search.Match); !ok || !one || m.Param.Kind != search.String || c.access == nil || !c.access.everything {
+	if m, one := e.(*search.Match); !ok || !one || !isName(m) || c.access == nil || !c.access.everything {
 		return "", false
 	}
 	return "SELECT DISTINCT s.rk " + strings.TrimSuffix(rows, ")"), true
