@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,16 +22,23 @@ import (
 // hangingPayer is a payer's server that takes questions and never answers, until it is told to.
 type hangingPayer struct {
 	*httptest.Server
-	answers             atomic.Bool
+	answers atomic.Bool
+	// adapter asks it.
+	adapter             coverage.Payer
 	mu                  sync.Mutex
 	asking, most, asked int
+}
+
+// Ask counts the questions where they are put: the server notices a while later that whoever asked has gone away.
+func (p *hangingPayer) Ask(ctx context.Context, q *coverage.Question) (*coverage.Answer, error) {
+	p.count(1)
+	defer p.count(-1)
+	return p.adapter.Ask(ctx, q)
 }
 
 func newHangingPayer(t *testing.T) *hangingPayer {
 	p := &hangingPayer{}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.count(1)
-		defer p.count(-1)
 		_, _ = io.Copy(io.Discard, r.Body)
 		if !p.answers.Load() {
 			<-r.Context().Done()
@@ -71,10 +79,11 @@ func TestPayer_that_never_answers_holds_up_nobody_else(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.adapter = payer.New(payer.Options{Hosts: []string{u.Host}, Private: true, Timeout: time.Second})
 	s, clock := insured(t, scheduling.CoverageStrict, func(o *Options, so *storage.Options) {
 		so.PoolSize = 3
 		o.PayerTimeout = 300 * time.Millisecond
-		o.Payers = map[string]coverage.Payer{coverage.AdapterFHIR: payer.New(payer.Options{Hosts: []string{u.Host}, Private: true, Timeout: time.Second})}
+		o.Payers = map[string]coverage.Payer{coverage.AdapterFHIR: p}
 	})
 	put(t, s, `{"resourceType":"Endpoint","id":"e","status":"active","connectionType":{"code":"hl7-fhir-rest","system":"http://terminology.hl7.org/CodeSystem/endpoint-connection-type"},"payloadType":[{"text":"any"}],"address":"`+p.URL+`"}`)
 	put(t, s, fmt.Sprintf(`{"resourceType":"Organization","id":"hanging","name":"Payer","extension":[{"url":%q,"valueCode":"fhir"}],"endpoint":[{"reference":"Endpoint/e"}]}`, coverage.ExtensionPayerAdapter))

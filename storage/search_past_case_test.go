@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -144,10 +146,15 @@ func TestPaging_races(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
+	// left is how many more changes a search stands that has just begun, however slowly its pages are asked for.
+	var left atomic.Int64
 	for w := range 3 {
 		writers.Go(func() {
 			for round := 1; ctx.Err() == nil; round++ {
 				for i := w; i < n && ctx.Err() == nil; i += 3 {
+					for left.Add(-1) < 0 && ctx.Err() == nil {
+						time.Sleep(time.Millisecond)
+					}
 					gender := "male"
 					if i%4 == 3 && round%2 == 0 { // these match now and then
 						gender = "female"
@@ -158,6 +165,7 @@ func TestPaging_races(t *testing.T) {
 		})
 	}
 	for round := range 16 {
+		left.Store(storage.MaxChangedWhilePaging - 100)
 		query := []string{"gender=male&_sort=family", "gender=male&_sort=family,-birthdate", "gender=male&_sort=-family", "gender=male&_sort=-_lastUpdated"}[round%4]
 		q, page := first(t, s, t.Context(), "Patient", query, 7+20*(round%2))
 		got := strings.Fields(rest(t, s, t.Context(), q, page, 7))
