@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -91,10 +92,20 @@ func verified(t *testing.T, sql string, requests, tries int, writes bool) (repor
 	}
 	for _, f := range report.Findings {
 		t.Logf("%s\n  %s\n  %s", f.Caller, f.Ask, f.Problem)
+		if m := shownAndRefused.FindStringSubmatch(f.Problem); m != nil { // what a search goes by, and what a read goes by
+			var rows string
+			const sql = `SELECT to_jsonb(r)::text || E'\n' || coalesce(to_jsonb(x)::text, '') FROM resource r LEFT JOIN search_index x USING (rk) WHERE r.type = $1 AND r.id = $2`
+			if err := conn.QueryRow(t.Context(), sql, m[1], m[2]).Scan(&rows); err != nil {
+				rows = err.Error()
+			}
+			t.Log(rows)
+		}
 	}
 	t.Log(strings.Join(report.Summary(), "\n"))
 	return report
 }
+
+var shownAndRefused = regexp.MustCompile(`^it shows (\w+)/([^/,]+).*, which a read refuses$`)
 
 // wrote says whether a finding is of a write.
 func wrote(r *Report) bool {
