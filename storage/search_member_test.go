@@ -54,7 +54,7 @@ func TestSearch_record(t *testing.T) {
 		}
 		other.Where = append(other.Where, also.Where...) // so that it is a set
 		want := all(t, s, other, 100)
-		for _, size := range []int{100, 5, 2, 1} {
+		for _, size := range []int{100, 51, 5, 2, 1} {
 			if got := all(t, s, q, size); !slices.Equal(got, want) {
 				t.Errorf("%s, %d a page: %s, as a set %s", c.id, size, got, want)
 			}
@@ -62,9 +62,11 @@ func TestSearch_record(t *testing.T) {
 		if slices.Sort(want); strings.Join(want, " ") != c.want {
 			t.Errorf("%s: %s", c.id, want)
 		}
-		plan, err := s.Explain(context.Background(), q, 10)
-		if err != nil || !strings.Contains(plan, "cardinality(x.compartments) = 1") {
-			t.Errorf("%v\n%s", err, plan)
+		for limit, index := range map[int]string{10: "resource_pkey", 200: "resource_record"} {
+			plan, err := s.Explain(context.Background(), q, limit)
+			if err != nil || !strings.Contains(plan, "cardinality(x.compartments) = 1") || !strings.Contains(plan, "using "+index) {
+				t.Errorf("%d: %v\n%s", limit, err, plan)
+			}
 		}
 	}
 }

@@ -503,6 +503,11 @@ func (p *searchPlan) fetch(c *compiler, inner string) statement {
 
 // fetchOf is fetch of those rows m whose resources r meet a condition, with more tables for it, and of so many; 0 is all.
 func (p *searchPlan) fetchOf(c *compiler, inner, tables, where string, limit int) statement {
+	return p.fetchBy(c, inner, "JOIN resource r USING (rk)"+tables, where, limit)
+}
+
+// fetchBy is fetchOf by a join of its own.
+func (p *searchPlan) fetchBy(c *compiler, inner, join, where string, limit int) statement {
 	column := func(i int) string { return fmt.Sprintf("m.k%d", i) }
 	changed := "false"
 	if p.before != "" {
@@ -512,8 +517,8 @@ func (p *searchPlan) fetchOf(c *compiler, inner, tables, where string, limit int
 		}
 		inner, changed = fmt.Sprintf("SELECT %s, false AS changed FROM (%s) a\nUNION ALL SELECT %s, true FROM (%s) b", list, inner, list, p.before), "m.changed"
 	}
-	sql := fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m JOIN resource r USING (rk)%s WHERE r.content IS NOT NULL%s\nORDER BY %s",
-		p.snapshot(), changed, p.columns("m."), versionColumns, inner, tables, where, p.orderBy(column, "m.rk"))
+	sql := fmt.Sprintf("SELECT m.rk, %s, %s, %s%s\nFROM (%s) m %s WHERE r.content IS NOT NULL%s\nORDER BY %s",
+		p.snapshot(), changed, p.columns("m."), versionColumns, inner, join, where, p.orderBy(column, "m.rk"))
 	if limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", limit)
 	}
