@@ -48,6 +48,7 @@ func (s *Service) everything(ctx context.Context, c *call) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	answer.Entries = make([]Entry, 0, len(page.Matches))
 	for _, v := range page.Matches {
 		if e.wants(v) {
 			answer.Entries = append(answer.Entries, Entry{Version: v, Mode: "match"})

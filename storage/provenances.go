@@ -37,9 +37,7 @@ func (s *Store) Provenances(ctx context.Context, versions []*Version, without *K
 	}
 	run.about = compartmentsOf(versions)
 	targets := make(map[int64]*Version, len(versions))
-	seen := make(map[Key]bool, len(versions))
 	for _, v := range versions {
-		seen[Key{v.Type, v.ID}] = true
 		targets[s.hash.Resource(v.Type, v.ID)] = v
 	}
 	look := func(most int) ([]*Version, error) { return s.provenances(ctx, run, versions, without, most) }
@@ -50,12 +48,13 @@ func (s *Store) Provenances(ctx context.Context, versions []*Version, without *K
 	if err != nil {
 		return nil, false, translate(err)
 	}
+	seen := map[int64]bool{}
 	for _, v := range list {
-		if k := (Key{v.Type, v.ID}); !seen[k] {
+		if rk := s.hash.Resource(v.Type, v.ID); targets[rk] == nil && !seen[rk] {
 			if len(found) == limit || v.beyond {
 				return found, true, nil
 			}
-			seen[k] = true
+			seen[rk] = true
 			found = append(found, v)
 		}
 	}

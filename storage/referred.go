@@ -163,13 +163,18 @@ func (ix *Indexer) referred(versions []*Version, except map[string]bool) (keys [
 // much has a thousand resources, and a quotation mark within a text has a backslash before it, so that the name with both of
 // its own and a colon behind them is no part of one.
 func eachReference(content []byte, yield func([]byte)) {
-	name := []byte(`"reference"`)
+	const name, f = `"reference"`, 3
 	for {
-		i := bytes.Index(content, name)
+		// It is looked for by its f, which is rarer than all the rest of it: that takes a third of the time.
+		i := bytes.IndexByte(content[min(f, len(content)):], 'f')
 		if i < 0 {
 			return
 		}
-		content = bytes.TrimLeft(content[i+len(name):], " \t\r\n")
+		if content = content[i:]; !bytes.HasPrefix(content, []byte(name)) {
+			content = content[1:]
+			continue
+		}
+		content = bytes.TrimLeft(content[len(name):], " \t\r\n")
 		if len(content) == 0 || content[0] != ':' {
 			continue
 		}

@@ -544,7 +544,7 @@ type found struct {
 }
 
 func (p *searchPlan) run(ctx context.Context, on *runner, s statement, limit int) ([]found, error) {
-	list, left := make([]found, 0, min(limit, 64)), on.store.room()
+	list, left := make([]found, 0, min(limit, 256)), on.store.room()
 	anew := !p.planOnce(s)
 	var after func(*pgx.Batch)
 	if p.past != nil {
