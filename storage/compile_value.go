@@ -2,7 +2,9 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 
 	"kiln/fhir"
 	"kiln/fhir/search"
@@ -148,16 +150,19 @@ func (c *compiler) string(m *search.Match, p *paramPlan, x string) (string, erro
 		}
 		return c.contains(x+".refs", terms), nil
 	}
-	if m.Modifier == "" {
-		return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
-			return c.prefix(foldIndexed(v.Raw)), nil
-		})
-	}
 	parts := make([]string, len(m.Values))
 	for i, v := range m.Values {
 		parts[i] = foldIndexed(v.Raw)
 	}
-	return c.partial(p.def.Key, parts, true, x), nil
+	if m.Modifier != "" {
+		return c.partial(p.def.Key, parts, true, x), nil
+	}
+	if len(parts) > fewValues {
+		return c.prefixes(p.def.Key, parts, x), nil
+	}
+	return c.side("search_string", p.def.Key, m.Values, x, func(v search.Value) (string, error) {
+		return c.prefix(foldIndexed(v.Raw)), nil
+	})
 }
 
 // partial is the condition that a text of a parameter has one of some parts, or ends with one where open is false. The texts are
@@ -174,13 +179,37 @@ func (c *compiler) partial(key uint32, parts []string, open bool, x string) stri
 	}
 	like := func(column string) string { return "(" + column + strings.Join(patterns, " OR "+column) + ")" }
 	rows, row := c.table("search_string", x), "s.param = "+param+" AND "+like("s.value")
+	indexed := !slices.ContainsFunc(parts, func(part string) bool { return !hasTrigrams(part) })
 	if x == "x" && c.was || x != "x" && c.others != "" { // the texts of versions that are past stand nowhere once
 		return fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE %s)", x, rows, row)
 	}
-	p := &partialText{param: "s.param = " + param, row: row, texts: fmt.Sprintf("SELECT DISTINCT t.value FROM %s t WHERE t.param = %s AND %s", c.table("search_string_value", x), param, like("t.value"))}
+	p, value := &partialText{param: "s.param = " + param, row: row}, "t.value"
+	if !indexed {
+		value = "(t.value || '')" // the index of trigrams would be read to its end, where the first texts in order may do
+	}
+	p.texts = fmt.Sprintf("SELECT DISTINCT t.value FROM %s t WHERE t.param = %s AND %s", c.table("search_string_value", x), param, like(value))
 	p.all = fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE s.param = %s AND s.value IN (%s))", x, rows, param, p.texts)
+	if !indexed { // all texts of the parameter are gone through either way
+		p.all = fmt.Sprintf("%s.rk IN (SELECT s.rk FROM %s s WHERE %s)", x, rows, row)
+	}
 	c.partials = append(c.partials, p)
+	if x == "x" && (!indexed || len(parts) > fewValues) {
+		c.closer = append(c.closer, p.all, fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND %s OFFSET 0)", rows, row))
+	}
 	return c.asked(p.all)
+}
+
+// hasTrigrams says whether the index of trigrams tells anything of texts with a part: three letters or digits in a row.
+func hasTrigrams(part string) bool {
+	n := 0
+	for _, r := range part {
+		if n++; !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			n = 0
+		} else if n == 3 {
+			return true
+		}
+	}
+	return false
 }
 
 // partialText is a condition on a part of a text: all on a resource, row on a row of search_string, param its part on the parameter.
@@ -188,6 +217,26 @@ func (c *compiler) partial(key uint32, parts []string, open bool, x string) stri
 type partialText struct{ all, row, param, texts string }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// prefixes is the condition that a text of a parameter begins with one of many texts. Of those that begin alike the shortest counts: the ranges are apart then, and
+// which a text may lie in is found by halves.
+func (c *compiler) prefixes(key uint32, list []string, x string) string {
+	slices.Sort(list)
+	var lows, highs []string
+	for _, low := range list {
+		if n := len(lows); n == 0 || !strings.HasPrefix(low, lows[n-1]) {
+			lows, highs = append(lows, low), append(highs, low+"\U0010FFFF")
+		}
+	}
+	param, from, to := c.arg(int32(key), "integer"), c.arg(lows, "text[]"), c.arg(highs, "text[]")
+	within := fmt.Sprintf("s.value < (%s)[width_bucket(s.value, %s)]", to, from)
+	set := ""
+	if !c.was || x != "x" {
+		set = fmt.Sprintf("SELECT s.rk FROM unnest(%s, %s) AS w(low, high), LATERAL (SELECT s.rk FROM %s s WHERE s.param = %s AND s.value >= w.low AND s.value < w.high OFFSET 0) s",
+			from, to, c.table("search_string", x), param)
+	}
+	return c.beside("search_string", param, within, set, x, true)
+}
 
 // prefix bounds s.value to what begins with p; the collation is C, so the order is that of the bytes.
 func (c *compiler) prefix(p string) string {

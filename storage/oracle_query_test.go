@@ -175,7 +175,7 @@ func (a *asker) condition(typ string, depth int) search.Pair {
 		modifier = "type"
 	}
 	var values []string
-	for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(a.t, "values") {
+	for range rapid.SampledFrom([]int{1, 1, 1, 2, 3, 7}).Draw(a.t, "values") {
 		s := a.sample(def)
 		v := a.value(def, modifier, s)
 		if modifier == "type" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"kiln/fhir"
 	"kiln/fhir/search"
 )
 
@@ -72,6 +73,46 @@ func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x
 	c.unions, c.closer = append(c.unions, union{cond, columns}), append(c.closer, cond, row)
 	return cond
 }
+
+// fewNamed is up to how many ids of any type are looked for by the keys that they would have in each type.
+const fewNamed = 16
+
+// named asks for many ids of any type; "" for other alternatives. Of all types most have nothing: those that do are found first, and then what they have by an
+// index of type and id.
+func (c *compiler) named(e search.Or, x string) string {
+	if x != "x" || c.inside || c.access == nil || !c.access.everything {
+		return ""
+	}
+	var values []search.Value
+	numbers := make([]int16, 0, len(e))
+	for i, one := range e {
+		and, ok := one.(search.And)
+		if !ok || len(and) != 2 {
+			return ""
+		}
+		typ, is := and[0].(*search.IsType)
+		m, ok := and[1].(*search.Match)
+		if !is || !ok || m.Param.Code != "_id" || m.Modifier != "" || len(m.Values) <= fewNamed ||
+			i > 0 && !slices.EqualFunc(values, m.Values, func(a, b search.Value) bool {
+				return a.Code == b.Code && a.System == b.System && a.HasSystem == b.HasSystem
+			}) {
+			return ""
+		}
+		values, numbers = m.Values, append(numbers, c.ix.registry.TypeNumber(typ.Type))
+	}
+	ids := []string{}
+	for _, v := range values {
+		if (!v.HasSystem || v.System == "") && fhir.ValidID(v.Code) {
+			ids = append(ids, v.Code)
+		}
+	}
+	return fmt.Sprintf("x.rk = ANY(ARRAY("+sqlOfIDs+"))", c.arg(numbers, "smallint[]"), c.arg(ids, "text[]"))
+}
+
+// sqlOfIDs goes from type to type. What is deleted has a row there, too, so that a later page finds what it was.
+const sqlOfIDs = `WITH RECURSIVE t AS ((SELECT r.type_number AS type FROM resource r ORDER BY r.type_number LIMIT 1)
+UNION ALL SELECT (SELECT r.type_number FROM resource r WHERE r.type_number > t.type ORDER BY r.type_number LIMIT 1) FROM t WHERE t.type IS NOT NULL)
+SELECT i.rk FROM t, LATERAL (SELECT r.rk FROM resource r WHERE r.type_number = t.type AND t.type = ANY(%s) AND r.id = ANY(%s) OFFSET 0) i`
 
 // union is a condition on terms of several types, and the terms of each, by column and number of the type.
 type union struct {

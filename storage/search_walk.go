@@ -59,15 +59,18 @@ func (p *searchPlan) byText(q *search.Query, conditions []string) bool {
 		if !ok || m.Param.Kind != search.String || len(m.Values) != 1 || m.Modifier != "" && m.Modifier != "contains" && m.Modifier != "text" {
 			continue
 		}
-		inner, ok := strings.CutPrefix(conditions[i], "x.rk IN (SELECT s.rk FROM "+p.c.table("search_string", "x")+" s WHERE ")
-		if !ok {
-			continue
-		}
-		all, partial := strings.TrimSuffix(inner, ")"), (*partialText)(nil)
+		all, partial := "", (*partialText)(nil)
 		for _, t := range p.c.partials {
 			if t.all == conditions[i] {
 				all, partial = t.row, t
 			}
+		}
+		if partial == nil {
+			inner, ok := strings.CutPrefix(conditions[i], "x.rk IN (SELECT s.rk FROM "+p.c.table("search_string", "x")+" s WHERE ")
+			if !ok {
+				continue
+			}
+			all = strings.TrimSuffix(inner, ")")
 		}
 		p.order.keys = []sortKey{{sql: "(SELECT min(s.value) FROM " + p.c.table("search_string", "x") + " s WHERE s.rk = x.rk AND " + all + `) COLLATE "C"`, typ: "text", notNull: true}}
 		p.order.side = &sideOrder{table: "search_string", column: "value", which: all, condition: conditions[i], partial: partial}

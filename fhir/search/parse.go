@@ -215,8 +215,9 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 		return nil
 	}
 	var any Or
-	misfit := "" // a type whose parameter does not go with the modifier
-	astray := "" // a type whose parameter does not lead to the type that the modifier names
+	var ids *Match // of the type before
+	misfit := ""   // a type whose parameter does not go with the modifier
+	astray := ""   // a type whose parameter does not lead to the type that the modifier names
 	for _, typ := range types {
 		param, ok := p.catalog.Param(typ, code)
 		if !ok {
@@ -235,13 +236,19 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 			continue // none of this type matches; another of the types may
 		}
 		var e Expr
-		if chained {
+		switch {
+		case chained:
 			e = p.chain(full, typ, param, modifier, rest, value, depth)
-		} else {
+		case ids != nil: // a thousand may be asked for, of any of some hundred types
+			e = &Match{Type: typ, Param: param, Modifier: ids.Modifier, Values: ids.Values}
+		default:
 			e = p.match(full, typ, param, modifier, value)
 		}
 		if e == nil {
 			return nil
+		}
+		if code == "_id" && !chained {
+			ids, _ = e.(*Match)
 		}
 		if depth == 0 && len(types) > 1 {
 			if m, ok := e.(*Match); ok && (code == "_lastUpdated" || isText(param)) {
