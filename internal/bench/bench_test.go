@@ -166,3 +166,20 @@ func TestTally(t *testing.T) {
 		t.Error(p50, p99, all.rate())
 	}
 }
+
+func TestPopulation_records_of_a_turn(t *testing.T) {
+	t.Parallel()
+	p := demo(t)
+	seen := map[string]bool{}
+	for turn := range 2 {
+		for _, node := range p.recordsFrom(1000*turn, 300) {
+			seen[node.ResourceType()+"/"+node.ID()] = true
+			if node.ResourceType() == "Appointment" {
+				t.Error("an appointment of several variations")
+			}
+		}
+	}
+	if len(seen) != 600 {
+		t.Errorf("%d different resources in two turns of 300", len(seen))
+	}
+}

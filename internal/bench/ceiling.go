@@ -123,7 +123,8 @@ INSERT INTO resource_change (last_updated, type, rk, version) SELECT last_update
 	ceilingUnindex = `
 WITH a AS (DELETE FROM search_string WHERE rk = $1), b AS (DELETE FROM search_date WHERE rk = $1),
 c AS (DELETE FROM search_number WHERE rk = $1), d AS (DELETE FROM search_composite WHERE rk = $1),
-e AS (DELETE FROM search_text WHERE rk = $1), f AS (DELETE FROM search_code WHERE rk = $1)
+e AS (DELETE FROM search_text WHERE rk = $1), f AS (DELETE FROM search_code WHERE rk = $1),
+g AS (DELETE FROM search_identifier WHERE rk = $1), h AS (DELETE FROM search_position WHERE rk = $1)
 DELETE FROM search_index WHERE rk = $1`
 	ceilingSearch = `SELECT r.content FROM (SELECT rk, date_low FROM search_index WHERE patient = $1 AND type = $2 AND tokens @> $3
   ORDER BY date_low DESC, rk LIMIT 20) x JOIN resource r USING (rk) ORDER BY x.date_low DESC, rk`

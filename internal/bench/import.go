@@ -18,10 +18,16 @@ import (
 	"kiln/storage"
 )
 
-const importWorkers = 2
+const (
+	importWorkers = 2
+	// importTime is how long resources are imported, in turns of importTurn of them: what an import does at its beginning is a small part of each.
+	importTime = 10 * time.Second
+	importTurn = 4000
+)
 
 // measureImport imports records from NDJSON, validated and indexed, and stores others by COPY with rows made
-// beforehand: all rows, then only those of the resource and its history. They take turns, each with two connections.
+// beforehand: all rows, then only those of the resource and its history. They take turns, each with two connections, and the first is not
+// counted: it compiles what each type asks for.
 func (r *report) measureImport(ctx context.Context, d *database, people *population) error {
 	dir, err := os.MkdirTemp("", "kiln-bench-")
 	if err != nil {
@@ -39,8 +45,11 @@ func (r *report) measureImport(ctx context.Context, d *database, people *populat
 	}
 	importer := load.Importer{Store: d.store, Service: service, Workers: importWorkers}
 	var imported, copied, bare rate
-	for turn := range max(2, r.options.Turns/2) {
-		paths, err := writeFiles(dir, people, 1_000_000_000+10*turn)
+	for turn := 0; imported.took < importTime; turn++ {
+		if turn == 1 {
+			imported, copied, bare = rate{}, rate{}, rate{}
+		}
+		paths, err := writeFiles(dir, people.recordsFrom(1_000_000_000+importTurn*turn, importTurn))
 		if err != nil {
 			return err
 		}
@@ -56,7 +65,7 @@ func (r *report) measureImport(ctx context.Context, d *database, people *populat
 		imported.add(all.Created, summary.Took)
 
 		var prepared []*storage.Prepared
-		for _, node := range people.records4(1_500_000_000 + 10*turn) {
+		for _, node := range people.recordsFrom(1_500_000_000+importTurn*turn, importTurn) {
 			p, err := d.store.Prepare(node)
 			if err != nil {
 				return err
@@ -69,7 +78,7 @@ func (r *report) measureImport(ctx context.Context, d *database, people *populat
 		}
 		copied.add(len(prepared), time.Since(began))
 
-		rows := bareRows(d.store, people.records4(2_000_000_000+10*turn))
+		rows := bareRows(d.store, people.recordsFrom(2_000_000_000+importTurn*turn, importTurn))
 		began = time.Now()
 		if err := parallel(ctx, rows, func(ctx context.Context, part []bareRow) error { return copyBare(ctx, d, part) }); err != nil {
 			return err
@@ -78,9 +87,9 @@ func (r *report) measureImport(ctx context.Context, d *database, people *populat
 	}
 	const aim = 0.35 // of a COPY of the same rows, as the other scenarios are compared with a handler that writes the same rows
 	ratio := imported.perSecond() / copied.perSecond()
-	r.note("Import of NDJSON, validated and indexed, with two workers: %.0f resources/s. COPY of the same rows made beforehand, with two connections: %.0f/s (ratio %.2f; aim %.2f, %s). "+
+	r.note("Import of NDJSON, validated and indexed, with two workers: %d resources, %.0f/s. COPY of the same rows made beforehand, with two connections: %.0f/s (ratio %.2f; aim %.2f, %s). "+
 		"COPY of only the rows of resource and history: %.0f/s (ratio %.2f).",
-		imported.perSecond(), copied.perSecond(), ratio, aim, verdict(ratio < aim, "ratio"), bare.perSecond(), imported.perSecond()/bare.perSecond())
+		imported.n, imported.perSecond(), copied.perSecond(), ratio, aim, verdict(ratio < aim, "ratio"), bare.perSecond(), imported.perSecond()/bare.perSecond())
 	return nil
 }
 
@@ -104,21 +113,27 @@ func parallel[T any](ctx context.Context, list []T, work func(context.Context, [
 	return group.Wait()
 }
 
-// records4 makes a variation of each of four records, from number on.
-func (p *population) records4(number int) (list []*fhir.Node) {
-	for i, record := range p.records[:min(4, len(p.records))] {
+// recordsFrom makes variations of the records, from number on, until there are n resources. Appointments, which the demo data have, are not among them:
+// those of several variations may be at one time.
+func (p *population) recordsFrom(number, n int) (list []*fhir.Node) {
+	for i := 0; ; i++ {
+		record := p.records[i%len(p.records)]
 		v := p.variation(record, number+i, random(number+i))
 		for _, resource := range record.resources {
-			list = append(list, v.of(resource))
+			if len(list) == n {
+				return list
+			}
+			if resource.ResourceType() != "Appointment" {
+				list = append(list, v.of(resource))
+			}
 		}
 	}
-	return list
 }
 
-// writeFiles writes the same as NDJSON, in as many files as there are workers.
-func writeFiles(dir string, people *population, number int) (paths []string, err error) {
+// writeFiles writes resources as NDJSON, in as many files as there are workers.
+func writeFiles(dir string, list []*fhir.Node) (paths []string, err error) {
 	files := make([][]byte, importWorkers)
-	for i, node := range people.records4(number) {
+	for i, node := range list {
 		if !fhir.ValidID(node.ID()) {
 			continue
 		}

@@ -37,10 +37,11 @@ type templateRows struct {
 	content int
 }
 
-// rowTables hold the resource itself, indexTables what searches need of it.
+// rowTables hold the resource itself, indexTables what searches need of it. The texts of search_sort_text are there once, whoever has them, so that another
+// resource like one that is stored adds none.
 var (
 	rowTables   = []string{"resource", "resource_change"}
-	indexTables = []string{"search_index", "search_string", "search_date", "search_number", "search_composite", "search_text", "search_code"}
+	indexTables = []string{"search_index", "search_string", "search_date", "search_number", "search_composite", "search_text", "search_code", "search_identifier"}
 )
 
 const sqlColumns = `
