@@ -176,6 +176,8 @@ func TestSearch_refuses(t *testing.T) {
 		{"Patient?nam=x", "Did you mean name?"},
 		{"Patient?birthdat=1980", "Did you mean birthdate?"},
 		{"Patient?name:foo=x", "modifier :foo"},
+		{"Patient?_text:exact=x", "the modifier :exact does not go with a search for words"},
+		{"Observation?patient._content:contains=x", "modifier :contains"},
 		{"Patient?gender:missing=maybe", "true or false"},
 		{"Patient?birthdate=99999-13-45", "is no date"},
 		{"Patient?birthdate=0000", "is no date"},

@@ -381,7 +381,11 @@ func (p *parser) match(full, typ string, param Param, modifier, value string) Ex
 		return &Missing{Type: typ, Param: param, Missing: value == "true"}
 	}
 	if !p.modifierFits(param, modifier) {
-		p.fail(full, fhir.CodeInvalid, "the modifier :%s does not go with a parameter of type %s.", modifier, param.Kind)
+		kind := "a parameter of type " + string(param.Kind)
+		if isText(param) {
+			kind = "a search for words"
+		}
+		p.fail(full, fhir.CodeInvalid, "the modifier :%s does not go with %s.", modifier, kind)
 		return nil
 	}
 	m := &Match{Type: typ, Param: param, Modifier: modifier}
@@ -436,5 +440,5 @@ func (p *parser) modifierFits(param Param, modifier string) bool {
 	if param.Kind == Reference && p.catalog.IsResource(modifier) {
 		return param.leadsTo(modifier)
 	}
-	return slices.Contains(modifiers[param.Kind], modifier)
+	return slices.Contains(modifiers[param.Kind], modifier) && !isText(param)
 }
