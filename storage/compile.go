@@ -470,7 +470,7 @@ func (c *compiler) match(m *search.Match, x string) (string, error) {
 	case search.Date:
 		if p.mainDate {
 			cond, err := disjunction(m.Values, func(v search.Value) (string, error) {
-				return c.dateCondition(x+".date_low", x+".date_high", v), nil
+				return c.began(x, v) + c.dateCondition(x+".date_low", x+".date_high", v), nil
 			})
 			return "(" + cond + " AND " + x + ".date_high > '-infinity')", err
 		}

@@ -86,6 +86,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	var rows []found
 	all := false
 	how := plan.strategy(q)
+	walks := how == walk
 	if how == walk && !plan.walkable(mark) {
 		how = set
 	}
@@ -125,6 +126,11 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 	all = all || how == whole || how == direct || how == gather || how == listed || how == record
 	if err == nil && !all && how != set && unchanged(rows) <= limit {
 		all, err = plan.covers(ctx, run, how, mark, limit+1)
+	}
+	if err == nil && !all && walks && unchanged(rows) <= limit {
+		if page, done, err := plan.afterWalk(ctx, run, q, mark, limit); done || err != nil {
+			return page, err
+		}
 	}
 	if err == nil && !all && how == set {
 		err = plan.sortable(ctx, run, q)

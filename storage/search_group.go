@@ -43,7 +43,20 @@ func (p *searchPlan) groups(q *search.Query) bool {
 	if len(q.Types) != 1 {
 		return p.merges(q) && !(p.c.access.everything && len(p.c.words) > 0 && len(p.order.keys) == 1 && p.order.keys[0].column != "") // all that has a word is found once, and not for each type
 	}
-	return len(p.order.keys) > 1 && len(q.Sort) > 0 && p.steps()
+	return (len(p.order.keys) > 1 || p.stepwise) && len(q.Sort) > 0 && p.steps()
+}
+
+// afterWalk answers a search in the order of one table of values, or of the main date going up, whose walk has not filled the page. What has no value comes behind
+// all that have one; it may be nearly all of a type, and was read and sorted for each page.
+func (p *searchPlan) afterWalk(ctx context.Context, on *runner, q *search.Query, mark *SearchMark, limit int) (page *SearchPage, done bool, err error) {
+	side := p.order.side
+	if !on.access.everything || len(p.order.keys) != 1 || side == nil && !p.order.dated || side != nil && (side.unique || side.condition != "") {
+		return nil, false, nil
+	}
+	p.stepwise = true
+	page, done, err = p.grouped(ctx, on, q, mark, limit)
+	p.stepwise = false
+	return page, done, err
 }
 
 // steps says whether the first key of an order is one that has many matches, and the others order what has one value of it.
@@ -57,7 +70,7 @@ func (p *searchPlan) steps() bool {
 		return !p.unlisted(by)
 	case by.column == "" && by.side == nil:
 		return false
-	case len(p.order.keys) > 1 || p.merged:
+	case len(p.order.keys) > 1 || p.merged || p.stepwise:
 		return true
 	}
 	return p.common && by.sql != "x.date_low"

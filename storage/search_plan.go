@@ -78,6 +78,8 @@ type searchPlan struct {
 	lead string
 	// merged says that it is the plan of one of several types, and unsparing that all matches are to be sorted, however many.
 	merged, unsparing bool
+	// stepwise says of a search in the order of one table of values that it goes on as one by several keys does: see afterWalk.
+	stepwise bool
 	// named is a condition that holds, with arguments that must have a place.
 	named string
 }

@@ -137,6 +137,25 @@ func hasTerm(conditions []string) (has bool) {
 	return has
 }
 
+// began is what follows for when another resource began from a condition on its main date, for the sake of the indexes; "" for nothing that helps.
+// What the search itself is for, bound narrows.
+func (c *compiler) began(x string, v search.Value) string {
+	if x == "x" || c.was || c.others != "" || c.access == nil || !c.access.everything {
+		return ""
+	}
+	var t time.Time
+	switch v.Prefix {
+	case "gt":
+		t = v.High
+	case "ge", "ap", search.Overlaps:
+		t = v.Low
+	default:
+		return ""
+	}
+	return fmt.Sprintf("(%s.date_low > %s OR %s AND %s.date_high > %s) AND ", x, c.arg(timestamp(t.Add(-shortPeriod)), "timestamptz"),
+		strings.ReplaceAll(longPeriod, "x.", x+"."), x, c.arg(timestamp(t), "timestamptz"))
+}
+
 // bound narrows the range of the main date by a condition on it, and returns what else follows from that.
 func (p *searchPlan) bound(v search.Value) (since string) {
 	at := func(t time.Time) string { return p.c.arg(timestamp(t), "timestamptz") }

@@ -316,6 +316,7 @@ func TestSearch_plans(t *testing.T) {
 		{"Patient", "name:contains=mith1,kim2,rossi3,garcia4,jansen5,okafor6", false, "Index Scan using search_string_rk"},
 		{"Patient", "name:contains=i", true, "Index Only Scan using search_string_value_order"},
 		{"Patient", "name:contains=i&_sort=birthdate", true, "Index Scan using search_string_rk"},
+		{"Patient", "_has:Observation:patient:date=gt2030", false, "search_index_long"},
 		{"Patient", "_list=x", false, ""},
 		{"Appointment", "practitioner=d1&date=2024-05&status=booked", true, "Index Only Scan using search_code_order"},
 		{"Appointment", "actor=Practitioner/d1", true, "Index Only Scan using search_code_order"},

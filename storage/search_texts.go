@@ -176,7 +176,7 @@ func (p *searchPlan) group(value *string) *searchPlan {
 	g, by := *p, p.order.keys[0]
 	g.c = p.compiler(len(p.c.args))
 	g.order.keys = p.order.keys[1:]
-	g.merged, g.alone, g.code, g.codeOnly, g.ofPatient, g.chain, g.referrers, g.before = false, false, "", false, "", nil, nil, ""
+	g.stepwise, g.merged, g.alone, g.code, g.codeOnly, g.ofPatient, g.chain, g.referrers, g.before = false, false, false, "", false, "", nil, nil, ""
 	where, has, is := p.termFirst(), "", "("+by.sql+") IS NULL"
 	if value != nil {
 		is = fmt.Sprintf("(%s) = %s", by.sql, g.c.arg(*value, "text")+"::"+by.typ)
