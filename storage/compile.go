@@ -19,6 +19,8 @@ type compiler struct {
 	codes   searchCodes
 	// access is what the caller may see; nil for everything.
 	access *Access
+	// types are those that the search is for; nil for all.
+	types []string
 	// Paging looks at resources as they were: see search_past.go. was says that the rows that the search returns come from
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
@@ -49,6 +51,8 @@ type compiler struct {
 	// termed is the last condition on terms, and unions are those put together: see search_newest.go.
 	termed termsOf
 	unions []union
+	// texts says that words are asked for by terms.
+	texts bool
 	// eachWay has alternatives in pairs: as they are compiled, and as a set of keys. See ways.
 	eachWay []string
 }

@@ -82,7 +82,7 @@ func newIndexTables() *indexTables {
 		composite: &tableRows{table: "search_composite", columns: []string{"param", "tokens", "value", "date_low", "date_high",
 			"low", "high", "canonical_low", "canonical_high", "low2", "high2", "rk"}},
 		codes:     &tableRows{table: "search_code", columns: []string{"term", "date_low", "rk", "value", "patient", "state"}},
-		words:     &tableRows{table: "search_text", columns: []string{"rk", "words"}},
+		words:     &tableRows{table: "search_text", columns: []string{"rk", "words", "hashed"}},
 		place:     &tableRows{table: "search_position", columns: []string{"rk", "latitude", "longitude"}},
 		contained: &tableRows{table: "search_contained", columns: []string{"rk", "container", "id", "type", "last_updated", "patient", "date_low", "date_high", "tokens", "refs"}},
 	}
@@ -120,7 +120,7 @@ func (t *indexTables) values(rk int64, row *indexRow) {
 		t.codes.add(term, low, rk, (*float64)(nil), (*int64)(nil), row.state)
 	}
 	if row.words != "" {
-		t.words.add(rk, wordsText(row.words))
+		t.words.add(rk, wordsText(row.words), true)
 	}
 	if at := row.position; at != nil {
 		t.place.add(rk, at.latitude, at.longitude)

@@ -38,6 +38,8 @@ const (
 	termDisplay    = 'd' // a search_display
 	termCanonical  = 'k' // a canonical URL, with or without its version
 	termSortText   = 'o' // a search_sort_text that no other term tells of
+	termNarrated   = 'a' // a word of the narrative, with the number of the type instead of a parameter
+	termWord       = 'w' // a word of another text of a resource
 )
 
 // Term hashes one term of a parameter.

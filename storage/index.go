@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,8 @@ type Indexer struct {
 	building   map[uint32]bool
 	// complete says that no row is from before a version that puts more into the index: see search_parameter_set.incomplete.
 	complete bool
+	// worded says that tokens have the terms of all words: see words.go.
+	worded bool
 	// rules say what belonging looks at; nil for none.
 	rules *accessRules
 	types sync.Map // resource type → *typePlan, compiled when first needed
@@ -313,7 +316,7 @@ func (ix *Indexer) extract(n *fhir.Node, rk int64, root path.Element, f *frame, 
 		}
 	}
 	if row.position = positionOf(n); words == worded {
-		row.words = ix.textVector(n)
+		row.words, row.tokens = ix.textVector(n, row.tokens)
 	}
 	row.shape = append(row.shape, ix.specialShape(plan, row)...)
 	return row, nil
@@ -394,7 +397,7 @@ func (ix *Indexer) param(typ, code string) (*paramPlan, error) {
 // skipInIndex names the parameters that search_index answers from columns of its own.
 func skipInIndex(code string) bool { return code == "_id" || code == "_lastUpdated" }
 
-func unique(list []int64) []int64 {
+func unique[T cmp.Ordered](list []T) []T {
 	slices.Sort(list)
 	return slices.Compact(list)
 }

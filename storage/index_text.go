@@ -17,16 +17,32 @@ const (
 	maxTextBytes = 512 << 10
 )
 
-// textVector makes the tsvector of a resource: its narrative with weight A, and every other string that people read.
-func (ix *Indexer) textVector(n *fhir.Node) string {
+// textVector makes the tsvector of a resource: its narrative with weight A, and every other string that people read. It adds the
+// terms of the words to others, for what finds resources; the tsvector has the places, for phrases.
+func (ix *Indexer) textVector(n *fhir.Node, others []int64) (text string, terms []int64) {
 	v := vectors.Get().(*vector)
 	v.schema = ix.registry.Schema()
 	v.walk(n, v.schema.Type(n.ResourceType()))
-	text := v.text()
+	number := ix.registry.TypeNumber(n.ResourceType())
+	for i := range v.lexemes {
+		l := &v.lexemes[i]
+		if l.narrated {
+			others = append(others, ix.hash.word(number, termNarrated, l.word))
+		}
+		if l.elsewhere {
+			others = append(others, ix.hash.word(number, termWord, l.word))
+		}
+	}
+	text = v.text()
 	if v.reset(); cap(v.lexemes) <= maxPooledWords {
 		vectors.Put(v)
 	}
-	return text
+	return text, others
+}
+
+// word is the term of a word of resources of a type. Most searches are for one type, and a word that is common in another is none there.
+func (h Hasher) word(typ int16, form byte, word string) int64 {
+	return h.Term(uint32(typ), form, word, "")
 }
 
 // vectors are those at rest: most of what one takes is room for words, which the next resource needs again.
@@ -46,11 +62,13 @@ type vector struct {
 	out     []byte
 }
 
-// lexeme is one word, with the first and the last of its places.
+// lexeme is one word, with the first and the last of its places. narrated says that it is in the narrative, elsewhere that it is in
+// another text: one term for each, so that a word that is in both has two, and others have one.
 type lexeme struct {
-	word        string
-	first, last int32
-	n           int
+	word                string
+	first, last         int32
+	n                   int
+	narrated, elsewhere bool
 }
 
 // place is where a word stands, as tsvector counts: next is that of the following one of the same word, 0 for none.
@@ -113,6 +131,7 @@ func (v *vector) add(s string, narrative bool) {
 			v.lexemes = append(v.lexemes, lexeme{word: w})
 		}
 		l := &v.lexemes[i]
+		l.narrated, l.elsewhere = l.narrated || narrative, l.elsewhere || !narrative
 		switch last := &v.places[l.last]; {
 		case l.n == 0:
 			l.first, l.last = int32(len(v.places)), int32(len(v.places))

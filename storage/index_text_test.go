@@ -20,6 +20,7 @@ func TestVector(t *testing.T) {
 		v := newVector()
 		for range rapid.IntRange(1, 3).Draw(t, "times") {
 			places, at := map[string][]string{}, 0
+			in := map[bool]map[string]bool{true: {}, false: {}} // the words of narratives, and of other texts
 			for range rapid.IntRange(0, 4).Draw(t, "texts") {
 				words := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "ab", "b", "1", "ß", "é", "-"}), 0, 120).Draw(t, "words")
 				narrative, weight := rapid.Bool().Draw(t, "narrative"), ""
@@ -29,6 +30,7 @@ func TestVector(t *testing.T) {
 				v.add(strings.Join(words, " "), narrative)
 				fold.Words(strings.Join(words, " "), func(w string) bool {
 					at++
+					in[narrative][w] = true
 					if list := places[w]; len(list) < 50 {
 						places[w] = append(list, fmt.Sprint(at, weight))
 					} else if narrative && !strings.HasSuffix(list[49], "A") {
@@ -44,6 +46,11 @@ func TestVector(t *testing.T) {
 			}
 			if got := v.text(); got != strings.Join(want, " ") {
 				t.Fatalf("got  %s\nwant %s", got, strings.Join(want, " "))
+			}
+			for _, l := range v.lexemes {
+				if l.narrated != in[true][l.word] || l.elsewhere != in[false][l.word] {
+					t.Fatalf("%q is in a narrative: %v, elsewhere: %v", l.word, l.narrated, l.elsewhere)
+				}
 			}
 			v.reset()
 		}

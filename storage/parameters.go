@@ -36,9 +36,9 @@ func (s *Store) watchParameters(ctx context.Context) {
 const (
 	sqlChanged    = `SELECT changed FROM search_parameter_set`
 	sqlParameters = `
-SELECT s.generation, s.changed, s.incomplete IS NULL, r.content, array_agg(p.base || '.' || p.code) FILTER (WHERE p.state = 'building')
+SELECT s.generation, s.changed, s.incomplete IS NULL, ` + sqlAllHashed + `, r.content, array_agg(p.base || '.' || p.code) FILTER (WHERE p.state = 'building')
 FROM search_parameter_set s LEFT JOIN search_parameter p ON true LEFT JOIN resource r USING (rk)
-GROUP BY 1, 2, 3, p.rk, r.content ORDER BY p.rk`
+GROUP BY 1, 2, 3, 4, p.rk, r.content ORDER BY p.rk`
 )
 
 // RefreshParameters reads the search parameters of clients anew where they have changed, and the profiles. Whatever runs with the old
@@ -65,13 +65,13 @@ func (s *Store) RefreshParameters(ctx context.Context) error {
 	}
 	defer rows.Close()
 	var generation int32
-	var complete bool
+	var complete, worded bool
 	var list []*conformance.SearchParameter
 	building := map[string]bool{}
 	for rows.Next() {
 		var content []byte
 		var unfinished []string
-		if err := rows.Scan(&generation, &changed, &complete, &content, &unfinished); err != nil {
+		if err := rows.Scan(&generation, &changed, &complete, &worded, &content, &unfinished); err != nil {
 			return translate(err)
 		}
 		if content == nil {
@@ -93,7 +93,7 @@ func (s *Store) RefreshParameters(ctx context.Context) error {
 		return translate(err)
 	}
 	ix := s.indexerWith(list, building, generation)
-	ix.complete = complete
+	ix.complete, ix.worded = complete, worded
 	s.indexer.Store(ix)
 	s.changed = changed
 	return nil

@@ -121,7 +121,7 @@ func (s *Store) Reindexes(ctx context.Context, limit int) ([]*Reindex, error) {
 }
 
 // Work does the reindex jobs of the database until ctx ends; then it stops between two batches. One server at a time
-// works, the others wait in case it ends. It also lends what was awaited (lending.go), merges pending lists (pending.go) and puts texts in order (order_texts.go). report is told of what fails and will be tried again; it may be nil.
+// works, the others wait in case it ends. It also lends what was awaited (lending.go), merges pending lists (pending.go), sees to the terms of words (words.go) and puts texts in order (order_texts.go). report is told of what fails and will be tried again; it may be nil.
 func (s *Store) Work(ctx context.Context, report func(error)) {
 	tick, pending := time.NewTicker(reindexIdle), time.NewTicker(pendingEvery)
 	defer tick.Stop()
@@ -139,7 +139,8 @@ func (s *Store) Work(ctx context.Context, report func(error)) {
 		case <-tick.C:
 		case <-s.wake:
 		case <-pending.C:
-			if _, err := s.MergePending(ctx); err != nil && ctx.Err() == nil && report != nil {
+			_, err := s.MergePending(ctx)
+			if err = errors.Join(err, s.HashWords(ctx)); err != nil && ctx.Err() == nil && report != nil {
 				report(translate(err))
 			}
 		}

@@ -204,6 +204,13 @@ func (p *searchPlan) count(ctx context.Context, run *runner, most int) (n int64,
 	if p.codeOnly && p.before == "" { // the index has it all; the rest only gives the arguments a place
 		from = "search_code s WHERE s.term = " + p.code + " AND " + p.typeArgument + " IS NOT NULL"
 	}
+	if len(p.c.unions) > 0 && p.before == "" {
+		bound := "OFFSET 0"
+		if most > 0 {
+			bound = fmt.Sprintf("LIMIT %d", most)
+		}
+		from = p.eachType(c, where+p.named, bound)
+	}
 	sql := "SELECT count(*) FROM " + from
 	if most > 0 {
 		sql = fmt.Sprintf("SELECT count(*) FROM (SELECT FROM %s LIMIT %d) y", from, most)

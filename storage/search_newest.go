@@ -35,7 +35,7 @@ type termsOf struct {
 // compiled, asked the terms of each, and their arguments those behind the first n. Its first half finds rows by an index; the second is as true, and quick to ask of a
 // row, whose type tells which of the terms to look at.
 func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x string) string {
-	if len(parts) < 2 || x != "x" || c.inside || c.access == nil || !c.access.everything {
+	if len(parts) < 2 || x != "x" || !c.unites() {
 		return ""
 	}
 	last := int(c.ix.registry.LastType())
@@ -69,8 +69,16 @@ func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x
 		return ""
 	}
 	c.args = c.args[:n]
+	return c.union(columns)
+}
+
+// unites says whether the rows x that the search returns are told by their type which of many terms to look at.
+func (c *compiler) unites() bool { return !c.inside && c.access != nil && c.access.everything }
+
+// union asks the rows x for the terms of their type.
+func (c *compiler) union(columns map[string][][]int64) string {
 	cond, row := c.unite(columns)
-	c.unions, c.closer = append(c.unions, union{cond, columns}), append(c.closer, cond, row)
+	c.unions, c.closer = append(c.unions, union{cond, row, columns}), append(c.closer, cond, row)
 	return cond
 }
 
@@ -114,10 +122,10 @@ const sqlOfIDs = `WITH RECURSIVE t AS ((SELECT r.type_number AS type FROM resour
 UNION ALL SELECT (SELECT r.type_number FROM resource r WHERE r.type_number > t.type ORDER BY r.type_number LIMIT 1) FROM t WHERE t.type IS NOT NULL)
 SELECT i.rk FROM t, LATERAL (SELECT r.rk FROM resource r WHERE r.type_number = t.type AND t.type = ANY(%s) AND r.id = ANY(%s) OFFSET 0) i`
 
-// union is a condition on terms of several types, and the terms of each, by column and number of the type.
+// union is a condition on terms of several types, its part that is asked of a row, and the terms of each, by column and number of the type.
 type union struct {
-	cond    string
-	columns map[string][][]int64
+	cond, row string
+	columns   map[string][][]int64
 }
 
 // unite writes a union, and its part that is asked of a row.
@@ -211,7 +219,7 @@ func (p *searchPlan) amongNewest(ctx context.Context, run *runner, q *search.Que
 		return rows, full, err
 	}
 	wordsAlone := len(p.c.words) > 0 && len(p.c.unions) == 0
-	if wordsAlone { // those that are rare are found at once
+	if wordsAlone || p.c.texts { // those that are rare are found at once
 		if run.few, err = p.collects(ctx, run, q); run.few || err != nil {
 			return nil, false, err
 		}
@@ -285,6 +293,16 @@ func (p *searchPlan) haveSome(types []int16) statement {
 	c := p.compiler(p.conditions)
 	sql := fmt.Sprintf("SELECT count(*) FROM (SELECT FROM search_index x WHERE %s%s LIMIT %d) y", p.ofTypes(c, types), p.namesBefore(), fewSorted+1)
 	return statement{sql: sql, args: c.args}
+}
+
+// eachType is a table x of the matches, type by type of which there is anything: with the terms of one PostgreSQL need not compare each row
+// with those of all. bound is the end of its query of a type.
+func (p *searchPlan) eachType(c *compiler, where, bound string) string {
+	for _, u := range p.c.unions {
+		where = strings.ReplaceAll(where, u.cond, strings.ReplaceAll(u.row, "x.type", "t.type"))
+	}
+	return fmt.Sprintf("(SELECT type FROM unnest(%s) AS t(type) WHERE (SELECT x.type FROM search_index x WHERE x.type = t.type ORDER BY x.date_low DESC, x.rk LIMIT 1) IS NOT NULL) t, "+
+		"LATERAL (SELECT x.* FROM search_index x WHERE x.type + 0 = t.type AND %s %s) x", c.arg(p.types, "smallint[]"), where, bound)
 }
 
 // firstOfType are the first rows behind mark of a type t, up to those with the key of until.

@@ -44,6 +44,8 @@ type searchPlan struct {
 	// patient is the condition that it is of one patient, "" for none. frequent says that the others are often met.
 	patient  string
 	frequent bool
+	// types are the numbers of those searched, where conditions have terms of several.
+	types []int16
 	// typeArgument is the placeholder of the type.
 	typeArgument string
 	// bounded says that the caller sees little of the type, own that it is what lies in one compartment. nearby asks
@@ -157,7 +159,7 @@ func (s *Store) plan(ctx context.Context, run *runner, q *search.Query) (*search
 // planFor is plan with a compiler that knows which tables to read and has arguments already.
 func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c compiler) (*searchPlan, error) {
 	ix := s.indexer.Load()
-	c.ix, c.access = ix, run.access
+	c.ix, c.access, c.types = ix, run.access, q.Types
 	p := &searchPlan{c: &c, merged: c.merged}
 	p.c.codes = storedCodes{ctx, s, run, ix}
 	conditions := make([]string, len(q.Where))
@@ -197,6 +199,9 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	var numbers []int16
 	for _, t := range q.Types {
 		numbers = append(numbers, ix.registry.TypeNumber(t))
+	}
+	if len(p.c.unions) > 0 {
+		p.types = s.numbers(p.c.searched())
 	}
 	if !run.access.everything { // through the view, each row of the table of codes costs as much as one of the index
 		if p.codeOnly = false; p.lister != nil {
@@ -475,6 +480,9 @@ func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
 	where = strings.NewReplacer(p.c.eachWay...).Replace(where)
 	after := p.after(c, mark, p.column, "rk")
+	if len(p.c.unions) > 0 {
+		return p.fetch(c, p.collect(strings.TrimSuffix(p.eachType(c, where, "OFFSET 0"), " x"), "true", after, limit))
+	}
 	found := p.fetch(c, p.collect("search_index", where, after, limit))
 	if found.nearby = p.plain; p.plain && p.before == "" && weighable(where) {
 		sql := found.sql

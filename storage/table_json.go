@@ -60,6 +60,8 @@ func appendJSON(b []byte, v any) []byte {
 		}
 	case time.Time:
 		return strconv.AppendQuote(b, timeText(timestamp(v)))
+	case bool:
+		return strconv.AppendBool(b, v)
 	case int64:
 		return strconv.AppendInt(b, v, 10)
 	case *int64:

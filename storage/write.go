@@ -298,7 +298,7 @@ VALUES ($1, $2::text::numeric, $3::text::numeric, $4, $5, $6, $7, $8)`
 	sqlComposite = `INSERT INTO public.search_composite
 (param, tokens, value, date_low, date_high, low, high, canonical_low, canonical_high, low2, high2, rk)
 VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7::text::numeric, $8, $9, $10::text::numeric, $11::text::numeric, $12)`
-	sqlText  = `INSERT INTO public.search_text (rk, words) VALUES ($1, $2::text::tsvector)`
+	sqlText  = `INSERT INTO public.search_text (rk, words, hashed) VALUES ($1, $2::text::tsvector, true)`
 	sqlCodes = `INSERT INTO public.search_code (rk, date_low, term, value, patient, state)
 SELECT $1::bigint, $2::timestamptz, unnest($3::bigint[]), $4::double precision, $5::bigint, NULL UNION ALL SELECT $1, $2, unnest($6::bigint[]), NULL, NULL, $7::text`
 	sqlPosition  = `INSERT INTO public.search_position (rk, latitude, longitude) VALUES ($1, $2, $3)`

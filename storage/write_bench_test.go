@@ -72,8 +72,7 @@ func BenchmarkInsert(b *testing.B) {
 	for _, c := range []struct{ name, sql string }{
 		{"all", "SELECT 1"},
 		{"no_composite_gin", "DROP INDEX search_composite_tokens"},
-		{"no_text_gin", "DROP INDEX search_text_words"},
-		{"no_text", "DROP INDEX search_text_words; CREATE RULE no AS ON INSERT TO search_text DO INSTEAD NOTHING"},
+		{"no_text", "CREATE RULE no AS ON INSERT TO search_text DO INSTEAD NOTHING"},
 		{"all_again", "SELECT 1"},
 	} {
 		b.Run(c.name, func(b *testing.B) {

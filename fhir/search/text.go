@@ -43,27 +43,27 @@ func ParseText(s string) (t Text, reason string) {
 		return t, r.reason
 	case len(r.tokens) > 0:
 		return t, "a closing parenthesis has no opening one."
-	case !t.positive():
+	case !t.Positive():
 		return t, "it must say at least one word to look for, beside those that must be absent."
 	}
 	return t, ""
 }
 
-// positive says whether some word must be there for the text to match.
-func (t Text) positive() bool {
+// Positive says whether some word must be there for the text to match.
+func (t Text) Positive() bool {
 	switch t.Operator {
 	case "not":
 		return false
 	case "and":
 		for _, k := range t.Kids {
-			if k.positive() {
+			if k.Positive() {
 				return true
 			}
 		}
 		return false
 	case "or":
 		for _, k := range t.Kids {
-			if !k.positive() {
+			if !k.Positive() {
 				return false
 			}
 		}
