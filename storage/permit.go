@@ -210,15 +210,19 @@ func (s *Store) Narrows(ctx context.Context, typ string) bool {
 // within says whether a version of the resource rk lies where a grant leads. That the caller treats its patients, the view alone finds out: a scope of one level
 // goes with all the reaches that the roles have, so that where it leads no further, neither do the others of its level.
 func (a *Access) within(g grant, row *indexRow, v *Version, rk int64) bool {
+	lies := row.compartments
+	if len(row.inherit) > 0 { // what a Provenance lies in, its own content does not say
+		lies = slices.Concat(lies, v.Compartments)
+	}
 	switch g.reach {
 	case search.ReachOwn:
-		return overlap(row.compartments, a.patients)
+		return overlap(lies, a.patients)
 	case search.ReachShared, search.ReachSelf:
-		return len(row.compartments) == 0
+		return len(lies) == 0
 	case search.ReachUser:
 		return rk == a.user
-	case search.ReachTreated: // what a Provenance lies in, its own content does not say
-		return !g.context || overlap(row.compartments, a.patients) || overlap(v.Compartments, a.patients)
+	case search.ReachTreated:
+		return !g.context || overlap(lies, a.patients)
 	}
 	return true
 }
