@@ -341,6 +341,20 @@ func (a *Access) bounded(n int16) bool {
 	return true
 }
 
+// sparse says whether little of some of the types counts: nil is all types. near says that few are treated.
+func (a *Access) sparse(types []int16, near bool) bool {
+	few := func(n int16) bool { return len(a.reach[n]) > 0 && a.bounded(n) && (near || !a.treats(n)) }
+	if a.everything || types != nil {
+		return slices.ContainsFunc(types, few)
+	}
+	for n := range a.reach {
+		if few(n) {
+			return true
+		}
+	}
+	return false
+}
+
 // treats says whether the compartments that count of a type are those of the patients in treatment.
 func (a *Access) treats(n int16) bool {
 	return slices.ContainsFunc(a.reach[n], func(g grant) bool { return g.reach == search.ReachTreated && !g.context })
@@ -463,6 +477,19 @@ func (c *compiler) nearby(x string, n int16) string {
 	default:
 		return fmt.Sprintf("%s.compartments && (ARRAY(SELECT DISTINCT t.patient FROM visible.treated t) || %s)", x, c.arg(own, "bigint[]"))
 	}
+}
+
+// nearer is AND and nearby for a condition on other resources, where, or "": what others have that meets it, which may be very much, is not looked at.
+func (c *compiler) nearer(y string, n int16, where string) string {
+	if strings.HasPrefix(where, y+".refs ") || strings.HasPrefix(where, y+".rk = ") || !c.isNear(n) {
+		return ""
+	}
+	return " AND " + c.nearby(y, n)
+}
+
+// isNear says whether what the caller sees of a type is in so few records that an index is asked for all of them.
+func (c *compiler) isNear(n int16) bool {
+	return c.access != nil && c.access.bounded(n) && (c.asksTreated || !c.access.treats(n))
 }
 
 // Settings are what the views are told of a caller, by name: for tests of the views themselves.

@@ -25,6 +25,10 @@ type compiler struct {
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
 	others string
+	// asksTreated says that what lies in the records of those in treatment is found by them: see nearby.
+	asksTreated bool
+	// apartByType says that the terms of several types are not put together: see united.
+	apartByType bool
 	// steps counts the steps of a chain around what is compiled, and sets are the keys that its further steps lead to, each as
 	// a table with one array a: see targets.
 	steps int
@@ -281,6 +285,7 @@ func (c *compiler) targets(e *search.Chain, where string, sets []string, y, what
 	if err != nil {
 		return "", err
 	}
+	cond += c.nearer(y, c.ix.registry.TypeNumber(e.Target), where)
 	if c.access == nil || c.access.everything {
 		const columns = "rk, type, patient, date_low, date_high, last_updated, tokens, refs"
 		return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s t UNION ALL SELECT %s FROM %s i) %s WHERE %s", what, columns, c.table("search_index", y),
@@ -369,7 +374,11 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 	if visit && c.ix.toldOf(p.def) {
 		cond = c.asksOthers(cond, y)
 	}
+	number := c.ix.registry.TypeNumber(e.Type)
 	if e.Target == "Patient" && c.impliesPatient(e.Type, p) {
+		if x != "x" { // otherwise those patients are looked for by the search itself
+			cond += c.nearer(y, number, where)
+		}
 		of := fmt.Sprintf("SELECT %s.patient FROM %s %s WHERE %s", y, c.table("search_index", y), y, cond)
 		if set, ok := c.asSet(of); ok {
 			return fmt.Sprintf("%s.rk = ANY(%s)", x, set), nil
@@ -380,7 +389,7 @@ func (c *compiler) has(e *search.Has, x string) (string, error) {
 		return c.asked(all), nil
 	}
 	salt := c.arg(p.salt, "bigint")
-	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond)
+	from := fmt.Sprintf("SELECT u.f # %s FROM %s %s, unnest(%s.refs) AS u(f) WHERE %s", salt, c.table("search_index", y), y, y, cond+c.nearer(y, number, where))
 	if p.canonical { // see Indexer.canonicalTerm
 		return fmt.Sprintf("(%s.rk IN (%s) OR %s.refs && ARRAY(%s))", x, from, x, from), nil
 	}

@@ -13,7 +13,7 @@ import (
 
 // allSettings are the names of all settings of the views: a transaction that goes on for another caller or another
 // action clears what it does not set.
-var allSettings = []string{"kiln.ways", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.actors", "kiln.user", "kiln.clear",
+var allSettings = []string{"kiln.ways", "kiln.narrow", "kiln.patients", "kiln.record", "kiln.actors", "kiln.user", "kiln.clear", "kiln.each",
 	"kiln.clearance", "kiln.withheld", "kiln.consent", "kiln.purpose", "kiln.terms", "kiln.caller", "kiln.log", "kiln.policy"}
 
 // Ways to say who asks: bits of the places in Access.asks.

@@ -89,7 +89,7 @@ func (s *Store) SearchThen(ctx context.Context, q *search.Query, limit int, mark
 // SortBounds sets up to how many matches a sorted search reads and sorts at once, how many texts a page goes through otherwise, and up to
 // how many matches it then sorts after all. A text counts as one, and 12 entries of a table of values are looked at at once.
 func (s *Store) SortBounds(atOnce, texts, most int) {
-	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: 12, treated: fewTreated}
+	s.sorting = sortBounds{atOnce: atOnce, texts: texts, most: most, alone: 1, values: 12, treated: fewTreated, near: nearTreated, together: manyTreated}
 }
 
 // SortSteps sets how many entries of a table of values are looked at at once, and how many patients a practitioner of few has at most.
@@ -294,4 +294,9 @@ func (s *Store) Asks(ctx context.Context, q *search.Query) bool {
 	}
 	plan, err := s.plan(ctx, run, q)
 	return err == nil && plan.strategy(q) == asks
+}
+
+// CareBounds sets up to how many patients a practitioner treats few, those whom an index is asked for together, and those who are read at once.
+func (s *Store) CareBounds(few, near, together int) {
+	s.sorting.treated, s.sorting.near, s.sorting.together = few, near, together
 }

@@ -21,6 +21,11 @@ type runner struct {
 	// about are the patients whose records are read, as far as they are known beforehand: what the rule asks of them is asked
 	// once, and not for each row.
 	about []int64
+	// near says that the caller treats few enough patients to ask an index for all of them, each whether the views look for each row's patient by
+	// itself ("on") or read all of them for it ("off"); "" where it makes no difference. See treated.go.
+	// scarce says that the caller treats few.
+	near, scarce bool
+	each         string
 	// many says that what a search sorts is known to be much, few that it is little.
 	many, few bool
 	// until is when the last statement ends; zero for no bound: see WithinTime.
@@ -101,6 +106,7 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 		if err := r.tx.as(r.access); err != nil {
 			return err
 		}
+		r.saysEach(&r.tx.queue)
 		r.tx.queue.QueuedQueries = append(r.tx.queue.QueuedQueries, statements.QueuedQueries...)
 		return r.tx.flush(ctx)
 	case r.access.everything && r.settled(ctx):
@@ -111,6 +117,7 @@ func (r *runner) send(ctx context.Context, statements *pgx.Batch) error {
 		pool = r.store.guarded
 	}
 	told := r.introduce(ctx, batch)
+	r.saysEach(batch)
 	batch.QueuedQueries = append(batch.QueuedQueries, statements.QueuedQueries...)
 	if err := (reader{pool}).Send(ctx, batch); err != nil {
 		return err

@@ -95,7 +95,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		if err != nil {
 			return nil, err
 		}
-		if few {
+		if few || run.near && plan.number == s.Registry().TypeNumber("Patient") { // of whom each has one row
 			how = set
 		}
 	}
@@ -136,7 +136,7 @@ func (s *Store) page(ctx context.Context, run *runner, q *search.Query, limit in
 		err = plan.sortable(ctx, run, q)
 	}
 	if err == nil && !all && unchanged(rows) <= limit {
-		rows, err = plan.run(ctx, run, plan.all(mark, limit+1), limit+1)
+		rows, err = plan.run(ctx, plan.gathering(run), plan.all(mark, limit+1), limit+1)
 	}
 	if err != nil {
 		return nil, err
@@ -218,6 +218,9 @@ func (p *searchPlan) count(ctx context.Context, run *runner, most int) (n int64,
 	s := statement{sql: sql, args: c.args}
 	if p.past != nil {
 		s = p.past.tables(s)
+	}
+	if most == 0 {
+		run = p.gathering(run)
 	}
 	err = query(ctx, run, p.anew(), s.sql, s.args, func(rows pgx.Rows) (err error) {
 		n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])

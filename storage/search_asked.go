@@ -46,13 +46,15 @@ type asking struct {
 	typ string
 	// nested says that the condition on what refers is of the same kind.
 	nested bool
-	of     *search.Has
+	// near says that what the caller sees of what refers is found by whose it is.
+	near bool
+	of   *search.Has
 }
 
 // asksEach notes how a resource is asked whether something refers to it: y is what refers, cond the condition on it, which begins with the type,
 // and reference that it refers to the key askedKey.
 func (c *compiler) asksEach(e *search.Has, all, y, cond, reference string, patient bool) {
-	if c.was || c.others != "" || c.access == nil || !c.access.everything {
+	if c.was || c.others != "" || c.access == nil {
 		return
 	}
 	typ, _, _ := strings.Cut(cond, " AND ")
@@ -72,7 +74,7 @@ func (c *compiler) asksEach(e *search.Has, all, y, cond, reference string, patie
 	if strings.Contains(left, "(SELECT") { // a set of keys, which would be found for each resource anew
 		return
 	}
-	a := asking{all: all, of: e, nested: nested, inside: inside}
+	a := asking{all: all, of: e, nested: nested, inside: inside, near: !patient && c.isNear(c.ix.registry.TypeNumber(e.Type))}
 	if patient {
 		a.typ = strings.ReplaceAll(typ, y+".", "h.")
 	}
@@ -87,7 +89,7 @@ func (c *compiler) asksEach(e *search.Has, all, y, cond, reference string, patie
 
 // asks is the condition that the search asks of each resource; nil where it goes another way.
 func (p *searchPlan) asks(q *search.Query) *asking {
-	if p.c.access == nil || !p.c.access.everything || p.bounded || p.before != "" || p.merged || len(q.Types) != 1 || q.Contained != "" || p.rare(q) {
+	if p.c.access == nil || p.bounded && !p.passes || p.before != "" || p.merged || len(q.Types) != 1 || q.Contained != "" || p.rare(q) {
 		return nil
 	}
 	byRow := len(p.order.keys) == 0
@@ -99,7 +101,7 @@ func (p *searchPlan) asks(q *search.Query) *asking {
 		if !slices.Contains(q.Where, search.Expr(a.of)) {
 			continue
 		}
-		if byRow && a.typ == "" || p.rarely(a.of.Where) || strings.Contains(strings.Replace(p.where, a.all, "", 1), "(SELECT") {
+		if byRow && a.typ == "" || a.near && !p.bounded || p.rarely(a.of.Where) || strings.Contains(strings.Replace(p.where, a.all, "", 1), "(SELECT") {
 			return nil
 		}
 		return a
@@ -109,7 +111,11 @@ func (p *searchPlan) asks(q *search.Query) *asking {
 
 // ask looks for a page in the order asked for, and tells by all whether it has seen all that can match.
 func (p *searchPlan) ask(ctx context.Context, run *runner, a *asking, mark *SearchMark, limit int) (rows []found, all bool, err error) {
-	for _, look := range []int{shortLook, longLook} {
+	looks := []int{shortLook, longLook}
+	if p.nearby { // little is collected
+		looks = looks[:1]
+	}
+	for _, look := range looks {
 		rows, err = p.run(ctx, run, p.asked(a, mark, limit, look), limit)
 		if err != nil || len(rows) >= limit {
 			return rows, false, err
@@ -123,7 +129,7 @@ func (p *searchPlan) ask(ctx context.Context, run *runner, a *asking, mark *Sear
 		if all, err = p.askedAll(ctx, run, a, mark, limit, look); err != nil || all {
 			return nil, all, err
 		}
-		if look == shortLook {
+		if look == shortLook && !p.bounded { // through the views, which would judge what others have, it is not counted
 			if few, err := p.fewInside(ctx, run, a); err != nil || few {
 				return nil, false, err
 			}
@@ -153,7 +159,7 @@ func (p *searchPlan) asked(a *asking, mark *SearchMark, limit, look int) stateme
 // askEach is the beginning of a statement with a row w for each resource asked, in the order.
 func (p *searchPlan) askEach(c *compiler, a *asking, mark *SearchMark, limit, look int) string {
 	first, next, candidates := "", "", ""
-	if len(p.order.keys) == 0 { // from patient to patient of those who have something of the type
+	if len(p.order.keys) == 0 && !p.nearby { // from patient to patient of those who have something of the type
 		op, direction := ">", ""
 		if p.order.rowDescending {
 			op, direction = "<", " DESC"
@@ -168,8 +174,12 @@ func (p *searchPlan) askEach(c *compiler, a *asking, mark *SearchMark, limit, lo
 		first, next = from(after), from("h.patient "+op+" w.rk")
 	} else {
 		key := func(int) string { return p.order.keys[0].sql }
+		bounds := p.bounds
+		if p.nearby && len(p.order.keys) == 0 {
+			bounds += " AND " + c.nearby("x", p.number)
+		}
 		candidates = fmt.Sprintf("c AS MATERIALIZED (SELECT ARRAY(SELECT x.rk FROM search_index x WHERE %s AND %s ORDER BY %s LIMIT %d) AS a),\n",
-			p.bounds, p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), probeRows+1)
+			bounds, p.after(c, mark, key, "x.rk"), p.orderBy(key, "x.rk"), probeRows+1)
 		first = "SELECT c.a[1] AS rk FROM c WHERE cardinality(c.a) > 0"
 		next = "SELECT c.a[w.looked + 1] AS rk FROM c WHERE cardinality(c.a) > w.looked"
 	}

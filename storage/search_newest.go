@@ -73,7 +73,7 @@ func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x
 }
 
 // unites says whether the rows x that the search returns are told by their type which of many terms to look at.
-func (c *compiler) unites() bool { return !c.inside && c.access != nil && c.access.everything }
+func (c *compiler) unites() bool { return !c.inside && c.access != nil && !c.apartByType }
 
 // union asks the rows x for the terms of their type.
 func (c *compiler) union(columns map[string][][]int64) string {
@@ -165,7 +165,7 @@ func (u union) of(types []int16) map[string][][]int64 {
 // it matches; nil for other searches. What is rare is collected, and so is what lies in a compartment.
 func (p *searchPlan) newestTypes(q *search.Query) (numbers []int16) {
 	by := p.order.keys
-	if len(q.Types) == 1 || q.Contained != "" || !p.c.access.everything || len(by) != 1 || !by[0].notNull || by[0].column == "" || p.rare(q) ||
+	if len(q.Types) == 1 || q.Contained != "" || p.sparse || len(by) != 1 || !by[0].notNull || by[0].column == "" || p.rare(q) ||
 		slices.ContainsFunc(q.Where, func(e search.Expr) bool { return !ofRow(e) }) {
 		return nil
 	}

@@ -300,16 +300,3 @@ func (p *searchPlan) aboutMembers(list search.Or) []int64 {
 	}
 	return p.c.ix.sameTarget(of.Type, of.ID)
 }
-
-// fewTreated is how many patients a practitioner may treat so that searches of all of them collect what they have.
-const fewTreated = 200
-
-// treatsFew says whether the caller treats few patients.
-func (r *runner) treatsFew(ctx context.Context) (few bool, err error) {
-	err = r.rows(ctx, func(rows pgx.Rows) error {
-		n, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
-		few = n <= r.store.sorting.treated
-		return err
-	}, fmt.Sprintf("SELECT count(*) FROM (SELECT FROM visible.treated LIMIT %d) t", r.store.sorting.treated+1))
-	return few, err
-}

@@ -54,6 +54,12 @@ type searchPlan struct {
 	nearby       bool
 	// scarce says of a bounded plan that the caller treats few: set where a search is sorted in groups.
 	scarce bool
+	// passes says of a bounded plan that the caller treats so many that resources are looked at in the order asked for.
+	passes bool
+	// sparse says of a search of several types that the caller may see little of some, among very much.
+	sparse bool
+	// seldom says that some condition is met by few resources for certain.
+	seldom bool
 	number int16 // of the type, where it is bounded
 	// past is what the first page saw; nil for the first page itself.
 	past *past
@@ -162,6 +168,13 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	c.ix, c.access, c.types = ix, run.access, q.Types
 	p := &searchPlan{c: &c, merged: c.merged}
 	p.c.codes = storedCodes{ctx, s, run, ix}
+	run.about = p.about(q)
+	if err := run.weighsCare(ctx); err != nil {
+		return nil, err
+	}
+	p.c.asksTreated = run.near
+	p.sparse = len(q.Types) != 1 && run.access.sparse(s.numbers(q.Types), run.near)
+	p.c.apartByType = p.sparse
 	conditions := make([]string, len(q.Where))
 	for i, e := range q.Where {
 		var err error
@@ -221,11 +234,12 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	if visible != "" {
 		p.where += " AND " + visible
 	}
+	p.seldom = p.rare(q)
 	if len(numbers) == 1 && run.access.bounded(numbers[0]) {
 		p.bounded, p.own = true, !run.access.treats(numbers[0])
-		p.nearby, p.number = !p.rare(q), numbers[0]
+		p.passes = !p.own && !run.scarce
+		p.nearby, p.number = !p.seldom && (p.own || run.near), numbers[0]
 	}
-	run.about = p.about(q)
 	p.plain = run.plainly() && (p.own || len(run.about) > 0)
 	p.beyond = len(run.about) == 0 && !p.nearby
 	p.conditions = len(p.c.args)

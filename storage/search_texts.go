@@ -13,7 +13,7 @@ import (
 // into what has it, which the other keys order.
 
 // sortBounds are fewSorted, MaxSortTexts, MaxSortedByContent, textAlone, valuesAtOnce and fewTreated; tests ask for less.
-type sortBounds struct{ atOnce, texts, most, alone, values, treated int }
+type sortBounds struct{ atOnce, texts, most, alone, values, treated, near, together int }
 
 // grouping goes through the texts and values of one page.
 type grouping struct {

@@ -67,6 +67,7 @@ type Store struct {
 	sortTexts shapeCache
 	sorting   sortBounds
 	clearing  clearing
+	treating  treating
 	auditor   auditor
 	journal   *auditJournal // nil for none
 	// shown is the time up to which histories have been shown, as far as this server has heard; see history.go.
@@ -149,7 +150,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		guarded.Close()
 		return nil, fmt.Errorf("storage: open pool: %w", err)
 	}
-	s := &Store{pool: pool, guarded: guarded, log: log, options: o, sorting: sortBounds{fewSorted, MaxSortTexts, MaxSortedByContent, textAlone, valuesAtOnce, fewTreated}, wake: make(chan struct{}, 1), reads: operatorReads()}
+	s := &Store{pool: pool, guarded: guarded, log: log, options: o, sorting: sortBounds{fewSorted, MaxSortTexts, MaxSortedByContent, textAlone, valuesAtOnce, fewTreated, nearTreated, manyTreated}, wake: make(chan struct{}, 1), reads: operatorReads()}
 	if s.jobs, err = river.NewClient(s.jobDriver(), &river.Config{}); err != nil {
 		s.closePools()
 		return nil, fmt.Errorf("storage: %w", err)
