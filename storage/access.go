@@ -489,7 +489,8 @@ func (c *compiler) nearer(y string, n int16, where string) string {
 
 // isNear says whether what the caller sees of a type is in so few records that an index is asked for all of them.
 func (c *compiler) isNear(n int16) bool {
-	return c.access != nil && c.access.bounded(n) && (c.asksTreated || !c.access.treats(n))
+	few := c.asksFew || c.asksTreated && n == c.ix.registry.TypeNumber("Patient") // of whom each has one row
+	return c.access != nil && c.access.bounded(n) && (few || !c.access.treats(n))
 }
 
 // Settings are what the views are told of a caller, by name: for tests of the views themselves.

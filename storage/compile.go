@@ -25,8 +25,8 @@ type compiler struct {
 	// was_search_index, others is put before the names of the tables that conditions on other resources look at.
 	was    bool
 	others string
-	// asksTreated says that what lies in the records of those in treatment is found by them: see nearby.
-	asksTreated bool
+	// asksTreated says that patients in treatment, and asksFew that what lies in their records, is found by them: see nearby.
+	asksTreated, asksFew bool
 	// apartByType says that the terms of several types are not put together: see united.
 	apartByType bool
 	// steps counts the steps of a chain around what is compiled, and sets are the keys that its further steps lead to, each as

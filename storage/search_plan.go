@@ -172,7 +172,7 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	if err := run.weighsCare(ctx); err != nil {
 		return nil, err
 	}
-	p.c.asksTreated = run.near
+	p.c.asksTreated, p.c.asksFew = run.near, run.scarce
 	p.sparse = len(q.Types) != 1 && run.access.sparse(s.numbers(q.Types), run.near)
 	p.c.apartByType = p.sparse
 	conditions := make([]string, len(q.Where))
