@@ -11,18 +11,23 @@ import (
 
 const provenanceType = "Provenance"
 
-// sqlProvenances finds Provenances by the halves of a compartment and a target (migrations/0340_provenances_of_records.sql), in parts of $5. It leaves out those
-// that are at hand, $2, and those with a reference of $3: a record may have one that names all that was imported, and is long.
+// manyRecords is up to how many compartments a Provenance may lie in to have a term for each of them and each reference; one of more has one for each of its
+// compartments alone, or what names two thousand patients would have four million (migrations/0390_provenances_of_many_records.sql).
+const manyRecords = 10
+
+// sqlProvenances finds Provenances by the halves of a compartment and a target (migrations/0340_provenances_of_records.sql), in parts of $5, and those of many
+// records by their compartments and the targets $6. It leaves out those that are at hand, $2, and those with a reference of $3: a record may have one that names
+// all that was imported, and is long.
 const sqlProvenances = `
 WITH m AS MATERIALIZED (
-  SELECT DISTINCT x.rk FROM (
+  SELECT DISTINCT x.rk, cardinality(x.compartments) <= %d OR x.refs && $6::bigint[] AS does FROM (
     SELECT array_agg(u.term) AS terms FROM unnest($1::bigint[]) WITH ORDINALITY AS u(term, n) GROUP BY u.n / $5::bigint) part
   JOIN search_index x ON record_terms(x.compartments, x.refs) && part.terms
   WHERE x.type + 0 = %d AND x.rk <> ALL($2::bigint[]) AND NOT x.refs && $3::bigint[])
 SELECT ` + versionColumns + ` FROM resource r
-WHERE r.rk = ANY(ARRAY(SELECT rk FROM m ORDER BY rk LIMIT $4)) AND r.content IS NOT NULL ORDER BY r.rk`
+WHERE r.rk = ANY(ARRAY(SELECT rk FROM m WHERE does ORDER BY rk LIMIT $4)) AND r.content IS NOT NULL ORDER BY r.rk`
 
-// recordTerm is one of record_terms.
+// recordTerm is one of record_terms; reference is 0 for a Provenance of many records.
 func recordTerm(compartment, reference int64) int64 {
 	return compartment&^0xffffffff | reference&0xffffffff
 }
@@ -66,7 +71,7 @@ func (s *Store) provenances(ctx context.Context, run *runner, versions []*Versio
 	others := versions
 	if run.access.everything {
 		salt := s.hash.Salt(conformance.Key(provenanceType, "target"))
-		terms, known, barred := []int64{}, []int64{}, []int64{} // an array that is NULL would leave out all
+		terms, refs, known, barred := []int64{}, []int64{}, []int64{}, []int64{} // an array that is NULL would leave out all
 		others = nil
 		for _, v := range versions {
 			rk := s.hash.Resource(v.Type, v.ID)
@@ -77,14 +82,15 @@ func (s *Store) provenances(ctx context.Context, run *runner, versions []*Versio
 				others = append(others, v)
 				continue
 			}
+			refs = append(refs, rk^salt)
 			for _, compartment := range v.Compartments {
-				terms = append(terms, recordTerm(compartment, rk^salt))
+				terms = append(terms, recordTerm(compartment, rk^salt), recordTerm(compartment, 0))
 			}
 		}
 		if without != nil {
 			barred = append(barred, s.hash.Resource(without.Type, without.ID)^salt)
 		}
-		if found, err = collect(ctx, run, s.provenancesSQL(), terms, known, barred, limit, manyTerms); err != nil {
+		if found, err = collect(ctx, run, s.provenancesSQL(), unique(terms), known, barred, limit, manyTerms, refs); err != nil {
 			return nil, err
 		}
 	}
@@ -96,7 +102,9 @@ func (s *Store) provenances(ctx context.Context, run *runner, versions []*Versio
 }
 
 func (s *Store) provenancesSQL() string {
-	return s.texts.of(provenanceType, sqlProvenances, func() string { return fmt.Sprintf(sqlProvenances, s.Registry().TypeNumber(provenanceType)) })
+	return s.texts.of(provenanceType, sqlProvenances, func() string {
+		return fmt.Sprintf(sqlProvenances, manyRecords, s.Registry().TypeNumber(provenanceType))
+	})
 }
 
 // lendsCompartments says whether a Provenance of a version that names no patient lies in its compartments: see inherit.

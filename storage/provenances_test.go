@@ -121,3 +121,74 @@ func TestProvenances(t *testing.T) {
 		t.Errorf("%v\n%s", err, plan)
 	}
 }
+
+// TestProvenances_of_many_records writes what is said of thousands of patients, and finds what is said of resources of more records than have terms
+// of their own each.
+func TestProvenances_of_many_records(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := open(t)
+	attest := func(id string, targets []string) {
+		t.Helper()
+		n, err := fhir.ParseJSON([]byte(`{"resourceType":"Provenance","id":"` + id + `","target":[{"reference":"` + strings.Join(targets, `"},{"reference":"`) +
+			`"}],"recorded":"2024-01-02T00:00:00Z","agent":[{"who":{"reference":"Device/d"}}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := s.Prepare(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Write(ctx, func(tx *storage.Tx) error {
+			if err := tx.Inherit(ctx, p); err != nil {
+				return err
+			}
+			tx.Insert(p, storage.MethodCreate)
+			return nil
+		}); err != nil {
+			t.Fatalf("%s of %d: %v", id, len(targets), err)
+		}
+	}
+	var observations []*storage.Version
+	var targets, patients []string
+	for i := range 12 {
+		observations = append(observations, put(t, s, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p%d"}}`, i, i)))
+		targets = append(targets, fmt.Sprint("Observation/o", i))
+	}
+	for i := range 3000 {
+		patients = append(patients, fmt.Sprint("Patient/p", i))
+	}
+	beside := put(t, s, `{"resourceType":"Observation","id":"beside","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/p3"}}`)
+	attest("of-10", targets[:10])
+	attest("of-11", targets[:11])
+	attest("of-12", targets)
+	attest("imported", append(patients, targets...))
+	everybody, err := s.Access(&search.Restriction{Caller: "c", Roles: []string{"admin"}, Consent: true, Rules: []search.Rule{{Types: s.Registry().Schema().Resources, Reach: search.ReachAny}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		page    []*storage.Version
+		without *storage.Key
+		want    string
+	}{
+		{observations[:1], nil, "imported of-10 of-11 of-12"},
+		{observations[:1], &storage.Key{Type: "Patient", ID: "p0"}, "of-10 of-11 of-12"},
+		{observations[9:10], &storage.Key{Type: "Patient", ID: "p9"}, "of-10 of-11 of-12"},
+		{observations[10:], nil, "imported of-11 of-12"},
+		{observations[11:], nil, "imported of-12"},
+		{[]*storage.Version{beside}, nil, ""},
+		{append(observations[11:], beside), nil, "imported of-12"},
+	} {
+		for who, ctx := range map[string]context.Context{"everything": ctx, "through the views": storage.WithAccess(ctx, everybody)} {
+			list, cut, err := s.Provenances(ctx, c.page, c.without, 100)
+			got := []string{}
+			for _, v := range list {
+				got = append(got, v.ID)
+			}
+			if slices.Sort(got); err != nil || cut || strings.Join(got, " ") != c.want {
+				t.Errorf("%s, %s: %v, want %s (%v, %v)", c.page[0].ID, who, got, c.want, cut, err)
+			}
+		}
+	}
+}
