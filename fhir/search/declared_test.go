@@ -1,6 +1,7 @@
 package search_test
 
 import (
+	"strings"
 	"testing"
 
 	"kiln/fhir/search"
@@ -56,5 +57,34 @@ func TestCommons_are_what_the_parser_takes(t *testing.T) {
 	}
 	for name := range pairs {
 		t.Errorf("the parser takes %s, which is not declared", name)
+	}
+}
+
+// TestLists_are_one_question_for_each_type: a thousand of them are no thousand conditions.
+func TestLists_are_one_question_for_each_type(t *testing.T) {
+	t.Parallel()
+	value := "List/a" + strings.Repeat(",List/b", search.MaxValues-1)
+	q, err := search.Parse([]search.Pair{{Name: "author._in", Value: value}}, plain{}, search.Options{Types: []string{"Basic"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conditions, values := 0, 0
+	var count func(search.Expr)
+	count = func(e search.Expr) {
+		switch e := e.(type) {
+		case search.Or:
+			for _, one := range e {
+				count(one)
+			}
+		case *search.Chain:
+			count(e.Where)
+		case *search.Has:
+			conditions++
+			values += len(e.Where.(*search.Match).Values)
+		}
+	}
+	count(q.Where[0])
+	if conditions != 2 || values != 2*search.MaxValues { // of a Basic and of a List, which an author may be
+		t.Errorf("%d conditions on %d values", conditions, values)
 	}
 }

@@ -73,6 +73,7 @@ type parser struct {
 	options Options
 	query   *Query
 	issues  []fhir.Issue
+	listing listing // that of mayList last
 }
 
 // fail records a fault of a parameter.
@@ -218,6 +219,7 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 	var ids *Match // of the type before
 	misfit := ""   // a type whose parameter does not go with the modifier
 	astray := ""   // a type whose parameter does not lead to the type that the modifier names
+	nowhere := ""  // a type whose parameter leads to none that can be asked the rest
 	for _, typ := range types {
 		param, ok := p.catalog.Param(typ, code)
 		if !ok {
@@ -234,6 +236,10 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 		if param.Kind == Reference && p.catalog.IsResource(modifier) && !param.leadsTo(modifier) {
 			astray = typ
 			continue // none of this type matches; another of the types may
+		}
+		if chained && modifier == "" && len(types) > 1 && p.query.Types == nil && !p.leads(param, rest, value) {
+			nowhere = typ
+			continue // likewise
 		}
 		var e Expr
 		switch {
@@ -268,6 +274,9 @@ func (p *parser) condition(full, name, value string, types []string, depth int) 
 	case len(any) == 0 && misfit != "":
 		p.fail(full, fhir.CodeInvalid, "the modifier :%s does not go with it, for instance of %s.", modifier, misfit)
 		return nil
+	case len(any) == 0 && nowhere != "":
+		param, _ := p.catalog.Param(nowhere, code)
+		return p.chain(full, nowhere, param, "", rest, value, depth) // which says why not
 	case len(any) == 0:
 		p.unknown(full, "no resource type that it could be asked of has a parameter %q.", code)
 		return nil
@@ -300,20 +309,12 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 	case targets == nil:
 		targets = p.catalog.ResourceTypes()
 	}
-	head, _, further := strings.Cut(rest, ".")
-	code, of, _ := strings.Cut(head, ":")
+	code, _, _ := strings.Cut(rest, ".")
+	code, _, _ = strings.Cut(code, ":")
 	var any Or
 	for _, target := range targets {
-		switch {
-		case code == "_has" || len(targets) == 1:
-		case code == "_list" || code == "_in":
-			if !p.mayList(code, value, target) {
-				continue
-			}
-		default: // others have it, or have it of another type
-			if next, ok := p.catalog.Param(target, code); !ok || !p.takes(next, of, further) {
-				continue
-			}
+		if len(targets) > 1 && !p.may(target, rest, value) { // others have it, or have it of another type
+			continue
 		}
 		if len(any) >= MaxUntypedTargets {
 			p.fail(full, fhir.CodeTooCostly, "it could lead to more than %d types: name one, as in %s:Patient.%s.", MaxUntypedTargets, param.Code, code)
@@ -333,6 +334,29 @@ func (p *parser) chain(full, typ string, param Param, modifier, rest, value stri
 		return any[0]
 	}
 	return any
+}
+
+// may says whether the rest of a chain can be asked of a type, as far as its first step tells.
+func (p *parser) may(target, rest, value string) bool {
+	head, _, further := strings.Cut(rest, ".")
+	code, of, _ := strings.Cut(head, ":")
+	switch code {
+	case "_has":
+		return true
+	case "_list", "_in":
+		return p.mayList(code, value, target)
+	}
+	next, ok := p.catalog.Param(target, code)
+	return ok && p.takes(next, of, further)
+}
+
+// leads says whether a parameter leads to a type that the rest of a chain can be asked of.
+func (p *parser) leads(param Param, rest, value string) bool {
+	targets := param.Targets
+	if targets == nil {
+		targets = p.catalog.ResourceTypes()
+	}
+	return param.Kind == Reference && slices.ContainsFunc(targets, func(target string) bool { return p.may(target, rest, value) })
 }
 
 // has reads _has:Observation:patient:code=x (R4 search.html#has).
