@@ -39,6 +39,8 @@ func TestSearch_for_many_values(t *testing.T) {
 		more      []string
 	}{
 		{"", "_id", ids, []string{"", "&_sort=_lastUpdated", "&_sort=-_id", "&identifier=http://mrn|M120", "&_type=Patient,Observation"}},
+		{"", "name", names, []string{"", "&_sort=-date", "&_sort=_lastUpdated", "&_sort=-_id", "&_type=Patient,Location", "&gender=male"}},
+		{"", "name", []string{"smith", "e"}, []string{"", "&_sort=-date", "&_sort=date", "&name=s", "&_type=Patient,Location&_sort=-_lastUpdated"}},
 		{"Patient", "_id", ids, []string{"", "&gender=male"}},
 		{"Patient", "name", names, []string{"", "&_sort=birthdate", "&_sort=-family", "&gender=female", "&birthdate=ge1980&_sort=family", "&_sort=gender,name", "&_sort=identifier"}},
 		{"Patient", "family:contains", parts, []string{"", "&_sort=birthdate", "&gender=male&_sort=_id"}},
@@ -78,7 +80,7 @@ func TestSearch_for_many_values(t *testing.T) {
 		}
 	}
 	t.Run("changed_meanwhile", func(t *testing.T) {
-		for _, query := range []string{"_id=" + strings.Join(ids, ","), "_type=Patient&name=" + strings.Join(names, ","), "_type=Patient&family:contains=i"} {
+		for _, query := range []string{"_id=" + strings.Join(ids, ","), "name=s,e&_sort=-date", "_type=Patient&name=" + strings.Join(names, ","), "_type=Patient&family:contains=i"} {
 			q, err := parseQuery(s, "", query)
 			if err != nil {
 				t.Fatal(err)

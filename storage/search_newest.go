@@ -72,6 +72,37 @@ func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x
 	return c.union(columns)
 }
 
+// valued is one condition for alternatives that each ask for values of one type; "" where they ask for anything else. A parameter of a table of values is of one
+// type: what has the values is found once for all types, where each row of all of them was asked whether it is in the set of its type.
+func (c *compiler) valued(e search.Or, parts []string, x string) string {
+	if len(parts) < 2 || x != "x" || !c.unites() || c.joins >= maxJoins {
+		return ""
+	}
+	var types, sets, rows []string
+	for i, one := range e {
+		and, ok := one.(search.And)
+		if !ok || len(and) != 2 {
+			return ""
+		}
+		if _, ok := and[0].(*search.IsType); !ok {
+			return ""
+		}
+		typ, set, _ := strings.Cut(strings.TrimSuffix(parts[i], ")"), " AND ")
+		at := slices.Index(c.perRow, set)
+		query, plain := strings.CutPrefix(set, "x.rk IN (")
+		if at < 0 || at%2 != 0 || !plain {
+			return ""
+		}
+		types, sets = append(types, strings.TrimPrefix(typ, "(x.type = ")), append(sets, strings.TrimSuffix(query, ")"))
+		rows = append(rows, typ+" AND "+c.perRow[at+1]+")")
+	}
+	c.joins++
+	cond := "(x.rk IN (" + strings.Join(sets, " UNION ALL ") + ") AND x.type + 0 = ANY(ARRAY[" + strings.Join(types, ", ") + "]))"
+	row := "(" + strings.Join(rows, " OR ") + ")"
+	c.perRow, c.closer = append(c.perRow, cond, row), append(c.closer, cond, row)
+	return cond
+}
+
 // unites says whether the rows x that the search returns are told by their type which of many terms to look at.
 func (c *compiler) unites() bool { return !c.inside && c.access != nil && !c.apartByType }
 

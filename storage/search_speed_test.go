@@ -361,6 +361,20 @@ func TestSearch_plans(t *testing.T) {
 			t.Errorf("%d of 2 go from text to text\n%s", n, walk)
 		}
 	})
+	t.Run("values_of_all_types", func(t *testing.T) { // found once, and not asked of each row
+		q, err := parseQuery(s, "", "name=smith1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := s.Explain(context.Background(), q, 21)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, set, _ := strings.Cut(plan, "Where that does not fill")
+		if strings.Contains(set, "hashed SubPlan") || !strings.Contains(set, "Index Scan using search_index_pkey on search_index x") {
+			t.Errorf("reads what the types have\n%s", set)
+		}
+	})
 	t.Run("referrers_of_a_patient", func(t *testing.T) {
 		plan, err := s.ExplainReferrers(context.Background(), "Observation", "p10")
 		if err != nil || !strings.Contains(plan, "Index Only Scan using search_index_patient") || sequential.MatchString(plan) {
