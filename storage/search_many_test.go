@@ -80,7 +80,8 @@ func TestSearch_for_many_values(t *testing.T) {
 		}
 	}
 	t.Run("changed_meanwhile", func(t *testing.T) {
-		for _, query := range []string{"_id=" + strings.Join(ids, ","), "name=s,e&_sort=-date", "_type=Patient&name=" + strings.Join(names, ","), "_type=Patient&family:contains=i"} {
+		for _, query := range []string{"_id=" + strings.Join(ids, ","), "name=s,e&_sort=-date", "_type=Patient&name=" + strings.Join(names, ","), "_type=Patient&family:contains=i",
+			"_content=" + strings.Join(names[:12], ","), "_content=place"} {
 			q, err := parseQuery(s, "", query)
 			if err != nil {
 				t.Fatal(err)

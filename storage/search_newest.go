@@ -251,6 +251,7 @@ func (p *searchPlan) amongNewest(ctx context.Context, run *runner, q *search.Que
 	}
 	wordsAlone := len(p.c.words) > 0 && len(p.c.unions) == 0
 	if wordsAlone || p.c.texts { // those that are rare are found at once
+		p.named = p.namesBefore()
 		if run.few, err = p.collects(ctx, run, q); run.few || err != nil {
 			return nil, false, err
 		}
