@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,12 +67,19 @@ func Open(t testing.TB) *Browser {
 // longer on a machine that is busy.
 const patience = 2 * time.Minute
 
+// elementGone is what Chromium says of an element that was found in a page of before: nothing was done with it, and the page
+// that comes has it, too, or the step takes too long.
+const elementGone = "Could not find node with given id"
+
 // Do does the steps one after the other. A step that fails tells what the page showed.
 func (b *Browser) Do(steps ...Step) {
 	b.Helper()
 	for _, step := range steps {
 		ctx, cancel := context.WithTimeout(b.Context, patience)
 		err := chromedp.Do(ctx, step)
+		for err != nil && strings.Contains(err.Error(), elementGone) && ctx.Err() == nil {
+			err = chromedp.Do(ctx, step)
+		}
 		cancel()
 		if err != nil {
 			ctx, cancel := context.WithTimeout(b.Context, patience)

@@ -122,7 +122,8 @@ func (w *writer) placed(ctx context.Context) (*attempt, error) {
 	return w.made(ctx, patient, "create in a record", false)
 }
 
-// meet finds patients whom the caller cannot read though it may read patients.
+// meet finds patients whom the caller does not reach though it may read patients. Whom it reaches but cannot read, by a scope of the other level or a
+// granular one, it knows by what else it may do in the record.
 func (w *writer) meet(ctx context.Context) error {
 	patients := w.world.byType["Patient"]
 	if len(patients) == 0 || !w.granted(ctx, "Patient") {
@@ -136,9 +137,9 @@ func (w *writer) meet(ctx context.Context) error {
 		if w.who.standsFor(keyOf(p)) {
 			continue
 		}
-		if readable, err := w.readable(ctx, keyOf(p)); err != nil {
+		if reached, err := w.readableBy(ctx, w.who.reaching("Patient"), keyOf(p)); err != nil {
 			return err
-		} else if !readable {
+		} else if !reached {
 			w.strangers = append(w.strangers, p)
 		}
 	}

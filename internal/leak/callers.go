@@ -78,6 +78,18 @@ func (c Caller) opens(key string) bool {
 	return len(c.Scopes.About(typ, auth.Read)) > 0 || key == c.FHIRUser && c.ReadsSelf()
 }
 
+// reaching is the caller who may also read and find all of a type, by each level that its scopes have.
+func (c Caller) reaching(typ string) Caller {
+	text := c.Scopes.String()
+	for _, level := range []auth.Level{auth.LevelPatient, auth.LevelUser, auth.LevelSystem} {
+		if slices.ContainsFunc(c.Scopes, func(s auth.Scope) bool { return s.Level == level }) {
+			text += " " + string(level) + "/" + typ + ".rs"
+		}
+	}
+	c.Scopes, _ = auth.ParseScopes(text)
+	return c
+}
+
 // caller is one of any kind, with any scopes.
 func (w *World) caller(r *rand.Rand, accounts []Account) Caller {
 	if len(accounts) > 0 && r.IntN(3) == 0 {

@@ -14,6 +14,7 @@ import (
 	"kiln/fhir/search"
 	"kiln/internal/kilntest"
 	"kiln/resources"
+	"kiln/storage"
 )
 
 // What a granular scope is about is looked for by the index and read by its content: both tell the same of every resource, also of those whose
@@ -101,4 +102,65 @@ func (w *World) granularOf(n *fhir.Node) (list []string) {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// A practitioner whose scopes leave out the Patient of somebody in treatment may still write in the record, by a scope of the other level or for another type:
+// that is no stranger, and the server does not answer as if nobody was there. In the record of a stranger it does.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	now := clock(time.Now().UTC().Truncate(time.Second))
+	url := kilntest.DB(t)
+	s, store := open(t, url, now.read, true, "")
+	(&story{t: t, s: s, r: rand.New(rand.NewPCG(*seed, 1)), now: now.read()}).write()
+	store.Close()
+	registry, err := conformance.R4()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rehearsal, err := storage.Open(t.Context(), storage.Options{URL: url, Base: base, Registry: registry, PoolSize: 2, Rehearse: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rehearsal.Close()
+	if s, err = resources.New(resources.Options{Store: rehearsal, Registry: registry, Base: base}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Sample(t.Context(), s, registry, base, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	composition := w.byType["Composition"][0]
+	strangers, known := 0, 0
+	for d := range practitioners {
+		for _, scopes := range []string{"patient/*.rs user/Composition.cruds", "user/Patient.rs?gender=nothing user/Composition.cruds"} {
+			who := Caller{Principal: auth.Principal{User: "a", Client: "a", FHIRUser: fmt.Sprintf("Practitioner/d%d", d), Patient: "p3", Roles: []auth.Role{auth.RolePractitioner}}}
+			who.Scopes, _ = auth.ParseScopes(scopes)
+			v := &writer{session: &session{service: s, world: w, who: who, report: &Report{}, reads: map[string]bool{}}, r: rand.New(rand.NewPCG(*seed, 3))}
+			if err := v.meet(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, patient := range w.byType["Patient"] {
+				if readable, err := v.readable(t.Context(), keyOf(patient)); err != nil || readable {
+					continue
+				}
+				ask := func(id string) Ask {
+					return Ask{Request: resources.Request{Interaction: resources.Create, Type: "Composition"}, Body: without(composition, id)}
+				}
+				problem, err := v.try(t.Context(), &attempt{ask: ask(patient.ID()), other: ask(never), hidden: keyOf(patient), absent: "Patient/" + never})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if slices.Contains(v.strangers, patient) {
+					if strangers++; problem != "" {
+						t.Errorf("%s: %s", who, problem)
+					}
+				} else if problem != "" {
+					known++
+				}
+			}
+		}
+	}
+	if strangers < 2 || known < 2 {
+		t.Errorf("%d strangers, and %d whom the caller reaches otherwise", strangers, known)
+	}
 }
