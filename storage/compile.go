@@ -144,6 +144,9 @@ func (c *compiler) expr(e search.Expr, x string) (string, error) {
 		if cond := c.united(e, parts, asked, before, x); cond != "" {
 			return cond, nil
 		}
+		if cond := c.denied(e, parts, asked, before, x); cond != "" {
+			return cond, nil
+		}
 		if cond := c.valued(e, parts, x); cond != "" {
 			return cond, nil
 		}

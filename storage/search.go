@@ -340,7 +340,7 @@ func (s *Store) statements(ctx context.Context, run *runner, q *search.Query, li
 		if one.steps() && one.order.keys[0].content != nil {
 			return one.asPlanned(one.group(new(string)).leaves(nil, limit), statements[0]), nil
 		} else if one.steps() {
-			return one.asPlanned(one.values(nil, nil, true, valuesAtOnce, limit), statements[0]), nil
+			return one.asPlanned(one.values(nil, nil, true, valuesAtOnce, limit), one.group(nil).leaves(nil, limit), statements[0]), nil
 		}
 	}
 	switch plan.strategy(q) {

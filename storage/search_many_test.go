@@ -79,6 +79,22 @@ func TestSearch_for_many_values(t *testing.T) {
 			})
 		}
 	}
+	for _, query := range []string{"status:not=final", "status:not=booked,final", "identifier:not=http://mrn|M120", "code:not=8302-2&status:not=booked"} { // each type has its own
+		t.Run(query, func(t *testing.T) {
+			var want []string
+			for _, typ := range s.Registry().Schema().Resources {
+				if _, err := parseQuery(s, typ, query); err == nil {
+					want = append(want, found(typ, query)...)
+				}
+			}
+			for _, sort := range []string{"", "&_sort=-_id", "&_sort=-date"} {
+				list := found("", query+sort)
+				if slices.Sort(list); !slices.Equal(list, slices.Sorted(slices.Values(want))) || len(list) == 0 {
+					t.Errorf("%s finds %d of %d", sort, len(list), len(want))
+				}
+			}
+		})
+	}
 	t.Run("changed_meanwhile", func(t *testing.T) {
 		for _, query := range []string{"_id=" + strings.Join(ids, ","), "name=s,e&_sort=-date", "_type=Patient&name=" + strings.Join(names, ","), "_type=Patient&family:contains=i",
 			"_content=" + strings.Join(names[:12], ","), "_content=place"} {

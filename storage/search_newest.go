@@ -38,25 +38,13 @@ func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x
 	if len(parts) < 2 || x != "x" || !c.unites() {
 		return ""
 	}
-	last := int(c.ix.registry.LastType())
-	columns, count := map[string][][]int64{}, 0
-	for i, one := range e {
-		and, ok := one.(search.And)
-		if !ok || len(and) != 2 || asked[i].sql == "" || !strings.HasSuffix(parts[i], " AND "+asked[i].sql+")") {
-			return ""
-		}
-		typ, ok := and[0].(*search.IsType)
-		if !ok {
-			return ""
-		}
-		ofTypes := columns[asked[i].column]
-		if ofTypes == nil {
-			ofTypes = make([][]int64, last+1)
-			columns[asked[i].column] = ofTypes
-		}
-		number := c.ix.registry.TypeNumber(typ.Type)
-		ofTypes[number] = append(ofTypes[number], asked[i].terms...)
-		count += len(asked[i].terms)
+	columns, numbers := c.termsByType(e, parts, asked, " AND ", ")")
+	if numbers == nil {
+		return ""
+	}
+	count := 0
+	for _, one := range asked {
+		count += len(one.terms)
 	}
 	if rks := columns["x.rk"]; rks != nil {
 		if len(columns) > 1 {
@@ -70,6 +58,45 @@ func (c *compiler) united(e search.Or, parts []string, asked []termsOf, n int, x
 	}
 	c.args = c.args[:n]
 	return c.union(columns)
+}
+
+// termsByType are the terms that alternatives ask for, each of those of one type between two texts, by column and number of the type, and those numbers; nil where one asks for
+// anything else.
+func (c *compiler) termsByType(e search.Or, parts []string, asked []termsOf, before, behind string) (columns map[string][][]int64, numbers []int16) {
+	last := int(c.ix.registry.LastType())
+	columns = map[string][][]int64{}
+	for i, one := range e {
+		and, ok := one.(search.And)
+		if !ok || len(and) != 2 || asked[i].sql == "" || !strings.HasSuffix(parts[i], before+asked[i].sql+behind) {
+			return nil, nil
+		}
+		typ, ok := and[0].(*search.IsType)
+		if !ok {
+			return nil, nil
+		}
+		ofTypes := columns[asked[i].column]
+		if ofTypes == nil {
+			ofTypes = make([][]int64, last+1)
+			columns[asked[i].column] = ofTypes
+		}
+		number := c.ix.registry.TypeNumber(typ.Type)
+		ofTypes[number], numbers = append(ofTypes[number], asked[i].terms...), append(numbers, number)
+	}
+	return columns, numbers
+}
+
+// denied is united for alternatives that each ask for nothing but that a row has none of some terms of one type: a row is asked for those of its own type alone.
+func (c *compiler) denied(e search.Or, parts []string, asked []termsOf, n int, x string) string {
+	if len(parts) < 2 || x != "x" || !c.unites() {
+		return ""
+	}
+	columns, numbers := c.termsByType(e, parts, asked, " AND NOT (", "))")
+	if numbers == nil {
+		return ""
+	}
+	c.args = c.args[:n]
+	_, row := c.unite(columns)
+	return "(x.type = ANY(" + c.arg(numbers, "smallint[]") + ") AND NOT " + row + ")"
 }
 
 // valued is one condition for alternatives that each ask for values of one type; "" where they ask for anything else. A parameter of a table of values is of one

@@ -375,6 +375,26 @@ func TestSearch_plans(t *testing.T) {
 			t.Errorf("reads what the types have\n%s", set)
 		}
 	})
+	t.Run("denied_of_all_types", func(t *testing.T) { // a row is asked for the terms of its own type
+		q, err := parseQuery(s, "", "status:not=final")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := s.Explain(context.Background(), q, 21)
+		if _, filter, _ := strings.Cut(plan, "Filter: "); err != nil || filter == "" || strings.Contains(filter, " OR (") {
+			t.Errorf("asks for those of each type: %v\n%s", err, plan)
+		}
+	})
+	t.Run("without_a_value", func(t *testing.T) { // where hardly anything has one: of its type, and not of all
+		q, err := parseQuery(s, "", "_sort=_source")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := s.Explain(context.Background(), q, 21)
+		if err != nil || strings.Contains(plan, "(type + 0)") || !strings.Contains(plan, "Anti Join") {
+			t.Errorf("reads all types: %v\n%s", err, plan)
+		}
+	})
 	t.Run("referrers_of_a_patient", func(t *testing.T) {
 		plan, err := s.ExplainReferrers(context.Background(), "Observation", "p10")
 		if err != nil || !strings.Contains(plan, "Index Only Scan using search_index_patient") || sequential.MatchString(plan) {

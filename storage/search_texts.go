@@ -190,6 +190,7 @@ func (p *searchPlan) group(value *string) *searchPlan {
 			has += " AND x.date_high > '-infinity'"
 		}
 	case by.content == nil && value == nil:
+		where = p.where // no term finds what has none: without its type all of any type would be read
 		has = fmt.Sprintf("NOT EXISTS (SELECT FROM %s s WHERE s.rk = x.rk AND %s)", by.side.table, by.side.which)
 	case by.content == nil:
 		row := fmt.Sprintf("%s AND s.%s = %s", by.side.which, by.side.column, g.c.arg(*value, "text")+"::"+by.typ)
