@@ -31,8 +31,10 @@ type edge struct {
 	param string
 }
 
-// NewWorld makes a World of resources, which must have ids.
+// NewWorld makes a World of resources, which must have ids. What is asked of it depends on these and on the seed alone, so that a finding is found again:
+// what was written at one moment comes in another order from each database.
 func NewWorld(registry *conformance.Registry, base string, nodes []*fhir.Node) *World {
+	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *fhir.Node) int { return cmp.Compare(keyOf(a), keyOf(b)) })
 	w := &World{registry: registry, nodes: nodes, byType: map[string][]*fhir.Node{}, byKey: map[string]*fhir.Node{}, referrers: map[string][]edge{}}
 	w.oracle = oracle.New(registry, nodes...)
 	w.oracle.Base = base
