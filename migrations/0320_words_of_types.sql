@@ -3,7 +3,7 @@
 -- hashed says of a row of search_text that its resource has those terms. A reindex is ordered for what was written before, which the
 -- server does in the background; until it is done, and where an older server has written since, texts are searched for as before. Then
 -- the server drops the index search_text_words (storage/words.go). In a database that has nothing yet it is dropped at once.
--- No table is read but search_text, once.
+-- search_text and search_index are read once; what looks for words, and writes, wait meanwhile: some seconds for a million resources.
 -- +goose Up
 ALTER TABLE search_text ADD hashed boolean NOT NULL DEFAULT false;
 CREATE INDEX search_text_unhashed ON search_text (rk) WHERE NOT hashed;

@@ -12,7 +12,7 @@ import (
 const provenanceType = "Provenance"
 
 // manyRecords is up to how many compartments a Provenance may lie in to have a term for each of them and each reference; one of more has one for each of its
-// compartments alone, or what names two thousand patients would have four million (migrations/0390_provenances_of_many_records.sql).
+// compartments alone, or what names two thousand patients would have four million (migrations/0340_provenances_of_records.sql).
 const manyRecords = 10
 
 // sqlProvenances finds Provenances by the halves of a compartment and a target (migrations/0340_provenances_of_records.sql), in parts of $5, and those of many
