@@ -204,7 +204,9 @@ func (p *searchPlan) count(ctx context.Context, run *runner, most int) (n int64,
 	if p.codeOnly && p.before == "" { // the index has it all; the rest only gives the arguments a place
 		from = "search_code s WHERE s.term = " + p.code + " AND " + p.typeArgument + " IS NOT NULL"
 	}
-	if len(p.c.unions) > 0 && p.before == "" {
+	if p.parted != nil {
+		from = "(" + p.parted.rows(p, c) + ") x WHERE true" + p.named
+	} else if len(p.c.unions) > 0 && p.before == "" {
 		bound := "OFFSET 0"
 		if most > 0 {
 			bound = fmt.Sprintf("LIMIT %d", most)

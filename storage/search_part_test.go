@@ -46,6 +46,13 @@ func TestSearch_of_who_sees_a_part(t *testing.T) {
 	for i := range 6 {
 		add(`{"resourceType":"Organization","id":"g%d","active":%t}`, i, i%2 > 0)
 	}
+	for i := range patients { // a type of which some belong to patients and some to nobody
+		of := fmt.Sprintf(`,"patient":{"reference":"Patient/p%d"}`, i)
+		if i%4 == 0 {
+			of = ""
+		}
+		add(`{"resourceType":"Device","id":"v%d",%s,"status":"active"%s}`, i, label(), of)
+	}
 	for i := range patients {
 		add(`{"resourceType":"Patient","id":"p%d","gender":%q,"active":true,"birthDate":"19%02d-01-01"}`, i, []string{"male", "female"}[i%2], 20+i)
 	}
@@ -114,6 +121,10 @@ func TestSearch_of_who_sees_a_part(t *testing.T) {
 	shared := search.Rule{Types: []string{"Organization", "Practitioner"}, Reach: search.ReachAny}
 	for name, restriction := range map[string]*search.Restriction{
 		"practitioner": {Caller: "d", Self: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{{Types: clinical, Reach: search.ReachTreated}, shared}},
+		"practitioner_with_devices": {Caller: "d", Self: "Practitioner/d1", User: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{
+			{Types: append([]string{"Device"}, clinical...), Reach: search.ReachTreated}, {Types: []string{"Device", "Organization"}, Reach: search.ReachShared}, {Types: []string{"Practitioner"}, Reach: search.ReachUser}}},
+		"patient_with_devices": {Caller: "p", Record: "p7", User: "Patient/p7", Rules: []search.Rule{
+			{Types: append([]string{"Device"}, clinical...), Reach: search.ReachOwn}, {Types: []string{"Device", "Organization"}, Reach: search.ReachShared}, {Types: []string{"Patient"}, Reach: search.ReachUser}}},
 		"practitioner_of_a_category": {Caller: "d", Self: "Practitioner/d1", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{
 			{Types: []string{"Patient", "Encounter", "DiagnosticReport"}, Reach: search.ReachTreated}, {Types: []string{"Observation"}, Reach: search.ReachTreated, Where: []*search.Match{category}}, shared}},
 		"practitioner_in_context": {Caller: "d", Self: "Practitioner/d1", Context: "p5", Roles: []string{"practitioner"}, Consent: true, Rules: []search.Rule{{Types: clinical, Reach: search.ReachTreated, Context: true}, shared}},
@@ -202,7 +213,9 @@ func TestSearch_of_who_sees_a_part(t *testing.T) {
 				})
 			}})
 		for _, one := range [][2]string{{"", "status=final"}, {"", "status=final,finished"}, {"", "code=http://loinc.org|c1"}, {"", "_tag=zzz"}, {"", "gender=male"}, {"", "_lastUpdated=gt2000&_type=Observation,Encounter,Organization"},
-			{"", "_type=Observation,Encounter&status=final,finished"}, {"", "_type=Observation,Encounter&_sort=-_lastUpdated"}, {"", "_type=Observation,DiagnosticReport&_content=c1,x"},
+			{"", "status=final,finished&_sort=-_lastUpdated"}, {"", "status:not=final&_type=Observation,DiagnosticReport"}, {"", "_content=c1"}, {"", "_content=c1,x&_sort=_lastUpdated"}, {"", "active=true"}, {"", "active=true&_sort=_lastUpdated"},
+			{"", "_type=Observation,Encounter,Organization,Patient"}, {"", "_type=Patient,Organization&active=true,false"}, {"", "date=gt2005-01-01"}, {"", "_type=Organization,Practitioner"}, {"", "status=active"},
+			{"", "_type=Device,Organization"}, {"", "_type=Observation,Encounter&status=final,finished"}, {"", "_type=Observation,Encounter&_sort=-_lastUpdated"}, {"", "_type=Observation,DiagnosticReport&_content=c1,x"},
 			{"Observation", "status=final"}, {"Patient", ""}, {"Observation", "code=http://loinc.org|c1"}, {"Encounter", "_sort=-date"}} {
 			shapes = append(shapes, shape{one[0], one[1], func() []*storage.Version { return seen(one[0], one[1]) }})
 		}

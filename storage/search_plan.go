@@ -56,6 +56,8 @@ type searchPlan struct {
 	passes bool
 	// sparse says of a search of several types that the caller may see little of some, among very much.
 	sparse bool
+	// parted are its types by how what the caller sees of them is found; nil where one condition does for all.
+	parted *parted
 	// seldom says that some condition is met by few resources for certain.
 	seldom bool
 	number int16 // of the type, where it is bounded
@@ -143,7 +145,8 @@ func (s *Store) planFor(ctx context.Context, run *runner, q *search.Query, c com
 	}
 	p.c.asksTreated, p.c.asksFew = run.near, run.scarce
 	p.sparse = len(q.Types) != 1 && run.access.sparse(s.numbers(q.Types), run.near)
-	p.c.apartByType = p.sparse
+	p.parted = p.partsOf(q, run.scarce)
+	p.c.apartByType = p.sparse && p.parted == nil
 	conditions := make([]string, len(q.Where))
 	for i, e := range q.Where {
 		var err error

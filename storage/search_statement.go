@@ -85,6 +85,9 @@ func (p *searchPlan) set(mark *SearchMark, limit int) statement {
 	where, c := p.collected(len(p.c.args))
 	where = strings.NewReplacer(p.c.eachWay...).Replace(where)
 	after := p.after(c, mark, p.column, "rk")
+	if p.parted != nil {
+		return p.fetch(c, p.collect("("+p.parted.rows(p, c)+")", "true", after, limit))
+	}
 	if len(p.c.unions) > 0 {
 		return p.fetch(c, p.collect(strings.TrimSuffix(p.eachType(c, where, "OFFSET 0"), " x"), "true", after, limit))
 	}
