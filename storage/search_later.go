@@ -36,7 +36,7 @@ func (s *Store) planSince(ctx context.Context, run *runner, q *search.Query, lim
 		was.order.reverse()
 	}
 	c := was.compiler(len(was.c.args))
-	before := was.collect("was_search_index", was.where, was.after(c, mark, was.column, "rk"), limit)
+	before := was.collect("was_search_index", was.where+" AND x.rk <> ALL("+c.arg(p.gone, "bigint[]")+")", was.after(c, mark, was.column, "rk"), limit)
 	changed := c.arg(p.changed, "bigint[]")
 	plan, err := s.planFor(ctx, run, q, compiler{args: c.args, others: others})
 	if err != nil {
@@ -72,7 +72,7 @@ func (p *past) tables(s statement) statement {
 		"jsonb_populate_recordset(NULL::search_index, u.tables->'search_index') AS r)"}
 	if strings.Contains(s.sql, " was_search_contained ") {
 		with = append(with, "was_search_contained AS MATERIALIZED (SELECT r.*, w.tables FROM was_search_index w, "+
-			"jsonb_populate_recordset(NULL::search_contained, w.tables->'search_contained') AS r)")
+			"jsonb_populate_recordset(NULL::search_contained, w.tables->'search_contained') AS r WHERE w.rk <> ALL("+c.arg(p.gone, "bigint[]")+"))")
 	}
 	changed := ""
 	for _, t := range newIndexTables().all() {

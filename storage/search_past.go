@@ -32,11 +32,13 @@ type past struct {
 	inner []int16
 	// sorted says that the search has an order of its own, which may be that of contents.
 	sorted bool
-	// versions is how many versions are later, of the resources in changed; before are those that were there and still are,
-	// with their rows in the tables of the index, as JSON. All are zero where nothing is known to have changed.
+	// versions is how many versions are later, of the resources in changed; before are those that were there and still are, or
+	// that conditions on other resources look at, with their rows in the tables of the index, as JSON. All are zero where nothing is known to have changed.
 	versions int64
 	changed  []int64
 	before   []string
+	// gone are those of changed that are deleted, which are no matches any more.
+	gone []int64
 	// keys are those of changed, and of what is and was inside of them.
 	keys []int64
 	// elsewhere says that some of them are looked at by conditions on other resources than those that the search returns.
@@ -56,13 +58,14 @@ const sqlLater = `FROM resource_later c WHERE c.type = ANY($1::smallint[]) AND c
 const sqlLaterThanKnown = `SELECT count(*) FROM (SELECT ` + sqlLater + ` LIMIT $4) y`
 
 // sqlBefore are the resources that have changed, each with the version that the first page saw, where there was one and
-// the resource is still there.
+// the resource is still there, or conditions on other resources may look at it: of types $5.
 const sqlBefore = `
 WITH l AS MATERIALIZED (SELECT c.type, c.rk, min(c.version) AS version, count(*) AS changes ` + sqlLater + ` GROUP BY c.type, c.rk LIMIT $4)
-SELECT l.type, l.rk, l.changes, h.last_updated, h.content, h.literal, h.compartments, h.labels
+SELECT l.type, l.rk, l.changes, h.last_updated, h.content, h.literal, h.compartments, h.labels,
+  EXISTS (SELECT FROM resource r WHERE r.rk = l.rk AND r.content IS NULL)
 FROM l LEFT JOIN LATERAL (
   SELECT h.* FROM resource_history h WHERE h.rk = l.rk AND h.version = l.version - 1 AND h.content IS NOT NULL
-    AND EXISTS (SELECT FROM resource r WHERE r.rk = l.rk AND r.content IS NOT NULL)
+    AND EXISTS (SELECT FROM resource r WHERE r.rk = l.rk AND (r.content IS NOT NULL OR l.type = ANY($5::smallint[])))
     AND (h.version > 1 OR EXISTS (SELECT FROM resource_later c
       WHERE c.type = l.type AND c.last_updated = h.last_updated AND c.rk = l.rk AND c.version = 1
       AND (c.restored OR c.xid = $3::text::xid8 OR pg_visible_in_snapshot(c.xid, $2::text::pg_snapshot))))) h ON true`
@@ -161,7 +164,7 @@ func (p *past) check(batch *pgx.Batch) {
 // Errors: TooCostly where that is too much.
 func (p *past) read(ctx context.Context, run *runner) error {
 	ix := run.store.indexer.Load()
-	p.before, p.changed, p.keys, p.versions, p.elsewhere = nil, nil, nil, 0, false
+	p.before, p.changed, p.gone, p.keys, p.versions, p.elsewhere = nil, nil, []int64{}, nil, 0, false // an array that is NULL would leave out all
 	err := run.rows(ctx, func(rows pgx.Rows) error {
 		for rows.Next() {
 			var typ int16
@@ -171,7 +174,8 @@ func (p *past) read(ctx context.Context, run *runner) error {
 			var literal *string
 			var compartments []int64
 			var labels *int32
-			if err := rows.Scan(&typ, &rk, &changes, &updated, &v.Content, &literal, &compartments, &labels); err != nil {
+			var gone bool
+			if err := rows.Scan(&typ, &rk, &changes, &updated, &v.Content, &literal, &compartments, &labels, &gone); err != nil {
 				return err
 			}
 			p.changed, p.versions = append(p.changed, rk), p.versions+changes
@@ -179,6 +183,9 @@ func (p *past) read(ctx context.Context, run *runner) error {
 			if len(p.changed) > MaxChangedWhilePaging {
 				return fhir.NewError(fhir.TooCostly, fhir.CodeTooCostly, fmt.Sprintf(
 					"More than %d resources have changed since the first page, so this link leads no further; begin again with the first page.", MaxChangedWhilePaging))
+			}
+			if gone {
+				p.gone = append(p.gone, rk)
 			}
 			if updated == nil {
 				continue
@@ -212,7 +219,7 @@ func (p *past) read(ctx context.Context, run *runner) error {
 			p.before = append(p.before, rowsJSON(list))
 		}
 		return rows.Err()
-	}, sqlBefore, p.types, p.snapshot, p.own, MaxChangedWhilePaging+1)
+	}, sqlBefore, p.types, p.snapshot, p.own, MaxChangedWhilePaging+1, p.inner)
 	if p.keys = append(p.keys, p.changed...); err != nil || len(p.changed) == 0 {
 		return err
 	}

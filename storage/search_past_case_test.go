@@ -89,9 +89,15 @@ func TestPaging_shows_the_first_pages_time(t *testing.T) {
 		{"who_is_referred_to_by_a_part_of_the_name_changes", "general-practitioner:Practitioner.family:contains=ol&_sort=family", func(t *testing.T, s *storage.Store) {
 			put(t, s, `{"resourceType":"Practitioner","id":"p","name":[{"family":"Lamb"}]}`)
 		}, "a b c d e f"},
+		{"who_is_referred_to_is_deleted", "general-practitioner:Practitioner.family=Wolf&_sort=family", func(t *testing.T, s *storage.Store) {
+			remove(t, s, storage.Key{Type: "Practitioner", ID: "p"})
+		}, "a b c d e f"},
 		{"a_part_of_the_name_goes", "family:contains=e,f,d,a,b,c&_sort=family", func(t *testing.T, s *storage.Store) { put(t, s, person("e", "Z", male)) }, "a b c d e f"},
 		{"who_refers_changes", "_has:Observation:patient:status=final&_sort=family", func(t *testing.T, s *storage.Store) {
 			put(t, s, `{"resourceType":"Observation","id":"of-e","status":"preliminary","code":{"text":"x"},"subject":{"reference":"Patient/e"}}`)
+		}, "a b c d e f"},
+		{"who_refers_is_deleted", "_has:Observation:patient:status=final&_sort=family", func(t *testing.T, s *storage.Store) {
+			remove(t, s, storage.Key{Type: "Observation", ID: "of-e"})
 		}, "a b c d e f"},
 		{"a_key_that_stands_in_the_content_changes", "_sort=gender,_id", func(t *testing.T, s *storage.Store) {
 			put(t, s, person("e", "E", `,"gender":"female"`))
