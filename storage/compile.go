@@ -528,43 +528,6 @@ func (c *compiler) asked(set string) string {
 	return set
 }
 
-// fewValues is up to how many alternatives of one parameter the planner is left to choose with: it takes the rows that have one of many for few.
-const fewValues = 4
-
-// side asks for a row in a table of values. Values are alternatives.
-func (c *compiler) side(table string, key uint32, values []search.Value, x string, cond func(search.Value) (string, error)) (string, error) {
-	param := c.arg(int32(key), "integer")
-	any, err := disjunction(values, cond)
-	return c.beside(table, param, any, "", x, len(values) > fewValues), err
-}
-
-// beside asks for a row s of a parameter in a table of values that meets a condition. set is a query of the keys of those rows, "" for the plain one; many says
-// that a look at some rows is to ask each for its values, and not to find all.
-func (c *compiler) beside(table, param, cond, set, x string, many bool) string {
-	rows := c.table(table, x)
-	row := fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = %s.rk AND s.param = %s AND %s OFFSET 0)", rows, x, param, cond)
-	if c.joins++; c.joins > maxJoins {
-		return row
-	}
-	if set == "" {
-		set = fmt.Sprintf("SELECT s.rk FROM %s s WHERE s.param = %s AND %s", rows, param, cond)
-	}
-	if set = fmt.Sprintf("%s.rk IN (%s)", x, set); many { // as keys, whatever number of them the planner expects: it would read all of the type beside them
-		set = strings.Replace(set, ".rk IN (", ".rk = ANY(ARRAY(", 1) + ")"
-	}
-	switch {
-	case c.was || c.others != "":
-	case x != "x":
-		c.innerRow = append(c.innerRow, set, row)
-	default:
-		c.perRow = append(c.perRow, set, row)
-		if many {
-			c.closer = append(c.closer, set, row)
-		}
-	}
-	return set
-}
-
 func disjunction(values []search.Value, cond func(search.Value) (string, error)) (string, error) {
 	parts := make([]string, 0, len(values))
 	for _, v := range values {

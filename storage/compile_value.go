@@ -446,3 +446,42 @@ func salted(rks []int64, salt int64) []int64 {
 	}
 	return list
 }
+
+// fewValues is up to how many alternatives of one parameter the planner is left to choose with: it takes the rows that have one of many for few.
+const fewValues = 4
+
+// side asks for a row in a table of values. Values are alternatives.
+func (c *compiler) side(table string, key uint32, values []search.Value, x string, cond func(search.Value) (string, error)) (string, error) {
+	param := c.arg(int32(key), "integer")
+	any, err := disjunction(values, cond)
+	return c.beside(table, param, any, "", x, len(values) > fewValues), err
+}
+
+// beside asks for a row s of a parameter in a table of values that meets a condition. set is a query of the keys of those rows, "" for the plain one; many says
+// that a look at some rows is to ask each for its values, and not to find all.
+func (c *compiler) beside(table, param, cond, set, x string, many bool) string {
+	rows := c.table(table, x)
+	row := fmt.Sprintf("EXISTS (SELECT FROM %s s WHERE s.rk = %s.rk AND s.param = %s AND %s OFFSET 0)", rows, x, param, cond)
+	if c.joins++; c.joins > maxJoins {
+		return row
+	}
+	if set == "" {
+		set = fmt.Sprintf("SELECT s.rk FROM %s s WHERE s.param = %s AND %s", rows, param, cond)
+	}
+	in := "%s.rk IN (%s)"
+	if many { // as keys, whatever number of them the planner expects: it would read all of the type beside them
+		in = "%s.rk = ANY(ARRAY(%s))"
+	}
+	set = fmt.Sprintf(in, x, set)
+	switch {
+	case c.was || c.others != "":
+	case x != "x":
+		c.innerRow = append(c.innerRow, set, row)
+	default:
+		c.perRow = append(c.perRow, set, row)
+		if many {
+			c.closer = append(c.closer, set, row)
+		}
+	}
+	return set
+}
